@@ -1,0 +1,48 @@
+"""Every error that pysurgeon raises on purpose, and the exit status that each one has on the command line.
+
+A message says what was given, what was expected and what to do. Anything else that escapes is a defect of pysurgeon.
+"""
+
+from __future__ import annotations
+
+
+class SurgeonError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_status = 1
+
+
+class ModelError(SurgeonError):
+    """The file is not a model that can be used: not ONNX, truncated, invalid or without static facts that are needed."""
+
+
+class DataError(SurgeonError):
+    """The data cannot be used: unknown set, missing files, labels out of range, or a shape that does not fit the model."""
+
+
+class OutputExistsError(SurgeonError):
+    """Something would be overwritten and nobody asked for it."""
+
+
+class RunError(SurgeonError):
+    """A run folder cannot be used: it is missing, belongs to other settings, or was written by another version."""
+
+
+class TrainingError(SurgeonError):
+    """The model cannot be trained by the engine: an operator without a gradient, an unsupported version, a lost worker."""
+
+
+class UsageError(SurgeonError):
+    """The arguments do not form a request: an unknown operation, a size that is no number."""
+
+    exit_status = 2
+
+
+class Refused(SurgeonError):  # noqa: N818 (it is an answer, not a fault)
+    """The request is well formed, but doing it would not be what it says. The message is the reason."""
+
+    exit_status = 3
+
+
+class VerificationError(SurgeonError):
+    """An operation that was to keep the function changed it. Nothing is written; this is a defect worth reporting."""

@@ -1,0 +1,115 @@
+"""Layers: the nodes that hold a weight, under the names that a user would give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from pysurgeon.graph.model import Model
+from pysurgeon.graph.registry import lookup
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node with a weight of its own.
+
+    Attributes:
+        name: What a user calls it: the weight's name without its suffix, else the node's name.
+        operator: Operator type.
+        node: The node.
+        weight: Name of the weight.
+        bias: Name of the bias that the node itself takes, `None` where there is none.
+        data: The activation that is multiplied with the weight.
+        weight_position: Which operand the weight is.
+        parameters: Number of elements of weight and bias.
+        macs: Multiply-accumulate operations for one sample.
+    """
+
+    name: str
+    operator: str
+    node: ir.Node
+    weight: str
+    bias: str | None
+    data: ir.Value
+    weight_position: int
+    parameters: int
+    macs: int
+
+    @property
+    def output(self) -> ir.Value:
+        """What the node gives."""
+        return self.node.outputs[0]
+
+
+def layers(model: Model) -> list[Layer]:
+    """The layers of a model in topological order, with names that are unique."""
+    names = Names()
+    found = []
+    for node in model.nodes:
+        operator = lookup(node)
+        if operator is None or not operator.layer:
+            continue
+        positions = [p for p in (1, 0) if p < len(node.inputs) and _is_weight(node.inputs[p])]
+        if not positions or (node.op_type != "MatMul" and positions[0] != 1):
+            continue
+        weight, data = node.inputs[positions[0]], node.inputs[1 - positions[0]]
+        bias = node.inputs[2] if len(node.inputs) > 2 and _is_weight(node.inputs[2]) else None
+        if weight is None or data is None or data.is_initializer():
+            continue
+        found.append(
+            Layer(
+                name=names.unique(_layer_name(node, str(weight.name))),
+                operator=node.op_type,
+                node=node,
+                weight=str(weight.name),
+                bias=None if bias is None else str(bias.name),
+                data=data,
+                weight_position=positions[0],
+                parameters=sum(
+                    t.const_value.size for t in (weight, bias) if t is not None and t.const_value is not None
+                ),
+                macs=operator.macs(node) if operator.macs else 0,
+            )
+        )
+    return found
+
+
+class Names:
+    """Hands out names, each only once."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def unique(self, wanted: str) -> str:
+        """`wanted`, or `wanted_2`, `wanted_3`, ... if it is taken."""
+        candidate, k = wanted, 2
+        while candidate in self._taken:
+            candidate, k = f"{wanted}_{k}", k + 1
+        self._taken.add(candidate)
+        return candidate
+
+
+def value_names(model: ir.Model) -> set[str]:
+    """All names of values and nodes of a graph."""
+    graph = model.graph
+    names = {str(v.name) for v in graph.inputs} | set(graph.initializers)
+    for node in graph:
+        names |= {str(o.name) for o in node.outputs} | {str(node.name)}
+    return names
+
+
+def _is_weight(value: ir.Value | None) -> bool:
+    return value is not None and value.is_initializer() and not value.is_graph_input() and value.const_value is not None
+
+
+def _layer_name(node: ir.Node, weight: str) -> str:
+    for suffix in (".weight", "_weight", "/weight", ".W", "_W"):
+        if weight.endswith(suffix) and len(weight) > len(suffix):
+            return weight[: -len(suffix)]
+    name = (node.name or str(node.outputs[0].name)).strip("/")
+    parts = [p for p in name.split("/") if p]
+    if len(parts) > 1 and parts[-1].split("_")[0] == node.op_type:
+        parts = parts[:-1]  # "/features/conv1/Conv" is the module features.conv1
+    return ".".join(parts)

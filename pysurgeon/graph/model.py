@@ -1,0 +1,254 @@
+"""A model: an onnx_ir graph that is normalized once when it is loaded and never mutated afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from pysurgeon.errors import ModelError, OutputExistsError
+from pysurgeon.graph import _normalize
+from pysurgeon.graph.registry import lookup
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output: its name, shape (`None` for a dimension of unknown size) and NumPy dtype."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network given as ONNX.
+
+    Models are values: whatever changes one returns another, and both may share tensors. Nobody mutates `ir`.
+
+    Attributes:
+        ir: The graph, normalized (see `pysurgeon.graph._normalize`), with the shape of every value where it is known.
+        notes: What normalization changed that a user may want to know, as sentences.
+    """
+
+    ir: ir.Model
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nodes(self) -> Iterator[onnx_ir.Node]:
+        """The nodes in topological order."""
+        return iter(self.ir.graph)
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """What has to be fed, initializers left out."""
+        return tuple(_port(v) for v in self.ir.graph.inputs if not v.is_initializer())
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """What comes out."""
+        return tuple(_port(v) for v in self.ir.graph.outputs)
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operator set."""
+        return self.ir.graph.opset_imports.get("", 0)
+
+    def tensor(self, name: str) -> Array:
+        """The values of an initializer, read-only."""
+        tensor = self.ir.graph.initializers[name].const_value
+        assert tensor is not None
+        return tensor.numpy()
+
+    def tensors(self) -> dict[str, Array]:
+        """The values of all initializers by name, read-only."""
+        return {name: self.tensor(name) for name in self.ir.graph.initializers}
+
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the initializers that training adjusts: float, and in a place where an operator keeps parameters."""
+        return tuple(self._placed(lambda operator: operator.parameters))
+
+    def statistics(self) -> tuple[str, ...]:
+        """Names of the initializers that training updates without a gradient (running means and variances)."""
+        return tuple(self._placed(lambda operator: operator.statistics))
+
+    def parameter_count(self) -> int:
+        """Number of trainable parameters."""
+        return sum(self.tensor(name).size for name in self.trainable())
+
+    def with_tensors(self, tensors: Mapping[str, Array]) -> Model:
+        """The same network with other values in some initializers.
+
+        Args:
+            tensors: Values by initializer name; shape and dtype as before.
+
+        Raises:
+            ModelError: A name is no initializer, or a shape or dtype differs.
+        """
+        clone = self.ir.clone()
+        for name, array in tensors.items():
+            value = clone.graph.initializers.get(name)
+            if value is None or value.const_value is None:
+                message = f"the model has no initializer {name!r}"
+                raise ModelError(message)
+            old = value.const_value
+            if tuple(old.shape) != array.shape or old.dtype.numpy() != array.dtype:
+                message = (
+                    f"initializer {name!r} is {old.dtype.numpy()} {tuple(old.shape)}, "
+                    f"the new values are {array.dtype} {array.shape}"
+                )
+                raise ModelError(message)
+            value.const_value = ir.Tensor(np.ascontiguousarray(array), name=name)
+        return Model(clone, self.notes)
+
+    def to_proto(self) -> onnx.ModelProto:
+        """The model as the protobuf message of the ONNX format."""
+        return ir.to_proto(self.ir)
+
+    def to_bytes(self) -> bytes:
+        """The model as the contents of an `.onnx` file."""
+        return bytes(self.to_proto().SerializeToString())
+
+    def _placed(self, places: Any) -> Iterator[str]:
+        seen = set()
+        for node in self.ir.graph:
+            operator = lookup(node)
+            if operator is None:
+                continue
+            for position in places(operator):
+                value = node.inputs[position] if position < len(node.inputs) else None
+                if value is None or value.name in seen or not value.is_initializer() or value.is_graph_input():
+                    continue
+                tensor = value.const_value
+                if tensor is None or tensor.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+                    continue
+                if operator.elementwise and tensor.size <= 1:
+                    continue  # a scalar beside an elementwise operator is a constant of the formula, not a parameter
+                seen.add(value.name)
+                yield str(value.name)
+
+
+def load(path: str | Path) -> Model:
+    """Load and normalize an ONNX file.
+
+    Raises:
+        ModelError: The file is missing, is not ONNX, is truncated or is not valid.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    path = Path(path)
+    if not path.is_file():
+        message = f"{path}: no such file; give the path of an .onnx file"
+        raise ModelError(message)
+    try:
+        proto = onnx.load_model(str(path))
+    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
+        message = f"{path} is not an ONNX file or is truncated ({_first_line(error)}); export it again"
+        raise ModelError(message) from error
+    except (OSError, EOFError) as error:
+        message = f"{path}: cannot be read, or the file of its external data is missing ({_first_line(error)})"
+        raise ModelError(message) from error
+    return from_proto(proto, origin=str(path))
+
+
+def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
+    """Check and normalize a model that is in memory already. The message is not modified.
+
+    Raises:
+        ModelError: It is not a valid model.
+    """
+    import onnx
+
+    if not proto.graph.node or not proto.opset_import:
+        message = f"{origin} is not an ONNX model: it has no nodes or no operator set; export it again"
+        raise ModelError(message)
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        message = f"{origin} is not a valid ONNX model: {_first_line(error)}"
+        raise ModelError(message) from error
+    try:
+        model, notes = _normalize.normalize(ir.from_proto(proto))
+    except onnx.shape_inference.InferenceError as error:
+        message = f"{origin}: the shapes in it contradict one another: {_first_line(error)}"
+        raise ModelError(message) from error
+    return Model(model, notes)
+
+
+def refresh(model: ir.Model) -> Model:
+    """Make a Model of a graph that an edit has just changed: shapes are inferred anew and unused values dropped."""
+    graph, notes = _normalize.normalize(model, reset_shapes=True)
+    return Model(graph, notes)
+
+
+def save(model: Model, path: str | Path, *, force: bool = False) -> Path:
+    """Write a model to an `.onnx` file, all at once: either the whole file is there afterwards or nothing is.
+
+    Raises:
+        OutputExistsError: The file exists and `force` is not given.
+    """
+    import os
+
+    path = Path(path)
+    if path.exists() and not force:
+        message = f"{path} exists; choose another name or say --force"
+        raise OutputExistsError(message)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(model.to_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return path
+
+
+def constant(value: ir.Value | None) -> Array | None:
+    """The values of an initializer or of a Constant node, `None` for anything computed."""
+    if value is None or (value.is_graph_input() and value.is_initializer()):
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def sizes(value: ir.Value) -> tuple[int | None, ...] | None:
+    """The shape of a value, `None` for a dimension of unknown size; `None` if not even the rank is known."""
+    if value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else None for d in value.shape)
+
+
+def ensure_free(paths: Sequence[Path], *, force: bool) -> None:
+    """Refuse early, before any work, to overwrite what exists.
+
+    Raises:
+        OutputExistsError: One of the paths exists and `force` is not given.
+    """
+    for path in paths:
+        if path.exists() and not force:
+            message = f"{path} exists; choose another name or say --force"
+            raise OutputExistsError(message)
+
+
+def _port(value: ir.Value) -> Port:
+    shape = sizes(value)
+    if shape is None or value.dtype is None:
+        message = f"the shape or type of {value.name!r} is not declared in the file; export the model with shapes"
+        raise ModelError(message)
+    return Port(str(value.name), shape, value.dtype.numpy())
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

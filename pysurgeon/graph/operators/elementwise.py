@@ -1,0 +1,52 @@
+"""Operators that treat every element alike, with NumPy's broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from pysurgeon.graph.inference import Inference, describe
+from pysurgeon.graph.registry import Operator, register
+from pysurgeon.graph.terms import size
+
+
+def broadcast(inference: Inference, node: ir.Node, values: Sequence[ir.Value | None]) -> None:
+    """State that the axes of all values, aligned at the last one, are equal unless one of size one is stretched."""
+    terms = [inference.terms(v) or () for v in values if v is not None]
+    for k in range(1, max((len(t) for t in terms), default=0) + 1):
+        column = [t[-k] for t in terms if len(t) >= k]
+        stretched = [c for c in column if size(c) == 1]
+        full = [c for c in column if size(c) != 1]
+        for other in full[1:]:
+            inference.equal(full[0], other, node)
+        if full:
+            for term in stretched:
+                inference.pin(term, f"it is broadcast in {describe(node)}")
+        else:
+            for other in stretched[1:]:
+                inference.equal(stretched[0], other, node)
+
+
+def elementwise(inference: Inference, node: ir.Node) -> None:
+    """All inputs and outputs have one shape, up to broadcasting."""
+    broadcast(inference, node, [*node.inputs, *node.outputs])
+
+
+def first_only(inference: Inference, node: ir.Node) -> None:
+    """The first input and all outputs have one shape; the other inputs are scalars (ratio, bounds)."""
+    broadcast(inference, node, [node.inputs[0], *node.outputs])
+
+
+UNARY = (
+    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish "
+    "Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign "
+    "Sqrt Tan Tanh ThresholdedRelu"
+).split()
+ARITHMETIC = "Add Div Mul PRelu Pow Sub Sum".split()
+CHOICE = "And Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Or Where Xor".split()
+
+register(*UNARY, operator=Operator(elementwise))
+register(*ARITHMETIC, operator=Operator(elementwise, parameters=(0, 1), elementwise=True))
+register(*CHOICE, operator=Operator(elementwise, elementwise=True))
+register("Clip", "Dropout", operator=Operator(first_only))

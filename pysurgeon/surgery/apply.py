@@ -1,0 +1,142 @@
+"""The one place where an edit is performed, on the graph and on the optimizer's moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from pysurgeon.graph import Array, Model, constant, refresh
+from pysurgeon.graph.layers import Names, value_names
+from pysurgeon.graph.terms import Dim, leaves
+from pysurgeon.surgery.edit import Edit, NodeSpec, term_size
+
+
+def apply_edit(edit: Edit) -> Model:
+    """Perform an edit on a copy of the model that it was planned for. That model is not modified."""
+    old = edit.structure.model
+    clone = old.ir.clone()
+    _set_tensors(clone.graph, old, edit)
+    _set_sizes(clone, edit)
+    _set_nodes(clone.graph, edit)
+    return Model(refresh(clone).ir, old.notes)
+
+
+def carry(edit: Edit, moments: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, Array]]:
+    """The optimizer's moments after an edit: through the same maps as the tensors that they belong to.
+
+    Args:
+        edit: The edit.
+        moments: By name of the moment, then by tensor, each of the tensor's shape.
+
+    Returns:
+        The same, resized. Second moments stay non-negative. A tensor that is new or was given other values by the
+        edit without a map has no entry and starts at zero.
+    """
+    carried: dict[str, dict[str, Array]] = {}
+    touched = {m.tensor for m in edit.maps}
+    for kind, arrays in moments.items():
+        carried[kind] = {}
+        for tensor, array in arrays.items():
+            if tensor in edit.values and tensor not in touched:
+                continue
+            mapped = edit.mapped(tensor, array)
+            # A second moment is a mean of squares, which a map with negative entries must not make negative.
+            carried[kind][tensor] = np.abs(mapped) if kind == "v" else mapped
+    return carried
+
+
+def _set_tensors(graph: ir.Graph, old: Model, edit: Edit) -> None:
+    for tensor in dict.fromkeys([m.tensor for m in edit.maps] + list(edit.values)):
+        array = edit.values.get(tensor)
+        if array is None:
+            array = edit.mapped(tensor, old.tensor(tensor))
+        _set_initializer(graph.initializers[tensor], array)
+    for name, array in edit.added.items():
+        graph.register_initializer(_initializer(name, array))
+
+
+def _set_initializer(value: ir.Value, array: Array) -> None:
+    array = np.ascontiguousarray(array)
+    value.const_value = ir.Tensor(array, name=value.name)
+    value.shape = ir.Shape(array.shape)
+
+
+def _initializer(name: str, array: Array) -> ir.Value:
+    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+
+
+def _set_sizes(model: ir.Model, edit: Edit) -> None:
+    """Rewrite what the graph says about sizes: shape operands and attributes."""
+    resized, solver = edit.resized, edit.structure.inference.solver
+    if not resized:
+        return
+    nodes = {node.outputs[0].name: node for node in model.graph}
+    names = Names(value_names(model))
+    for attribute in edit.structure.inference.size_attributes:
+        term = solver.resolve(attribute.term)
+        if _holds(term, resized):
+            nodes[attribute.node].attributes[attribute.name] = ir.AttrInt64(attribute.name, term_size(term, resized))
+    changed: dict[tuple[str, int], dict[int, int]] = {}
+    for element in edit.structure.inference.shape_constants:
+        term = solver.resolve(element.term)
+        if _holds(term, resized):
+            changed.setdefault((element.node, element.position), {})[element.element] = term_size(term, resized)
+    for (output, position), elements in changed.items():
+        node = nodes[output]
+        array = np.array(constant(node.inputs[position]))
+        for k, new in elements.items():
+            array[k] = new
+        # A constant of its own: exporters let several nodes share one.
+        value = _initializer(names.unique(f"{output}_shape"), array)
+        model.graph.register_initializer(value)
+        node.replace_input_with(position, value)
+
+
+def _holds(term: object, resized: Mapping[Dim, int]) -> bool:
+    return any(dim in resized for dim in leaves(term))  # type: ignore[arg-type]
+
+
+def _set_nodes(graph: ir.Graph, edit: Edit) -> None:
+    values: dict[str, ir.Value] = {str(v.name): v for v in graph.inputs} | dict(graph.initializers)
+    for node in graph:
+        values |= {str(o.name): o for o in node.outputs}
+    rewired = [(values[r.value], r.replacement) for r in edit.rewires]
+    users = [(list(value.uses()), value) for value, _ in rewired]
+    waiting = list(edit.nodes)
+    while waiting:
+        ready = [spec for spec in waiting if all(name in values for name in spec.inputs)]
+        assert ready, f"an edit uses values that do not exist: {waiting}"
+        for spec in ready:
+            values[spec.output] = _node(graph, spec, values)
+            waiting.remove(spec)
+    for (uses, value), (_, replacement) in zip(users, rewired, strict=True):
+        for user, position in uses:
+            user.replace_input_with(position, values[replacement])
+        if value.is_graph_output():
+            _take_over_output(graph, value, values[replacement])
+
+
+def _take_over_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+    """Let `new` be the graph's output under the name that the user's file gave it."""
+    name = old.name
+    old.name = f"{name}/before"
+    new.name, new.shape, new.type = name, old.shape, old.type
+    for k, output in enumerate(graph.outputs):
+        if output is old:
+            graph.outputs[k] = new
+
+
+def _node(graph: ir.Graph, spec: NodeSpec, values: Mapping[str, ir.Value]) -> ir.Value:
+    node = ir.node(
+        spec.operator,
+        [values[name] for name in spec.inputs],
+        attributes=dict(spec.attributes),
+        name=f"{spec.output}/node",
+    )
+    output = node.outputs[0]
+    output.name = spec.output
+    graph.append(node)
+    return output

@@ -1,0 +1,217 @@
+"""An edit is data: what changes in which tensor, which nodes come and how values are rewired. Only `apply` performs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pysurgeon.graph import Array
+from pysurgeon.graph.terms import Dim, Sum, Term
+from pysurgeon.graph.widths import Structure
+
+
+@dataclass(frozen=True)
+class Select:
+    """A map from n to m units with at most one entry a row: unit j becomes `scale[j]` times unit `index[j]`.
+
+    Attributes:
+        index: int64 (m,); -1 gives zeros.
+        scale: float32 (m,).
+    """
+
+    index: Array
+    scale: Array
+
+    @staticmethod
+    def of(index: Array, scale: Array | None = None) -> Select:
+        """Plain selection where no scale is given."""
+        index = np.asarray(index, dtype=np.int64)
+        return Select(index, np.ones(len(index), np.float32) if scale is None else np.asarray(scale, np.float32))
+
+    @property
+    def size(self) -> int:
+        """m."""
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A map from n to m units by a matrix, float32 (m, n)."""
+
+    matrix: Array
+
+    @property
+    def size(self) -> int:
+        """m."""
+        return int(self.matrix.shape[0])
+
+
+UnitMap = Select | Dense
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """Resizes one dim on one axis of an initializer."""
+
+    tensor: str
+    axis: int
+    dim: Dim
+    map: UnitMap
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """A new node: operator of the standard domain, names of its values, attributes."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rewire:
+    """Whoever used `value` uses `replacement`, the new nodes themselves left out."""
+
+    value: str
+    replacement: str
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A planned change of a model.
+
+    Attributes:
+        structure: Widths and layers of the model that it was planned for.
+        maps: Applied in order to the tensors, and in the same way to the optimizer's moments.
+        values: Final values of tensors, after the maps, where maps alone do not say them.
+        added: New initializers by name.
+        nodes: New nodes, in any order.
+        rewires: Who uses what afterwards.
+    """
+
+    structure: Structure
+    maps: tuple[AxisMap, ...] = ()
+    values: Mapping[str, Array] = field(default_factory=dict)
+    added: Mapping[str, Array] = field(default_factory=dict)
+    nodes: tuple[NodeSpec, ...] = ()
+    rewires: tuple[Rewire, ...] = ()
+
+    @property
+    def resized(self) -> dict[Dim, int]:
+        """New size of every dim that changes."""
+        return {m.dim: m.map.size for m in self.maps}
+
+    def mapped(self, tensor: str, array: Array) -> Array:
+        """An array that belongs to an initializer (its values, a moment), after the maps of that initializer."""
+        per_axis: dict[int, dict[Dim, int]] = {}
+        for m in self.maps:
+            if m.tensor == tensor:
+                done = per_axis.setdefault(m.axis, {})
+                array = map_axis(array, m.axis, self.structure.term(tensor, m.axis), m.dim, m.map, done)
+                done[m.dim] = m.map.size
+        return array
+
+
+def term_size(term: Term, resized: Mapping[Dim, int]) -> int:
+    """Number of elements of a term after some dims were resized. All sizes must be known."""
+    if isinstance(term, Dim):
+        known = resized.get(term, term.size)
+        assert known is not None
+        return known
+    if isinstance(term, Sum):
+        return sum(term_size(p, resized) for p in term.parts)
+    total = 1
+    for factor in term.factors:
+        total *= term_size(factor, resized)
+    return total
+
+
+def map_axis(
+    array: Array, axis: int, term: Term, dim: Dim, unit_map: UnitMap, resized: Mapping[Dim, int] | None = None
+) -> Array:
+    """Apply a map to every occurrence of a dim along an axis.
+
+    Args:
+        array: float32, any shape.
+        axis: The axis.
+        term: What the axis consists of.
+        dim: The dim that is resized.
+        unit_map: From its n units to m.
+        resized: Dims of this axis that were resized before, with their current sizes.
+
+    Returns:
+        A new array; `array` is not modified.
+    """
+    outer = int(np.prod(array.shape[:axis]))
+    inner = int(np.prod(array.shape[axis + 1 :]))
+    blocks = _map_blocks(array.reshape(outer, -1, inner), term, dim, unit_map, resized or {})
+    return blocks.reshape(*array.shape[:axis], -1, *array.shape[axis + 1 :])
+
+
+def _map_blocks(blocks: Array, term: Term, dim: Dim, unit_map: UnitMap, resized: Mapping[Dim, int]) -> Array:
+    from pysurgeon import kernels
+
+    outer, _, inner = blocks.shape
+    if term is dim:
+        source = np.ascontiguousarray(blocks, dtype=np.float32)
+        if isinstance(unit_map, Select):
+            return kernels.gather_blocks(source, unit_map.index, unit_map.scale)
+        return kernels.map_blocks(source, np.ascontiguousarray(unit_map.matrix, dtype=np.float32))
+    if isinstance(term, Dim):
+        return blocks
+    if isinstance(term, Sum):
+        ends = np.cumsum([term_size(p, resized) for p in term.parts])[:-1]
+        pieces = np.split(blocks, ends, axis=1)
+        mapped = [_map_blocks(b, p, dim, unit_map, resized) for b, p in zip(pieces, term.parts, strict=True)]
+        return np.concatenate(mapped, axis=1)
+    for k, factor in enumerate(term.factors):
+        before = [term_size(f, resized) for f in term.factors[:k]]
+        after = [term_size(f, resized) for f in term.factors[k + 1 :]]
+        view = blocks.reshape(outer * int(np.prod(before)), -1, int(np.prod(after)) * inner)
+        mapped_view = _map_blocks(view, factor, dim, unit_map, resized)
+        if mapped_view is not view:
+            return mapped_view.reshape(outer, -1, inner)
+    return blocks
+
+
+def units(array: Array, axis: int, term: Term, dim: Dim, resized: Mapping[Dim, int] | None = None) -> Array:
+    """The units of a dim along an axis as rows of samples.
+
+    Args:
+        array: An activation or a weight.
+        axis: The axis that holds the units.
+        term: What the axis consists of.
+        dim: The dim.
+        resized: Sizes of dims that differ from those in the term.
+
+    Returns:
+        Array of shape (samples, n): everything else is a sample.
+    """
+    outer = int(np.prod(array.shape[:axis]))
+    inner = int(np.prod(array.shape[axis + 1 :]))
+    pieces = _unit_blocks(array.reshape(outer, -1, inner), term, dim, resized or {})
+    return np.concatenate([p.transpose(0, 2, 1).reshape(-1, p.shape[1]) for p in pieces], axis=0)
+
+
+def _unit_blocks(blocks: Array, term: Term, dim: Dim, resized: Mapping[Dim, int]) -> list[Array]:
+    outer, _, inner = blocks.shape
+    if term is dim:
+        return [blocks]
+    if isinstance(term, Dim):
+        return []
+    if isinstance(term, Sum):
+        ends = np.cumsum([term_size(p, resized) for p in term.parts])[:-1]
+        pieces = np.split(blocks, ends, axis=1)
+        return [
+            b for piece, part in zip(pieces, term.parts, strict=True) for b in _unit_blocks(piece, part, dim, resized)
+        ]
+    found: list[Array] = []
+    for k, factor in enumerate(term.factors):
+        before = int(np.prod([term_size(f, resized) for f in term.factors[:k]]))
+        after = int(np.prod([term_size(f, resized) for f in term.factors[k + 1 :]]))
+        found += _unit_blocks(blocks.reshape(outer * before, -1, after * inner), factor, dim, resized)
+    return found

@@ -1,0 +1,107 @@
+r"""Which units of a width can go, and what the rest has to do for them.
+
+Let G (n, n) be the Gram matrix of the units as their readers see them, and W the readers' weights. If the readers make up
+for the units R that go as well as they can (ridge least squares on the kept ones K), the squared error of what they give
+grows by `tr(W_R' (G_RR - G_RK G_KK^-1 G_KR) W_R)`, a Schur complement. One unit at a time this is Optimal Brain Surgeon
+(Hassibi and Stork 1993) on units: with H = (G + ridge)^-1, removing unit r costs `|w_r|^2 / H_rr`, where w_r is its row *after*
+the removals before it. So one elimination in O(n^3) gives the whole cost curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pysurgeon.graph import Array
+
+# Relative to the mean of the Gram matrix's diagonal: what float32 activations leave undetermined.
+RIDGE = 1e-5
+
+
+@dataclass(frozen=True)
+class View:
+    """A width as one reader sees it.
+
+    Attributes:
+        gram: Second moments of the units, float64 (n, n).
+        energy: Gram matrix of the reader's weights over its outputs, float64 (n, n).
+    """
+
+    gram: Array
+    energy: Array
+
+    @property
+    def signal(self) -> float:
+        """Mean square of what the reader makes of the units, `tr(G M)`."""
+        return float(np.sum(self.gram * self.energy))
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """The order in which units go, cheapest first.
+
+    Attributes:
+        order: int64 (n,), all units.
+        cost: float64 (n,); squared error, relative to the signal, once the units up to there are gone.
+    """
+
+    order: Array
+    cost: Array
+
+    def error(self, removed: int) -> float:
+        """Root mean square error of the readers, relative to what they give, with this many units removed."""
+        return float(np.sqrt(self.cost[removed - 1])) if removed else 0.0
+
+
+def eliminate(views: Sequence[View]) -> Elimination:
+    """Greedy elimination over all readers of a width, each weighed by its own signal."""
+    n = len(views[0].gram)
+    inverses = [np.linalg.inv(ridged(v.gram)) for v in views]
+    energies = [v.energy / max(v.signal, 1e-300) for v in views]
+    alive = np.ones(n, dtype=bool)
+    order, cost, total = np.zeros(n, np.int64), np.zeros(n), 0.0
+    for k in range(n):
+        increase = np.zeros(n)
+        for h, m in zip(inverses, energies, strict=True):
+            increase += np.diag(m) / np.maximum(np.diag(h), 1e-300)
+        r = int(np.argmin(np.where(alive, increase, np.inf)))
+        total += max(0.0, float(increase[r])) / len(views)
+        order[k], cost[k], alive[r] = r, total, False
+        for h, m in zip(inverses, energies, strict=True):
+            column = h[:, r] / h[r, r]
+            cross = m[:, r].copy()
+            m -= np.outer(column, cross) + np.outer(cross, column) - np.outer(column, column) * cross[r]
+            h -= np.outer(column, h[:, r])
+            h[r, :] = h[:, r] = 0.0
+            h[r, r] = 1.0
+            m[r, :] = m[:, r] = 0.0
+    return Elimination(order, cost)
+
+
+def compensation(gram: Array, kept: Array) -> Array:
+    """How the kept units stand in for all of them.
+
+    Args:
+        gram: float64 (n, n).
+        kept: int64 (m,), which units are kept.
+
+    Returns:
+        float32 (m, n): a reader's new weights for the kept units are this map of its old ones; the columns of kept units are
+        those of the identity.
+    """
+    n = len(gram)
+    regular = ridged(gram)
+    gone = np.setdiff1d(np.arange(n), kept)
+    matrix = np.zeros((len(kept), n))
+    matrix[np.arange(len(kept)), kept] = 1.0
+    if len(gone):
+        matrix[:, gone] = np.linalg.solve(regular[np.ix_(kept, kept)], regular[np.ix_(kept, gone)])
+    return matrix.astype(np.float32)
+
+
+def ridged(gram: Array) -> Array:
+    """A Gram matrix made invertible: a small multiple of its mean diagonal is added, more where all of it is zero."""
+    level = float(np.trace(gram)) / len(gram)
+    return np.asarray(gram + np.eye(len(gram)) * (RIDGE * level if level > 0 else 1.0))

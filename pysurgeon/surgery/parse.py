@@ -1,0 +1,48 @@
+"""Operations as they are written on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pysurgeon.errors import UsageError
+from pysurgeon.surgery.factorize import Factorize
+from pysurgeon.surgery.insert_layer import InsertLayer
+from pysurgeon.surgery.narrow import Narrow
+from pysurgeon.surgery.operation import Operation
+from pysurgeon.surgery.remove_layer import RemoveLayer
+from pysurgeon.surgery.widen import Widen
+
+_SIZED: dict[str, tuple[Callable[[str, int, int], Operation], str]] = {
+    "widen": (lambda site, n, seed: Widen(site, n, seed=seed), "WIDTH=SIZE"),
+    "narrow": (lambda site, n, _: Narrow(site, n), "WIDTH=SIZE"),
+    "factorize": (lambda site, n, _: Factorize(site, n), "LAYER=RANK"),
+}
+_PLAIN: dict[str, Callable[[str, int], Operation]] = {
+    "insert": lambda site, seed: InsertLayer(site, seed=seed),
+    "remove": lambda site, _: RemoveLayer(site),
+}
+
+
+def parse(text: str, *, seed: int = 0) -> Operation:
+    """Read an operation, `widen:conv1=64` for example.
+
+    Args:
+        text: `widen:WIDTH=SIZE`, `narrow:WIDTH=SIZE`, `insert:LAYER`, `remove:LAYER` or `factorize:LAYER=RANK`.
+        seed: For what an operation draws at random.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    kind, colon, rest = text.partition(":")
+    if kind in _SIZED and colon:
+        make, form = _SIZED[kind]
+        site, equals, number = rest.rpartition("=")
+        if not equals or not site or not number.isdigit():
+            message = f"{text!r} is not of the form {kind}:{form} with a whole number"
+            raise UsageError(message)
+        return make(site, int(number), seed)
+    if kind in _PLAIN and rest:
+        return _PLAIN[kind](rest, seed)
+    forms = [f"{k}:{form}" for k, (_, form) in _SIZED.items()] + [f"{k}:LAYER" for k in _PLAIN]
+    message = f"{text!r} is not an operation; there are {', '.join(forms)}"
+    raise UsageError(message)

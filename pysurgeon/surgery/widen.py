@@ -1,0 +1,128 @@
+r"""Widen: more units, the same function.
+
+Let a width have the units x (n) and a reader y = W x. A widened width has the units x' = A x where each row of A picks one
+old unit, and the reader becomes W' = W B with B A = 1, so that W' x' = W x for whatever stands between writers and readers
+as long as it treats every unit alike.
+
+- `split`: a unit is copied and its reader's share divided unequally among the copies, so that their gradients differ
+  and the twins part (after Net2Net, Chen, Goodfellow and Shlens 2016, whose shares are equal).
+- `fresh`: the weights of a new unit are random, with the scale of the tensor they join, and it is read with zero. Its biases
+  and norm parameters are those of some old unit, so that it is neither dead nor far out. The reader's zeros get a gradient
+  in the first step, the writer's weights in the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from pysurgeon.errors import Refused
+from pysurgeon.graph import Array
+from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.surgery.calibration import Calibration
+from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
+from pysurgeon.surgery.operation import Operation, Plan
+
+
+@dataclass(frozen=True)
+class Widen(Operation):
+    """Give a width more units.
+
+    Attributes:
+        width: Name of the width.
+        size: Number of units afterwards.
+        how: Where the new units come from.
+        seed: For the choice of units, shares and random weights.
+    """
+
+    kind: ClassVar[str] = "widen"
+    exact: ClassVar[bool] = True
+
+    width: str
+    size: int
+    how: Literal["fresh", "split"] = "fresh"
+    seed: int = 0
+
+    @property
+    def site(self) -> str:
+        """The width."""
+        return self.width
+
+    def __str__(self) -> str:
+        return f"widen:{self.width}={self.size}"
+
+    def plan(self, structure: Structure, calibration: Calibration) -> Plan:  # noqa: ARG002 (exact: needs no samples)
+        """Copy units in the writers and share them out in the readers."""
+        width = resizable(structure, self.width)
+        if self.size <= width.size:
+            message = f"width {self.width!r} has {width.size} units; widening to {self.size} would not widen it"
+            raise Refused(message)
+        rng = np.random.default_rng([self.seed, width.size, self.size])
+        source = np.concatenate([np.arange(width.size), _sources(width.size, self.size - width.size, rng)])
+        share = _shares(source, width.size, rng) if self.how == "split" else (np.arange(self.size) < width.size)
+        write, read = Select.of(source), Select.of(source, np.asarray(share, np.float32))
+        maps = tuple(AxisMap(t, a, width.dim, write) for t, a in width.writers) + tuple(
+            AxisMap(t, a, width.dim, read) for t, a in width.readers
+        )
+        edit = Edit(structure, maps)
+        if self.how == "fresh":
+            values = {t: self._fresh(structure, edit, width, t, rng) for t in _weights(structure, width)}
+            edit = Edit(structure, maps, values=values)
+        added = self.size - width.size
+        ways = {"fresh": "random and read with zero", "split": "copies with unequal shares"}
+        return Plan(edit, 0.0, f"{added} new units, {ways[self.how]}, keep the function")
+
+    def _fresh(self, structure: Structure, edit: Edit, width: Width, tensor: str, rng: np.random.Generator) -> Array:
+        """The weight after the maps, with random rows where a unit is new."""
+        old = structure.model.tensor(tensor)
+        array = edit.mapped(tensor, old)
+        spread = float(np.sqrt(np.mean(np.square(old, dtype=np.float64)))) or 1e-3
+        noise = np.asarray(rng.normal(scale=spread, size=array.shape), dtype=np.float32)
+        return np.where(self._is_new(structure, width, tensor, array.shape), noise, array)
+
+    def _is_new(self, structure: Structure, width: Width, tensor: str, shape: tuple[int, ...]) -> Array:
+        """Which elements of a writer belong to new units and are not read with zero, bool, of the writer's new shape."""
+        new = np.zeros(shape, dtype=bool)
+        mark = Select.of(np.zeros(self.size, np.int64), (np.arange(self.size) >= width.size).astype(np.float32))
+        old_shape = structure.model.tensor(tensor).shape
+        for name, axis in width.writers:
+            if name == tensor:
+                along = np.ones([old_shape[axis] if k == axis else 1 for k in range(len(shape))], np.float32)
+                new |= map_axis(along, axis, structure.term(tensor, axis), width.dim, mark) != 0
+        for name, axis in width.readers:
+            if name == tensor:  # written and read by one tensor: what it reads from a new unit stays zero
+                along = np.ones([old_shape[axis] if k == axis else 1 for k in range(len(shape))], np.float32)
+                new &= map_axis(along, axis, structure.term(tensor, axis), width.dim, mark) == 0
+        return new
+
+
+def resizable(structure: Structure, name: str) -> Width:
+    """The width of this name.
+
+    Raises:
+        Refused: There is none, or it cannot be resized.
+    """
+    width = structure.width(name)
+    if not width.resizable:
+        message = f"width {name!r} cannot be resized: {width.reason}"
+        raise Refused(message)
+    return width
+
+
+def _weights(structure: Structure, width: Width) -> list[str]:
+    """Writers that are weights rather than biases or norm parameters."""
+    return list(dict.fromkeys(t for t, _ in width.writers if structure.model.tensor(t).ndim >= 2))
+
+
+def _sources(n: int, count: int, rng: np.random.Generator) -> Array:
+    """Which old units the new ones are made from: each unit once before any is taken twice."""
+    rounds = [rng.permutation(n) for _ in range(-(-count // n))]
+    return np.concatenate(rounds)[:count]
+
+
+def _shares(source: Array, n: int, rng: np.random.Generator) -> Array:
+    """Positive shares that sum to one over the copies of a unit, no two of them equal."""
+    raw = rng.uniform(0.5, 1.5, len(source))
+    return raw / np.bincount(source, weights=raw, minlength=n)[source]
