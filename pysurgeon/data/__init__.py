@@ -1,0 +1,19 @@
+"""Data sets by name, folder, array file or function; their splits, normalization, augmentation and batches."""
+
+from __future__ import annotations
+
+from pysurgeon.data._batches import Batches
+from pysurgeon.data._dataset import Dataset
+from pysurgeon.data._load import load
+from pysurgeon.data._split import Split
+from pysurgeon.data._types import Augment, Normalize, Part
+
+__all__ = [
+    "Augment",
+    "Batches",
+    "Dataset",
+    "Normalize",
+    "Part",
+    "Split",
+    "load",
+]

@@ -1,0 +1,164 @@
+"""Data that somebody has as arrays: ``.npz`` files and functions."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pysurgeon.data._raw import RawData, numbered
+from pysurgeon.data._split import Split
+from pysurgeon.data._types import Labels, Samples
+from pysurgeon.errors import DataError, UsageError
+
+_CHANNELS = (1, 3, 4)
+"""Numbers of channels by which images with the channels last are recognised: grey, RGB, RGB with alpha."""
+
+_PARTS = {"train": "training part", "val": "validation part", "test": "test part"}
+
+
+def read_npz(path: Path) -> RawData:
+    """Read arrays named as in `from_arrays` from a NumPy archive; pickled objects in it are refused.
+
+    Raises:
+        DataError: The file is missing, damaged or no archive, or its arrays cannot be used.
+    """
+    if not path.is_file():
+        message = (
+            f"{path} is missing; give the path of a .npz file with x_train, y_train and, if there are, x_test, y_test"
+        )
+        raise DataError(message)
+    try:
+        # NumPy leaves a file open that it opened itself and could not read.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    # NumPy's reader meets damage in the zip, in the headers and in the arrays, each with errors of its own.
+    except Exception as error:
+        message = f"{path} cannot be read as an archive of plain arrays ({error}); write it with numpy.savez"
+        raise DataError(message) from error
+    return from_arrays(arrays, str(path))
+
+
+def read_function(name: str) -> RawData:
+    """Call ``module:function`` without arguments; it returns a mapping of arrays named as in `from_arrays`.
+
+    Modules in the current folder are found, as they are by ``python -m``.
+
+    Raises:
+        UsageError: The name is not of this form.
+        DataError: The module or the function is not there or fails, or its arrays cannot be used.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name.isidentifier():
+        message = f"{name!r} names no function; write module:function"
+        raise UsageError(message)
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        returned = getattr(importlib.import_module(module_name), function_name)()
+    # The function is the user's: whatever it raises is told as the reason and stays attached as the cause.
+    except Exception as error:
+        message = f"{name} cannot be called without arguments ({type(error).__name__}: {error})"
+        raise DataError(message) from error
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+    if not isinstance(returned, Mapping):
+        message = f"{name} returned {type(returned).__name__}; it must return a mapping with x_train, y_train and so on"
+        raise DataError(message)
+    return from_arrays(returned, name)
+
+
+def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
+    """Take splits from a mapping of arrays.
+
+    Args:
+        arrays: ``x_train`` and ``y_train``, and as pairs, where there are, ``x_val y_val`` and ``x_test y_test``.
+            Samples have the shape ``(n, features)``, ``(n, H, W)`` or ``(n, C, H, W)``; channels that come last are
+            moved. Bytes stay bytes, other numbers become float32. Labels are integers ``(n,)`` or ``(n, 1)``.
+            ``classes``, where there, holds the names of the classes; without it they are 0 to the largest training
+            label.
+        origin: What messages call it.
+
+    Returns:
+        The splits.
+
+    Raises:
+        DataError: Something required is missing, or of another shape or type.
+    """
+    missing = [name for name in ("x_train", "y_train") if name not in arrays]
+    if missing:
+        message = f"{origin} has no {' and no '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}"
+        raise DataError(message)
+    splits: dict[str, Split] = {}
+    notes: tuple[str, ...] = ()
+    last = _has_channels_last(np.asarray(arrays["x_train"]))
+    for part, title in _PARTS.items():
+        x, y = f"x_{part}", f"y_{part}"
+        if (x in arrays) != (y in arrays):
+            message = f"{origin} has only one of {x} and {y}; samples and labels come in pairs"
+            raise DataError(message)
+        if x in arrays:
+            samples = _samples(np.asarray(arrays[x]), last, f"{x} of {origin}")
+            labels = _labels(np.asarray(arrays[y]), f"{y} of {origin}")
+            if len(samples) != len(labels) or not samples.size:
+                message = f"the {title} of {origin} has {len(samples)} samples and {len(labels)} labels"
+                raise DataError(message + "; there must be some, and as many of the one as of the other")
+            splits[part] = Split(samples, labels)
+    if last:
+        notes = ("channels came last and were moved to the front",)
+    classes = _classes(arrays, splits["train"].y, origin)
+    return RawData(splits["train"], splits.get("test"), splits.get("val"), classes, notes)
+
+
+def _has_channels_last(x: Samples) -> bool:
+    return x.ndim == 4 and x.shape[3] in _CHANNELS and x.shape[1] not in _CHANNELS
+
+
+def _samples(x: Samples, channels_last: bool, origin: str) -> Samples:
+    if x.ndim not in (2, 3, 4):
+        message = f"{origin} has the shape {x.shape}; expected (n, features), (n, H, W), (n, C, H, W) or (n, H, W, C)"
+        raise DataError(message)
+    if x.dtype.kind not in "buif":
+        message = f"{origin} is of type {x.dtype}; expected numbers"
+        raise DataError(message)
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and channels_last:
+        x = x.transpose(0, 3, 1, 2)
+    if x.dtype == np.uint8:
+        return np.ascontiguousarray(x)
+    # What float32 cannot hold becomes infinite here and is reported with its place by the data set's own check.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _labels(y: Samples, origin: str) -> Labels:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        message = f"{origin} has the shape {y.shape}; expected class numbers (n,), of one-hot rows take the argmax"
+        raise DataError(message)
+    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all() and (np.abs(y) < 2**31).all():
+        y = y.astype(np.int64)
+    if y.dtype.kind not in "bui":
+        message = f"{origin} is of type {y.dtype}; expected class numbers, integers from 0 on"
+        raise DataError(message)
+    return y.astype(np.int64)
+
+
+def _classes(arrays: Mapping[str, Any], y: Labels, origin: str) -> tuple[str, ...]:
+    if "classes" in arrays:
+        names = np.asarray(arrays["classes"])
+        if names.ndim != 1:
+            message = f"classes of {origin} has the shape {names.shape}; expected the names (classes,)"
+            raise DataError(message)
+        return tuple(str(name) for name in names)
+    if y.max() >= len(y):
+        message = f"y_train of {origin} goes up to {y.max()} with {len(y)} samples; number the classes from 0 on"
+        raise DataError(message)
+    return numbered(int(y.max()) + 1)

@@ -1,0 +1,153 @@
+"""A data set: three parts, the names of the classes and the normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pysurgeon.data import _normalization
+from pysurgeon.data._checks import check_like, check_values
+from pysurgeon.data._split import Split
+from pysurgeon.data._types import PART_TITLES, Floats, Labels, Normalize, Part, Samples
+from pysurgeon.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three parts of a classification data set, checked, with what turns raw values into what a model sees.
+
+    A model sees ``(x * scale - mean) / std``. Training engines read out of bounds on a label that is too large, so
+    labels are checked here, once, for everything that follows. `Dataset.build` computes the normalization.
+
+    Attributes:
+        name: What it was loaded by.
+        train: What models learn from.
+        validation: What decisions are made on.
+        test: What is looked at once, to report.
+        classes: Names of the classes; label k is ``classes[k]``.
+        mean: float32 ``(C,)`` or ``()``, of the training part.
+        std: float32 of the same shape, above 0.
+        scale: What raw values are multiplied by before: 1/255 for pixels in bytes, else 1.
+        notes: What a reader of figures on this data must know, one clause each.
+
+    Raises:
+        DataError: A label is not in 0..classes-1, a value is not finite, the parts differ in shape or type, there are
+            fewer than two classes, or the normalization does not fit.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    scale: float
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            message = f"{self.name} has {len(self.classes)} class(es); classification needs at least two"
+            raise DataError(message)
+        for part, title in PART_TITLES.items():
+            split = self.part(part)
+            check_like(split, self.train, title)
+            check_values(split, len(self.classes), title)
+        if self.mean.shape not in ((), self.sample_shape[:1]) or self.std.shape != self.mean.shape:
+            message = (
+                f"the normalization has the shapes {self.mean.shape} and {self.std.shape}; "
+                f"both must be () or {self.sample_shape[:1]}"
+            )
+            raise DataError(message)
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()):
+            message = "the normalization must consist of finite means and of finite deviations above 0"
+            raise DataError(message)
+
+    @classmethod
+    def build(
+        cls,
+        name: str,
+        *,
+        train: Split,
+        validation: Split,
+        test: Split,
+        classes: tuple[str, ...],
+        normalize: Normalize = "standard",
+        notes: tuple[str, ...] = (),
+    ) -> Dataset:
+        """Make a data set of three parts; the normalization is computed from the training part alone.
+
+        Raises:
+            DataError: The parts cannot be used; see the class.
+            UsageError: ``normalize`` is none of its words.
+        """
+        numbers = _normalization.fit(train.x, normalize)
+        return cls(name, train, validation, test, classes, numbers.mean, numbers.std, numbers.scale, notes)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample: ``(C, H, W)`` for images, ``(features,)`` for tables."""
+        return self.train.sample_shape
+
+    def part(self, part: Part) -> Split:
+        """Return one of the three parts by its name.
+
+        Raises:
+            UsageError: There is no part of this name.
+        """
+        if part not in PART_TITLES:
+            message = f"there is no part {part!r}; the parts are {', '.join(PART_TITLES)}"
+            raise UsageError(message)
+        split: Split = getattr(self, part)
+        return split
+
+    def normalized(self, x: Samples, out: Floats | None = None) -> Floats:
+        """Turn raw samples into what a model sees.
+
+        Args:
+            x: Raw samples ``(n, *sample_shape)``; not modified.
+            out: float32 of the same shape to write to; a new array if absent.
+
+        Returns:
+            float32 ``(n, *sample_shape)``.
+        """
+        # (x * scale - mean) / std as one difference and one product; the difference first, so that large means cancel.
+        spread = self.mean.shape + (1,) * (len(self.sample_shape) - 1 if self.mean.ndim else 0)
+        offset = (self.mean.astype(np.float64) / self.scale).astype(np.float32).reshape(spread)
+        factor = (self.scale / self.std.astype(np.float64)).astype(np.float32).reshape(spread)
+        result: Floats = np.subtract(x, offset, out=out, dtype=np.float32)
+        result *= factor
+        return result
+
+    def evaluation_batches(self, part: Part, batch_size: int) -> Iterator[tuple[Floats, Labels]]:
+        """Go through a part once, in its own order, without augmentation.
+
+        The order may be by class; for a few samples that represent the part, take a `Batches` of it.
+
+        Args:
+            part: Which part.
+            batch_size: Samples a batch, at least 1; the last batch holds what remains and is never empty.
+
+        Returns:
+            An iterator over float32 ``(b, *sample_shape)``, normalized, and int64 ``(b,)``.
+
+        Raises:
+            UsageError: There is no such part, or the batch size is below 1.
+        """
+        split = self.part(part)
+        if batch_size < 1:
+            message = f"the batch size is {batch_size}; it must be at least 1"
+            raise UsageError(message)
+        slices = (slice(start, start + batch_size) for start in range(0, len(split), batch_size))
+        return ((self.normalized(split.x[rows]), split.y[rows].copy()) for rows in slices)
+
+    def summary(self) -> str:
+        """Describe the data set in one line, with what a reader of figures on it must know."""
+        shape = "x".join(str(size) for size in self.sample_shape)
+        line = (
+            f"{self.name}: {len(self.train):,} train / {len(self.validation):,} validation / {len(self.test):,} test, "
+            f"{len(self.classes)} classes, {shape} {self.train.x.dtype}"
+        )
+        return "; ".join((line, *self.notes))

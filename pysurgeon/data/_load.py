@@ -1,0 +1,128 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pysurgeon.data._arrays import read_function, read_npz
+from pysurgeon.data._checks import check_values
+from pysurgeon.data._dataset import Dataset
+from pysurgeon.data._digits import read_digits
+from pysurgeon.data._folder import read_folder
+from pysurgeon.data._locate import locate
+from pysurgeon.data._published import PUBLISHED
+from pysurgeon.data._random import Stream, generator
+from pysurgeon.data._raw import RawData
+from pysurgeon.data._split import Split
+from pysurgeon.data._stratify import cut
+from pysurgeon.data._types import PART_TITLES, Normalize, Part
+from pysurgeon.errors import DataError, UsageError
+
+_TEST_SHARE = 0.25
+_TEST_SEED = 0
+
+
+def load(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    validation: float = 0.1,
+    limit: int | None = None,
+    normalize: Normalize = "standard",
+    size: tuple[int, int] | None = None,
+) -> Dataset:
+    """Load a data set.
+
+    The publishers' test split is kept whole. A set without one (``digits``, or data of your own) gives up a stratified
+    quarter with a seed that never changes, so that no choice of ``seed`` moves samples between training and test.
+    Where there is no validation part, one is cut from the training part, stratified by class.
+
+    Args:
+        name: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``folder:DIR``,
+            ``FILE.npz`` or ``module:function``. See `read_folder` and `from_arrays` for the last three.
+        data_dir: Folder with the files of published sets; else ``$PYSURGEON_DATA``, else the user's cache folder.
+        seed: Decides the validation part and what ``limit`` keeps; at least 0.
+        validation: Share of the training part that becomes the validation part, between 0 and 1, where the data has no
+            validation part of its own.
+        limit: Number of training samples to keep, stratified, before the validation part is cut from them; of two
+            limits the smaller keeps a part of what the larger keeps.
+        normalize: What turns raw values into what a model sees.
+        size: For ``folder:DIR``: height and width to resize every image to.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: The set is unknown, its files are missing or damaged, or the data breaks a rule of `Dataset`.
+        UsageError: An argument is out of its range.
+    """
+    if not 0 < validation < 1:
+        message = f"validation is {validation}; it must be a share between 0 and 1, such as 0.1"
+        raise UsageError(message)
+    if limit is not None and limit < 2:
+        message = f"limit is {limit}; at least 2 samples are needed, to learn from and to validate on"
+        raise UsageError(message)
+    if size is not None and not name.startswith("folder:"):
+        message = f"size is for folder:DIR; {name} comes as it is"
+        raise UsageError(message)
+    raw = _read(name, data_dir, size)
+    # Before anything is cut, so that places in messages are places in the files.
+    parts: dict[Part, Split | None] = {"train": raw.train, "validation": raw.validation, "test": raw.test}
+    for part, split in parts.items():
+        if split is not None:
+            check_values(split, len(raw.classes), PART_TITLES[part])
+    notes = list(raw.notes)
+    train, test, held_out = raw.train, raw.test, raw.validation
+    if test is None:
+        test, train = _cut_share(train, _TEST_SHARE, generator(Stream.TEST, _TEST_SEED), f"the test part of {name}")
+        notes.append("no test part of its own: a fixed stratified quarter")
+    if limit is not None and limit < len(train):
+        train, _ = cut(train, limit, generator(Stream.LIMIT, seed))
+    if held_out is None:
+        rng = generator(Stream.VALIDATION, seed)
+        held_out, train = _cut_share(train, validation, rng, f"the validation part of {name}")
+    notes += _absent_classes(train, raw.classes)
+    return Dataset.build(
+        name,
+        train=train,
+        validation=held_out,
+        test=test,
+        classes=raw.classes,
+        normalize=normalize,
+        notes=tuple(notes),
+    )
+
+
+def _read(name: str, data_dir: Path | None, size: tuple[int, int] | None) -> RawData:
+    if name == "digits":
+        return read_digits()
+    if name in PUBLISHED:
+        published = PUBLISHED[name]
+        return published.read(locate(published, data_dir))
+    if name.startswith("folder:"):
+        return read_folder(Path(name.removeprefix("folder:")).expanduser(), size)
+    if name.endswith(".npz"):
+        return read_npz(Path(name).expanduser())
+    if ":" in name:
+        return read_function(name)
+    known = ", ".join(("digits", *PUBLISHED))
+    message = f"there is no data set {name!r}; there are {known}, folder:DIR, FILE.npz and module:function"
+    raise DataError(message)
+
+
+def _cut_share(split: Split, share: float, rng: np.random.Generator, purpose: str) -> tuple[Split, Split]:
+    count = max(1, round(share * len(split)))
+    if count >= len(split):
+        message = f"{len(split)} training sample(s) cannot give {count} for {purpose}; more are needed"
+        raise DataError(message)
+    return cut(split, count, rng)
+
+
+def _absent_classes(train: Split, classes: tuple[str, ...]) -> list[str]:
+    absent = np.flatnonzero(np.bincount(train.y, minlength=len(classes)) == 0)
+    if not len(absent):
+        return []
+    return [f"no training sample of {len(absent)} class(es), such as {classes[absent[0]]!r}"]

@@ -1,0 +1,23 @@
+"""The closed sets of words and the array types that the data package speaks in."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Part: TypeAlias = Literal["train", "validation", "test"]
+"""The three parts of a data set. ``test`` is for one final report; whatever chooses looks at ``validation``."""
+
+Normalize: TypeAlias = Literal["standard", "unit", "none"]
+"""``standard``: zero mean and unit deviation per channel; ``unit``: pixels to 0..1; ``none``: raw values as float32."""
+
+Augment: TypeAlias = Literal["none", "flip-crop"]
+"""``flip-crop``: random horizontal flip and random crop after padding by 4 pixels, the recipe usual for CIFAR."""
+
+Samples: TypeAlias = npt.NDArray[Any]
+Labels: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+PART_TITLES: dict[Part, str] = {"train": "training part", "validation": "validation part", "test": "test part"}
