@@ -1,0 +1,72 @@
+#include <pybind11/stl.h>
+
+#include <exception>
+
+#include "register.hpp"
+#include "svd.hpp"
+
+namespace py = pybind11;
+
+namespace surgeon::bindings {
+namespace {
+
+std::vector<MatrixView> views_of(const std::vector<FloatArray>& matrices) {
+  std::vector<MatrixView> views;
+  views.reserve(matrices.size());
+  for (const FloatArray& matrix : matrices) views.push_back({matrix.data(), matrix.shape(0), matrix.shape(1)});
+  return views;
+}
+
+py::list singular_values_of(const std::vector<FloatArray>& matrices, int threads) {
+  const std::vector<MatrixView> views = views_of(matrices);
+  py::list result;
+  std::vector<float*> outputs;
+  for (const MatrixView& view : views) {
+    FloatArray values(std::min(view.rows, view.columns));
+    outputs.push_back(values.mutable_data());
+    result.append(std::move(values));
+  }
+  {
+    // Safe: from here on only raw pointers are used, into arrays that `matrices` and `result` keep alive.
+    const py::gil_scoped_release release;
+    singular_values(views, outputs, threads);
+  }
+  return result;
+}
+
+py::list truncated_svd_of(const std::vector<FloatArray>& matrices, const std::vector<Index>& ranks, int threads) {
+  const std::vector<MatrixView> views = views_of(matrices);
+  py::list result;
+  std::vector<FactorsView> outputs;
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    const Index rank = ranks.at(i);
+    FloatArray u({views[i].rows, rank});
+    FloatArray s(rank);
+    FloatArray vt({rank, views[i].columns});
+    outputs.push_back({rank, u.mutable_data(), s.mutable_data(), vt.mutable_data()});
+    result.append(py::make_tuple(std::move(u), std::move(s), std::move(vt)));
+  }
+  {
+    // Safe: from here on only raw pointers are used, into arrays that `matrices` and `result` keep alive.
+    const py::gil_scoped_release release;
+    truncated_svd(views, outputs, threads);
+  }
+  return result;
+}
+
+}  // namespace
+
+void register_svd(py::module_& module) {
+  py::register_local_exception_translator([](std::exception_ptr pointer) {
+    try {
+      std::rethrow_exception(pointer);
+    } catch (const MatrixError& error) {
+      const py::object type = py::module_::import("pysurgeon.errors").attr("DataError");
+      PyErr_SetString(type.ptr(), error.what());
+    }
+  });
+  module.def("singular_values", &singular_values_of, py::arg("matrices").noconvert(), py::arg("threads"));
+  module.def("truncated_svd", &truncated_svd_of, py::arg("matrices").noconvert(), py::arg("ranks"), py::arg("threads"));
+}
+
+}  // namespace surgeon::bindings

@@ -1,0 +1,51 @@
+// The few BLAS and LAPACK routines that the kernels use, on row-major arrays, each on one thread.
+#pragma once
+
+#include <cstddef>
+
+namespace surgeon {
+
+using Index = std::ptrdiff_t;
+
+namespace blas {
+
+enum class Transpose { no, yes };
+
+// Holds the library to one thread: the kernels spread matrices over threads themselves, and the two do not mix.
+void use_one_thread();
+
+// The processor that the library chose its kernels for, for example "SkylakeX".
+const char* core_name();
+
+// The library's version and build options.
+const char* configuration();
+
+// c (m x n) = op(a) (m x k) op(b) (k x n).
+void multiply(Transpose transpose_a, Transpose transpose_b, Index m, Index n, Index k, const float* a, Index a_stride,
+              const float* b, Index b_stride, float* c, Index c_stride);
+void multiply(Transpose transpose_a, Transpose transpose_b, Index m, Index n, Index k, const double* a, Index a_stride,
+              const double* b, Index b_stride, double* c, Index c_stride);
+
+// Upper triangle of c (n x n) += a' a with a (k x n), or a a' with a (n x k) where `outer`.
+void add_gram(bool outer, Index n, Index k, const double* a, double* c);
+
+// Reduces the symmetric matrix whose upper triangle is in g (n x n) to tridiagonal form: diagonal (n), beside (n - 1).
+// What turns vectors back stays in g and in scale (n - 1).
+void tridiagonalize(Index n, double* g, double* diagonal, double* beside, double* scale);
+
+// Replaces diagonal by the ascending eigenvalues of a tridiagonal matrix; beside is overwritten. False: no convergence.
+bool tridiagonal_values(Index n, double* diagonal, double* beside);
+
+// The eigenvectors of the `count` largest eigenvalues of a tridiagonal matrix, one a row of vectors (count x n), in
+// ascending order of their eigenvalues. False: no convergence.
+bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, Index count, double* vectors);
+
+// Turns rows of vectors (count x n) of the tridiagonal matrix into vectors of the matrix that it was made from.
+void turn_back(Index n, const double* g, const double* scale, Index count, double* vectors);
+
+// Replaces the rows of a (count x n, count <= n) by orthonormal ones: row i spans, with those before it, what it
+// spanned, points into the same half-space, and is some unit vector where it depends on those before it.
+void orthonormalize_rows(Index count, Index n, double* a);
+
+}  // namespace blas
+}  // namespace surgeon

@@ -1,0 +1,38 @@
+// Singular values and vectors of many float32 matrices at once.
+#pragma once
+
+#include <stdexcept>
+#include <vector>
+
+#include "blas.hpp"
+
+namespace surgeon {
+
+// A row-major matrix that somebody else owns.
+struct MatrixView {
+  const float* data;
+  Index rows;
+  Index columns;
+};
+
+// Where the factors of one matrix go: u (rows x rank), s (rank), vt (rank x columns), all row-major.
+struct FactorsView {
+  Index rank;  // at most the smaller side
+  float* u;
+  float* s;
+  float* vt;
+};
+
+// A matrix that has no singular values which float32 can hold; the message names its index.
+class MatrixError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// values[i] receives the descending singular values of matrices[i], as many as its smaller side. One thread a matrix.
+void singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, int threads);
+
+// factors[i] receives the leading singular triplets of matrices[i]. One thread a matrix.
+void truncated_svd(const std::vector<MatrixView>& matrices, const std::vector<FactorsView>& factors, int threads);
+
+}  // namespace surgeon

@@ -1,0 +1,202 @@
+"""The checks of arguments that the compiled kernels and their NumPy twins share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pysurgeon.errors import DataError, UsageError
+
+FloatArray = npt.NDArray[np.float32]
+IndexArray = npt.NDArray[np.int64]
+
+
+class Factors(NamedTuple):
+    """The leading singular triplets of a matrix of shape ``(m, n)``: it is about ``U * s @ Vt``."""
+
+    U: FloatArray
+    """Left singular vectors, ``(m, k)``, orthonormal columns."""
+    s: FloatArray
+    """Singular values, ``(k,)``, descending."""
+    Vt: FloatArray
+    """Right singular vectors, ``(k, n)``, orthonormal rows."""
+
+
+def as_floats(array: npt.ArrayLike, name: str, dimensions: int) -> FloatArray:
+    """Returns a C-contiguous float32 array, which is the argument itself where it is one already.
+
+    Args:
+        array: Real numbers in any layout.
+        name: What messages call it.
+        dimensions: The number of axes it must have.
+
+    Raises:
+        DataError: It is not numeric, not real, or has another number of axes.
+    """
+    try:
+        given = np.asarray(array)
+    except ValueError as error:
+        msg = f"{name} is no array ({error}): give one with {dimensions} axes of equal lengths."
+        raise DataError(msg) from error
+    if given.dtype.kind not in "fiub":
+        msg = f"{name} has the type {given.dtype}, expected real numbers: convert it to float32."
+        raise DataError(msg)
+    if given.ndim != dimensions:
+        msg = f"{name} has shape {given.shape}, expected {dimensions} axes: reshape it."
+        raise DataError(msg)
+    with np.errstate(over="ignore"):  # What is beyond float32 becomes infinite, and is reported where that matters.
+        return np.ascontiguousarray(given, dtype=np.float32)
+
+
+def as_matrices(matrices: Iterable[npt.ArrayLike]) -> list[FloatArray]:
+    """Returns every matrix as a C-contiguous float32 array, without a copy where it is one."""
+    return [as_floats(matrix, f"Matrix {i}", 2) for i, matrix in enumerate(matrices)]
+
+
+def as_ranks(rank: int | Sequence[int], matrices: Sequence[FloatArray]) -> list[int]:
+    """Returns the rank for every matrix, at most its smaller side.
+
+    Raises:
+        UsageError: A rank is negative or no whole number, or their number is not that of the matrices.
+    """
+    given: list[Any] = [rank] * len(matrices) if isinstance(rank, int | np.integer) else list(rank)
+    if len(given) != len(matrices):
+        msg = f"{len(given)} ranks were given for {len(matrices)} matrices: give one for all, or one for each."
+        raise UsageError(msg)
+    for i, value in enumerate(given):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+            msg = f"The rank for matrix {i} is {value!r}, expected a whole number from 0."
+            raise UsageError(msg)
+    return [min(int(value), *matrix.shape) for value, matrix in zip(given, matrices, strict=True)]
+
+
+def check_threads(threads: int) -> None:
+    """Refuses a number of threads that is none.
+
+    Raises:
+        UsageError: It is no whole number from 1.
+    """
+    if not isinstance(threads, int | np.integer) or isinstance(threads, bool) or threads < 1:
+        msg = f"threads is {threads!r}, expected a whole number from 1."
+        raise UsageError(msg)
+
+
+def as_gather(
+    source: npt.ArrayLike, index: npt.ArrayLike, scale: npt.ArrayLike
+) -> tuple[FloatArray, IndexArray, FloatArray]:
+    """Returns the checked arguments of ``gather_blocks``.
+
+    Raises:
+        DataError: The shapes do not fit together, or an index is out of range.
+    """
+    blocks = as_floats(source, "source", 3)
+    given = np.asarray(index)
+    if given.ndim != 1 or (given.size > 0 and given.dtype.kind not in "iu"):
+        msg = f"index has shape {given.shape} and type {given.dtype}, expected one axis of whole numbers."
+        raise DataError(msg)
+    n = blocks.shape[1]
+    outside = np.flatnonzero((given < -1) | (given >= n))
+    if outside.size > 0:
+        first = int(outside[0])
+        msg = (
+            f"index[{first}] is {given[first]}, expected -1 (zeros) to {n - 1}: the middle axis of source is {n} long."
+        )
+        raise DataError(msg)
+    factors = as_floats(scale, "scale", 1)
+    if factors.shape != given.shape:
+        msg = f"scale has {factors.size} elements and index {given.size}: give one factor for each index."
+        raise DataError(msg)
+    return blocks, np.ascontiguousarray(given, dtype=np.int64), factors
+
+
+def as_map(source: npt.ArrayLike, matrix: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Returns the checked arguments of ``map_blocks``.
+
+    Raises:
+        DataError: The shapes do not fit together.
+    """
+    blocks = as_floats(source, "source", 3)
+    linear = as_floats(matrix, "matrix", 2)
+    if linear.shape[1] != blocks.shape[1]:
+        msg = (
+            f"matrix has shape {linear.shape} and source {blocks.shape}: "
+            f"it needs {blocks.shape[1]} columns, one for each block of the middle axis."
+        )
+        raise DataError(msg)
+    return blocks, linear
+
+
+def check_live(array: object, name: str, *, like: FloatArray | None = None, writable: bool = True) -> None:
+    """Refuses what cannot be worked on in place.
+
+    Args:
+        array: What should be a live view of float32 numbers.
+        name: What messages call it.
+        like: The array whose shape it must have.
+        writable: Whether it is written on.
+
+    Raises:
+        DataError: Using it would need a copy, or it is read-only, or its shape differs.
+    """
+    need = "expected a C-contiguous, aligned float32 array, since it is used where it lies and never copied."
+    if not isinstance(array, np.ndarray):
+        msg = f"{name} is a {type(array).__name__}; {need}"
+        raise DataError(msg)
+    if array.dtype != np.float32 or not (array.flags.c_contiguous and array.flags.aligned):
+        msg = f"{name} has type {array.dtype}, shape {array.shape} and strides {array.strides}; {need}"
+        raise DataError(msg)
+    if writable and not array.flags.writeable:
+        msg = f"{name} is read-only, and this step writes on it: give the array that owns the numbers."
+        raise DataError(msg)
+    if like is not None and array.shape != like.shape:
+        msg = f"{name} has shape {array.shape}, expected that of the parameter, {like.shape}."
+        raise DataError(msg)
+
+
+def check_adamw(
+    parameter: FloatArray, gradient: FloatArray, m: FloatArray, v: FloatArray, beta1: float, beta2: float, step: int
+) -> None:
+    """Refuses arguments that no AdamW step can be made from.
+
+    Raises:
+        DataError: An array cannot be used where it lies.
+        UsageError: A coefficient or the step is out of range.
+    """
+    check_live(parameter, "parameter")
+    check_live(gradient, "gradient", like=parameter, writable=False)
+    check_live(m, "m", like=parameter)
+    check_live(v, "v", like=parameter)
+    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+        if not 0.0 <= beta < 1.0:
+            msg = f"{name} is {beta}, expected 0 <= {name} < 1."
+            raise UsageError(msg)
+    if step < 1:
+        msg = f"step is {step}, expected 1 for the first step: the bias correction counts from there."
+        raise UsageError(msg)
+
+
+def check_sgd(
+    parameter: FloatArray, gradient: FloatArray, momentum_buffer: FloatArray | None, momentum: float, nesterov: bool
+) -> None:
+    """Refuses arguments that no SGD step can be made from.
+
+    Raises:
+        DataError: An array cannot be used where it lies, or the momentum has none to live in.
+        UsageError: The momentum is negative, or Nesterov's is asked for without any.
+    """
+    check_live(parameter, "parameter")
+    check_live(gradient, "gradient", like=parameter, writable=False)
+    if momentum_buffer is not None:
+        check_live(momentum_buffer, "momentum_buffer", like=parameter)
+    elif momentum != 0.0:
+        msg = f"momentum is {momentum} and there is no momentum_buffer: give an array of zeros before the first step."
+        raise DataError(msg)
+    if momentum < 0.0:
+        msg = f"momentum is {momentum}, expected 0 or more."
+        raise UsageError(msg)
+    if nesterov and momentum == 0.0:
+        msg = "nesterov needs a momentum above 0."
+        raise UsageError(msg)

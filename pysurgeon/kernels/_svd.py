@@ -1,0 +1,58 @@
+"""Singular values and truncated singular value decompositions of many matrices at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy.typing as npt
+
+from pysurgeon.kernels import _native
+from pysurgeon.kernels._arguments import Factors, FloatArray, as_matrices, as_ranks, check_threads
+
+
+def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> list[FloatArray]:
+    """Computes the singular values of every matrix.
+
+    They are right to about 1e-7 of the largest one of their matrix. The result does not depend on ``threads``.
+
+    Args:
+        matrices: 2-D arrays of any shapes. They are not modified; C-contiguous float32 ones are not copied either.
+        threads: How many matrices are worked on at a time, each by one thread.
+
+    Returns:
+        For every matrix of shape ``(m, n)`` a float32 array of shape ``(min(m, n),)``, descending.
+
+    Raises:
+        DataError: A matrix is not 2-D, not real or not finite, or has a singular value beyond float32; the message
+            names its index.
+        UsageError: ``threads`` is no whole number from 1.
+    """
+    check_threads(threads)
+    return _native.singular_values(as_matrices(matrices), threads)
+
+
+def truncated_svd(matrices: Iterable[npt.ArrayLike], rank: int | Sequence[int], *, threads: int = 1) -> list[Factors]:
+    """Computes the leading singular triplets of every matrix, the best approximation of that rank.
+
+    Vectors are orthonormal to 1e-6, those of singular values that are zero (rank-deficient matrices) included. The
+    result does not depend on ``threads``.
+
+    Args:
+        matrices: 2-D arrays of any shapes. They are not modified; C-contiguous float32 ones are not copied either.
+        rank: How many triplets: one number for all matrices, or one for each. A matrix has no more than its smaller
+            side, and gets that many where the rank is larger.
+        threads: How many matrices are worked on at a time, each by one thread.
+
+    Returns:
+        For every matrix of shape ``(m, n)`` a tuple ``(U, s, Vt)`` of float32 arrays of shapes ``(m, k)``, ``(k,)``
+        descending, and ``(k, n)``, with ``k = min(rank, m, n)``.
+
+    Raises:
+        DataError: A matrix is not 2-D, not real or not finite, or has a singular value beyond float32; the message
+            names its index.
+        UsageError: A rank is negative, their number is not that of the matrices, or ``threads`` is no whole number
+            from 1.
+    """
+    check_threads(threads)
+    arrays = as_matrices(matrices)
+    return [Factors(*factors) for factors in _native.truncated_svd(arrays, as_ranks(rank, arrays), threads)]

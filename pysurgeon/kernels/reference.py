@@ -1,0 +1,130 @@
+"""The kernels in NumPy, of the same signatures: slow and plain, the oracle of the tests.
+
+``threads`` is checked and otherwise ignored. Arithmetic is float64 wherever the result is rounded to float32 only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pysurgeon.errors import DataError
+from pysurgeon.kernels._arguments import (
+    Factors,
+    FloatArray,
+    as_gather,
+    as_map,
+    as_matrices,
+    as_ranks,
+    check_adamw,
+    check_live,
+    check_sgd,
+    check_threads,
+)
+
+__all__ = [
+    "adamw_step",
+    "gather_blocks",
+    "map_blocks",
+    "sgd_step",
+    "singular_values",
+    "sum_of_squares",
+    "truncated_svd",
+]
+
+
+def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> list[FloatArray]:
+    """The singular values of every matrix; see ``pysurgeon.kernels.singular_values``."""
+    return [s for _, s, _ in truncated_svd(matrices, np.iinfo(np.int64).max, threads=threads)]
+
+
+def truncated_svd(matrices: Iterable[npt.ArrayLike], rank: int | Sequence[int], *, threads: int = 1) -> list[Factors]:
+    """The leading singular triplets of every matrix; see ``pysurgeon.kernels.truncated_svd``."""
+    check_threads(threads)
+    arrays = as_matrices(matrices)
+    factors = []
+    for i, (matrix, k) in enumerate(zip(arrays, as_ranks(rank, arrays), strict=True)):
+        shape = f"{matrix.shape[0]} x {matrix.shape[1]}"
+        if not np.isfinite(matrix).all():
+            msg = f"Matrix {i} ({shape}) holds NaN or infinity: singular values need finite elements."
+            raise DataError(msg)
+        U, s, Vt = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+        if s[:k].max(initial=0.0) > np.finfo(np.float32).max:
+            msg = f"Matrix {i} ({shape}) has a singular value beyond the range of float32: scale it down."
+            raise DataError(msg)
+        factors.append(Factors(*(part.astype(np.float32) for part in (U[:, :k], s[:k], Vt[:k]))))
+    return factors
+
+
+def gather_blocks(source: npt.ArrayLike, index: npt.ArrayLike, scale: npt.ArrayLike, *, threads: int = 1) -> FloatArray:
+    """Selected and scaled blocks; see ``pysurgeon.kernels.gather_blocks``."""
+    check_threads(threads)
+    blocks, positions, factors = as_gather(source, index, scale)
+    out = np.zeros((blocks.shape[0], positions.size, blocks.shape[2]), dtype=np.float32)
+    kept = positions >= 0
+    out[:, kept] = factors[kept][:, np.newaxis] * blocks[:, positions[kept]]
+    return out
+
+
+def map_blocks(source: npt.ArrayLike, matrix: npt.ArrayLike, *, threads: int = 1) -> FloatArray:
+    """A linear map of the middle axis; see ``pysurgeon.kernels.map_blocks``."""
+    check_threads(threads)
+    blocks, linear = as_map(source, matrix)
+    out: npt.NDArray[np.float64] = np.matmul(linear.astype(np.float64), blocks.astype(np.float64))
+    return out.astype(np.float32)
+
+
+def adamw_step(
+    parameter: FloatArray,
+    gradient: FloatArray,
+    m: FloatArray,
+    v: FloatArray,
+    *,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    step: int,
+    gradient_scale: float = 1.0,
+) -> None:
+    """One step of AdamW in place; see ``pysurgeon.kernels.adamw_step``."""
+    check_adamw(parameter, gradient, m, v, beta1, beta2, step)
+    g = gradient_scale * gradient.astype(np.float64)
+    first = beta1 * m.astype(np.float64) + (1.0 - beta1) * g
+    second = beta2 * v.astype(np.float64) + (1.0 - beta2) * g**2
+    direction = first / (1.0 - beta1**step) / (np.sqrt(second / (1.0 - beta2**step)) + epsilon)
+    parameter[...] = (1.0 - learning_rate * weight_decay) * parameter.astype(np.float64) - learning_rate * direction
+    m[...] = first
+    v[...] = second
+
+
+def sgd_step(
+    parameter: FloatArray,
+    gradient: FloatArray,
+    momentum_buffer: FloatArray | None,
+    *,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+    gradient_scale: float = 1.0,
+) -> None:
+    """One step of stochastic gradient descent in place; see ``pysurgeon.kernels.sgd_step``."""
+    check_sgd(parameter, gradient, momentum_buffer, momentum, nesterov)
+    before = parameter.astype(np.float64)
+    g = gradient_scale * gradient.astype(np.float64) + weight_decay * before
+    direction = g
+    if momentum_buffer is not None and momentum != 0.0:
+        velocity = momentum * momentum_buffer.astype(np.float64) + g
+        momentum_buffer[...] = velocity
+        direction = g + momentum * velocity if nesterov else velocity
+    parameter[...] = before - learning_rate * direction
+
+
+def sum_of_squares(array: FloatArray) -> float:
+    """The sum of the squares in float64; see ``pysurgeon.kernels.sum_of_squares``."""
+    check_live(array, "array", writable=False)
+    return float(np.sum(array.astype(np.float64) ** 2))
