@@ -1,0 +1,48 @@
+# Two commands for a new machine with Python 3.11, g++ and make:
+#   make demo    installs everything into .venv and evolves a network on the digits
+#   make test    installs everything into .venv and runs the tests
+# PIP_FLAGS is passed to every pip install. On machines with the public index alone,
+#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# takes the CPU build of torch, which is all that is needed and some gigabytes smaller.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+PIP_FLAGS ?=
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
+PYSURGEON := $(VENV)/bin/pysurgeon
+DEMO ?= runs/demo
+
+.PHONY: demo test lint install
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; say make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@# First, so that nothing below pulls a larger build of it.
+	$(PIP) torch==2.13.0
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/bindings/*)
+	$(PIP) .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/bindings/*)
+	$(PIP) --upgrade "pip>=25.1"
+	$(PIP) --group dev
+	$(PIP) --editable .
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	@mkdir -p $(DEMO)
+	$(VENV)/bin/python examples/export_start.py digits $(DEMO)/start.onnx
+	$(PYSURGEON) evolve $(DEMO)/start.onnx --data digits --epochs 40 --run $(DEMO)/run --force
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/clang-format --dry-run --Werror $(wildcard csrc/*.?pp csrc/bindings/*.?pp)
