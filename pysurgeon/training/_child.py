@@ -1,0 +1,179 @@
+"""What runs in a worker process: it waits for jobs on a socket and trains. Nothing of the calling program is imported."""
+
+from __future__ import annotations
+
+import faulthandler
+import mmap
+import os
+import pickle
+import threading
+import traceback
+import warnings
+from dataclasses import dataclass
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+
+from pysurgeon.data import Dataset
+from pysurgeon.errors import SurgeonError
+from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.training.ort import OrtTrainer
+from pysurgeon.training.protocol import Outcome, Point, State, TrainSettings
+
+
+@dataclass(frozen=True)
+class DataMessage:
+    """A data set follows as a file descriptor.
+
+    Attributes:
+        pickled: The data set without its arrays.
+        spans: Where each array lies in the file: (offset, bytes).
+    """
+
+    pickled: bytes
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class CheckJob:
+    """See `Trainer.check`; the data is what was sent last."""
+
+    model: bytes
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """See `Trainer.train`; the data is what was sent last. The deadline is of the clock that all processes share."""
+
+    model: bytes
+    settings: TrainSettings
+    state: State
+    steps: int
+    evaluate_every: int
+    deadline: float | None
+    wants_progress: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The global step and the training loss there."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A result without the graph, which the caller has: `tensors` holds what was learnt, nothing if nothing was."""
+
+    outcome: Outcome
+    tensors: dict[str, Array]
+    state: State | None
+    history: tuple[Point, ...]
+    steps: int
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An exception: one of pysurgeon's own, or the trace of another one."""
+
+    error: SurgeonError | None
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The model can be trained."""
+
+
+def serve(descriptor: int) -> None:
+    """Take jobs from a socket until it is closed.
+
+    Args:
+        descriptor: Of the socket. Standard input is the lifeline: its end means that the caller is gone.
+    """
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+    faulthandler.enable()
+    warnings.simplefilter("ignore")
+    connection = Connection(descriptor)
+    _import_engine()
+    data: Dataset | None = None
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        if isinstance(job, DataMessage):
+            data = _receive(connection, job)
+            continue
+        assert data is not None
+        answer: Checked | Trained | Failed
+        try:
+            answer = _do(connection, job, data)
+        except SurgeonError as error:
+            answer = Failed(error)
+        except Exception:  # noqa: BLE001  (the caller decides; this process goes on)
+            answer = Failed(None, traceback.format_exc())
+        connection.send(answer)
+
+
+def _do(connection: Connection, job: CheckJob | TrainJob, data: Dataset) -> Checked | Trained:
+    model, trainer = _parse(job.model), OrtTrainer()
+    if isinstance(job, CheckJob):
+        trainer.check(model, data)
+        return Checked()
+
+    def progress(step: int, loss: float) -> None:
+        connection.send(Progress(step, loss))
+
+    result = trainer.train(
+        model,
+        data,
+        job.settings,
+        state=job.state,
+        steps=job.steps,
+        evaluate_every=job.evaluate_every,
+        progress=progress if job.wants_progress else None,
+        deadline=job.deadline,
+    )
+    learnt = result.model is not model
+    names = (*model.trainable(), *model.statistics()) if learnt else ()
+    return Trained(
+        result.outcome,
+        {name: result.model.tensor(name) for name in names},
+        result.state if learnt else None,
+        result.history,
+        result.steps,
+        result.seconds,
+        result.message,
+    )
+
+
+def _parse(content: bytes) -> Model:
+    import onnx
+
+    return from_proto(onnx.load_model_from_string(content))
+
+
+def _receive(connection: Connection, message: DataMessage) -> Dataset:
+    descriptor = reduction.recv_handle(connection)
+    try:
+        memory = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    finally:
+        os.close(descriptor)
+    buffers = [memory[offset : offset + size] for offset, size in message.spans]
+    # It was pickled by the process that started this one, and no other can write to the socket.
+    data: Dataset = pickle.loads(message.pickled, buffers=buffers)  # noqa: S301
+    return data
+
+
+def _import_engine() -> None:
+    import onnx  # noqa: F401
+    import onnxruntime.training.api  # noqa: F401
+
+
+def _end_with_caller() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(0)

@@ -1,0 +1,113 @@
+"""One optimizer step over live arrays: global-norm clipping, then AdamW or SGD with momentum, all in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from pysurgeon.errors import TrainingError
+from pysurgeon.graph import Array
+from pysurgeon.kernels import adamw_step, sgd_step, sum_of_squares
+from pysurgeon.training.protocol import State, TrainSettings
+
+BETA1, BETA2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-8, 0.9
+
+MOMENTS = {"adamw": ("m", "v"), "sgd": ("momentum",)}
+
+
+class Optimizer:
+    """The moments of every parameter and the step that uses them.
+
+    Args:
+        settings: Which optimizer, its weight decay and its bound on the gradient's norm.
+        parameters: Live float32 arrays by name; every step changes them.
+        state: Moments to go on from; copied. A parameter without any starts at zero.
+
+    Raises:
+        TrainingError: A moment does not have the shape of its parameter.
+    """
+
+    def __init__(self, settings: TrainSettings, parameters: Mapping[str, Array], state: State) -> None:
+        self._settings = settings
+        self._parameters = parameters
+        self._updates = state.updates
+        self._moments = {
+            moment: {
+                name: _moment(name, state.moments.get(moment, {}).get(name), parameter)
+                for name, parameter in parameters.items()
+            }
+            for moment in MOMENTS[settings.optimizer]
+        }
+        # Pulling biases and norm parameters to zero only hurts: decay is for what multiplies many inputs.
+        self._decay = {n: settings.weight_decay if p.ndim >= 2 else 0.0 for n, p in parameters.items()}
+
+    def step(self, gradients: Mapping[str, Array], learning_rate: float) -> float:
+        """Change the parameters, unless the gradient is not finite.
+
+        Args:
+            gradients: float32 arrays by parameter name; not modified.
+            learning_rate: Of this step.
+
+        Returns:
+            The norm of the gradient over all parameters before clipping; infinite or NaN if nothing was changed.
+        """
+        norm = math.sqrt(sum(sum_of_squares(gradients[name]) for name in self._parameters))
+        if not math.isfinite(norm):
+            return norm
+        clip = self._settings.clip
+        scale = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
+        self._updates += 1
+        if self._settings.optimizer == "adamw":
+            self._adamw(gradients, learning_rate, scale)
+        else:
+            self._sgd(gradients, learning_rate, scale)
+        return norm
+
+    def state(self, step: int) -> State:
+        """The moments as they are now; the arrays are the optimizer's own."""
+        return State(step, self._updates, self._moments)
+
+    def _adamw(self, gradients: Mapping[str, Array], learning_rate: float, scale: float) -> None:
+        m, v = self._moments["m"], self._moments["v"]
+        for name, parameter in self._parameters.items():
+            adamw_step(
+                parameter,
+                gradients[name],
+                m[name],
+                v[name],
+                learning_rate=learning_rate,
+                beta1=BETA1,
+                beta2=BETA2,
+                epsilon=EPSILON,
+                weight_decay=self._decay[name],
+                step=self._updates,
+                gradient_scale=scale,
+            )
+
+    def _sgd(self, gradients: Mapping[str, Array], learning_rate: float, scale: float) -> None:
+        momentum = self._moments["momentum"]
+        for name, parameter in self._parameters.items():
+            sgd_step(
+                parameter,
+                gradients[name],
+                momentum[name],
+                learning_rate=learning_rate,
+                momentum=MOMENTUM,
+                weight_decay=self._decay[name],
+                nesterov=False,
+                gradient_scale=scale,
+            )
+
+
+def _moment(name: str, given: Array | None, parameter: Array) -> Array:
+    if given is None:
+        return np.zeros(parameter.shape, np.float32)
+    if given.shape != parameter.shape:
+        message = (
+            f"a moment of parameter {name!r} has the shape {given.shape}, the parameter {parameter.shape}; whatever "
+            "resizes a parameter must resize its moments, too"
+        )
+        raise TrainingError(message)
+    return np.array(given, dtype=np.float32, order="C")

@@ -1,0 +1,144 @@
+"""A Trainer on onnxruntime-training, in this very process. The engine can end it: see `pysurgeon.training.worker`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from pysurgeon.data import Batches, Dataset
+from pysurgeon.graph import Array, Model
+from pysurgeon.training._engine import Engine, trial
+from pysurgeon.training._optimizer import Optimizer
+from pysurgeon.training.batch import free_batch
+from pysurgeon.training.evaluate import evaluate
+from pysurgeon.training.fit import fit_input
+from pysurgeon.training.protocol import Outcome, Point, State, TrainResult, TrainSettings
+from pysurgeon.training.view import training_view
+
+_PROGRESS_SECONDS = 0.2
+_TRIAL_BATCH = 8
+
+
+class OrtTrainer:
+    """Trains in the calling process; may be called from several threads."""
+
+    def check(self, model: Model, data: Dataset) -> None:
+        """Refuse a model that cannot be trained on this data; takes the gradients of one small batch to be sure.
+
+        Raises:
+            TrainingError: The engine cannot train it.
+            DataError: The data does not fit its inputs or outputs.
+        """
+        view = training_view(model)
+        fit = fit_input(model, data)
+        x, y = Batches(data, _TRIAL_BATCH, seed=0).batch(0)
+        trial(Engine(view), fit.batch(x), y)
+
+    def train(
+        self,
+        model: Model,
+        data: Dataset,
+        settings: TrainSettings,
+        *,
+        state: State,
+        steps: int,
+        evaluate_every: int,
+        progress: Callable[[int, float], None] | None = None,
+        deadline: float | None = None,
+    ) -> TrainResult:
+        """Take optimizer steps; see `pysurgeon.training.Trainer`.
+
+        Raises:
+            TrainingError: The engine cannot train the model.
+            DataError: The data does not fit its inputs or outputs.
+            UsageError: The batch size or the seed is too small, or the augmentation does not fit the data.
+        """
+        stretch = _Stretch(model, data, settings, state, deadline, progress)
+        return stretch.run(steps, evaluate_every)
+
+
+class _Stretch:
+    """One call of `train`."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: Dataset,
+        settings: TrainSettings,
+        state: State,
+        deadline: float | None,
+        progress: Callable[[int, float], None] | None,
+    ) -> None:
+        self._began = time.monotonic()
+        self._model, self._data, self._settings, self._start = model, data, settings, state
+        self._deadline, self._progress = deadline, progress
+        self._fit = fit_input(model, data)
+        self._engine = Engine(training_view(model), threads=settings.threads)
+        self._optimizer = Optimizer(settings, self._engine.parameters, state)
+        self._batches = Batches(data, settings.batch_size, seed=settings.seed, augment=settings.augment)
+        self._inference = free_batch(model)
+        self._history: list[Point] = []
+        self._losses: list[float] = []
+        self._step = state.step
+
+    def run(self, steps: int, evaluate_every: int) -> TrainResult:
+        end = self._start.step + steps
+        reported = self._began
+        while self._step < end:
+            now = time.monotonic()
+            if self._deadline is not None and now >= self._deadline:
+                return self._finish(Outcome.STOPPED, f"{self._step - self._start.step} of {steps} steps were taken")
+            trouble = self._advance()
+            if trouble:
+                return self._diverged(trouble)
+            if self._progress is not None and now - reported >= _PROGRESS_SECONDS:
+                self._progress(self._step, self._losses[-1])
+                reported = now
+            if evaluate_every > 0 and self._step % evaluate_every == 0 and self._step < end:
+                self._measure()
+        return self._finish(Outcome.DONE, "")
+
+    def _advance(self) -> str:
+        """Take one step. Returns why it could not be, or nothing."""
+        x, y = self._batches.batch(self._step)
+        loss = self._engine.step(self._fit.batch(x), y)
+        if not math.isfinite(loss):
+            return f"the loss is {loss} at step {self._step}"
+        norm = self._optimizer.step(self._engine.gradients, self._settings.schedule.at(self._step))
+        if not math.isfinite(norm):
+            return f"the norm of the gradient is {norm} at step {self._step}"
+        self._losses.append(loss)
+        self._step += 1
+        return ""
+
+    def _measure(self) -> dict[str, Array]:
+        tensors = self._engine.tensors()
+        figures = evaluate(
+            self._inference.with_tensors(tensors), self._data, "validation", threads=self._settings.threads
+        )
+        train_loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
+        self._losses = []
+        seconds = time.monotonic() - self._began
+        self._history.append(Point(self._step, train_loss, figures.loss, figures.accuracy, seconds))
+        return tensors
+
+    def _finish(self, outcome: Outcome, message: str) -> TrainResult:
+        tensors = self._measure()
+        if not math.isfinite(self._history[-1].validation_loss):
+            return self._diverged(f"the validation loss is {self._history[-1].validation_loss} at step {self._step}")
+        return self._result(outcome, self._model.with_tensors(tensors), self._optimizer.state(self._step), message)
+
+    def _diverged(self, why: str) -> TrainResult:
+        return self._result(Outcome.DIVERGED, self._model, self._start, why)
+
+    def _result(self, outcome: Outcome, model: Model, state: State, message: str) -> TrainResult:
+        return TrainResult(
+            outcome,
+            model,
+            state,
+            tuple(self._history),
+            self._step - self._start.step,
+            time.monotonic() - self._began,
+            message,
+        )

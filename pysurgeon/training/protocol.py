@@ -1,0 +1,173 @@
+"""What the rest of pysurgeon knows about training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from pysurgeon.data import Augment, Dataset
+from pysurgeon.graph import Model
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Outcome(Enum):
+    """How a stretch of training ended. Only DONE lets a branch go on; the others are results, too, not exceptions."""
+
+    DONE = "all steps were taken"
+    DIVERGED = "the loss became infinite or no number; a smaller learning rate may help"
+    LOST = "the process that trained it ended by itself; its last words are in the message"
+    STOPPED = "the time was up before all steps were taken"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over the whole life of a trunk: linear warm-up, then constant or cosine decay to zero.
+
+    A branch stands at the same place of the schedule as its parent, so branches and trunk stay comparable.
+
+    Attributes:
+        rate: Peak learning rate.
+        total_steps: Steps of the whole life (the end of the decay).
+        warmup_steps: Steps until the peak.
+        decay: What happens after the peak.
+    """
+
+    rate: float
+    total_steps: int
+    warmup_steps: int = 0
+    decay: Literal["cosine", "constant"] = "cosine"
+
+    def at(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.rate * (step + 1) / self.warmup_steps
+        if self.decay == "constant":
+            return self.rate
+        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.rate * 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, progress))))
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train, whatever the model.
+
+    Attributes:
+        schedule: Learning rate by step.
+        batch_size: Samples a step.
+        optimizer: `adamw`, or `sgd` with momentum 0.9.
+        weight_decay: Weight decay, decoupled for `adamw`, added to the gradient for `sgd`; biases, norm parameters and
+            other vectors are spared.
+        clip: Largest norm of the gradient over all parameters, `None` for no clipping.
+        augment: Augmentation of training batches.
+        seed: Batches, augmentation and the engine's own randomness derive from it.
+        threads: Threads of the engine. One thread gives the same bits on every run.
+    """
+
+    schedule: Schedule
+    batch_size: int = 128
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.01
+    clip: float | None = 1.0
+    augment: Augment = "none"
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the optimizer is: what a model itself does not say.
+
+    Attributes:
+        step: Steps taken since the start of the trunk; says which batch and which learning rate come next.
+        updates: Optimizer updates behind the moments, for their bias correction.
+        moments: By name of the moment (`m`, `v` for adamw, `momentum` for sgd), then by parameter name; each array has
+            the shape of its parameter. A parameter that is missing starts at zero.
+    """
+
+    step: int = 0
+    updates: int = 0
+    moments: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One entry of a training history: mean training loss since the last one, validation figures at `step`."""
+
+    step: int
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a stretch of training gave.
+
+    Attributes:
+        outcome: How it ended.
+        model: The user's graph with what was learnt (the parameters before the stretch if it diverged or was lost).
+        state: The optimizer's state at the end.
+        history: Validation figures, the last one at the end of the stretch; empty if it was lost.
+        steps: Optimizer steps taken.
+        seconds: Wall time.
+        message: Details where the outcome is not DONE.
+    """
+
+    outcome: Outcome
+    model: Model
+    state: State
+    history: tuple[Point, ...]
+    steps: int
+    seconds: float
+    message: str = ""
+
+
+class Trainer(Protocol):
+    """Trains models. Implementations may be called from several threads at once."""
+
+    def check(self, model: Model, data: Dataset) -> None:
+        """Refuse a model that cannot be trained on this data, by name of the operator or shape that is in the way.
+
+        Raises:
+            TrainingError: The engine cannot train it.
+            DataError: The data does not fit its inputs or outputs.
+        """
+
+    def train(
+        self,
+        model: Model,
+        data: Dataset,
+        settings: TrainSettings,
+        *,
+        state: State,
+        steps: int,
+        evaluate_every: int,
+        progress: Callable[[int, float], None] | None = None,
+        deadline: float | None = None,
+    ) -> TrainResult:
+        """Take `steps` optimizer steps from `state` on.
+
+        Training for a+b steps at once and for a, then b from the state that came out, gives the same bits on one thread.
+
+        Args:
+            model: The model; not modified.
+            data: Only its training and validation parts are read.
+            settings: How to train.
+            state: Where the optimizer stands; `State()` at the start.
+            steps: Steps to take.
+            evaluate_every: Steps between two evaluations on the validation part, counted from the start of the trunk, so
+                that branches are measured at the same steps; 0 for one at the end only.
+            progress: Called now and then with the global step and the last training loss.
+            deadline: `time.monotonic()` after which to stop.
+
+        Raises:
+            TrainingError: The engine cannot train the model, or a moment does not have the shape of its parameter.
+            DataError: The data does not fit the model.
+            UsageError: The batch size or the seed is too small, or the augmentation does not fit the data.
+        """

@@ -1,0 +1,42 @@
+"""The same function in operators that the engine has a gradient for: one registry, one small file a family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pysurgeon.training.rewrites import (
+    activations,
+    auto_pad,
+    average_pool,
+    hard,
+    layer_normalization,
+    layout,
+    normalizations,
+    reductions,
+)
+from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
+
+__all__ = ["REWRITES", "Builder", "CannotRewriteError", "Rewrite"]
+
+
+def _collect(*families: Mapping[str, Rewrite]) -> dict[str, Rewrite]:
+    found: dict[str, Rewrite] = {}
+    for family in families:
+        for operator, rewrite in family.items():
+            if operator in found:
+                message = f"{operator} has two rewrites"
+                raise ValueError(message)
+            found[operator] = rewrite
+    return found
+
+
+REWRITES = _collect(
+    activations.REWRITES,
+    auto_pad.REWRITES,
+    average_pool.REWRITES,
+    hard.REWRITES,
+    layer_normalization.REWRITES,
+    layout.REWRITES,
+    normalizations.REWRITES,
+    reductions.REWRITES,
+)

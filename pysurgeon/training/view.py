@@ -1,0 +1,249 @@
+"""The training view: a graph derived from the user's whose every node has a gradient. The user's graph is never replaced.
+
+Values keep their names, so what was learnt goes back into the user's graph by the names of its initializers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from pysurgeon.errors import TrainingError
+from pysurgeon.graph import Model, from_proto
+from pysurgeon.training._gradients import WITH_GRADIENT
+from pysurgeon.training.batch import free_batch
+from pysurgeon.training.head import head
+from pysurgeon.training.rewrites import REWRITES, Builder, CannotRewriteError
+
+if TYPE_CHECKING:
+    import onnx
+
+# What the engine reads. The loss needs opset 12, the rewrites 13; older models are lifted.
+OLDEST_OPSET, NEWEST_OPSET, LIFTED_OPSET, NEWEST_IR = 13, 21, 17, 9
+
+Status = Literal["trains", "rewritten", "frozen", "no gradient"]
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+
+@dataclass(frozen=True)
+class NodeFact:
+    """What training means for one node of the user's graph.
+
+    Attributes:
+        node: Its name.
+        operator: Its type.
+        status: `trains`: a gradient passes through it as it stands; `rewritten`: it does through another form of it;
+            `frozen`: none needs to; `no gradient`: one would have to, and the engine has none, so the model is refused.
+        detail: How or why.
+    """
+
+    node: str
+    operator: str
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingView:
+    """A graph that the engine can differentiate.
+
+    Attributes:
+        proto: The graph; its only output are the logits.
+        logits: Name of that output.
+        trainable: Initializers that get a gradient, by their names in the user's graph.
+        statistics: Initializers that the engine updates in place: running means and variances.
+        facts: What became of each node.
+    """
+
+    proto: onnx.ModelProto
+    logits: str
+    trainable: tuple[str, ...]
+    statistics: tuple[str, ...]
+    facts: tuple[NodeFact, ...]
+
+
+def training_view(model: Model) -> TrainingView:
+    """Derive the graph that is trained in the user's place.
+
+    Raises:
+        TrainingError: A node has no gradient, the operator set is too new, the batch size is fixed and cannot be freed,
+            parameters are not float32, or there is nothing to train.
+    """
+    _check_versions(model)
+    view = _derive(free_batch(model))
+    for fact in view.facts:
+        if fact.status == "no gradient":
+            message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
+            raise TrainingError(message)
+    if not view.trainable:
+        message = "there is nothing to train: no float32 parameter leads to the first output"
+        raise TrainingError(message)
+    return view
+
+
+def training_report(model: Model) -> tuple[NodeFact, ...]:
+    """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
+
+    Raises:
+        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set is too new, or its
+            batch size is fixed and cannot be freed.
+    """
+    _check_versions(model)
+    return _derive(free_batch(model)).facts
+
+
+def _check_versions(model: Model) -> None:
+    if model.opset > NEWEST_OPSET:
+        message = (
+            f"the model uses operator set {model.opset}; training supports up to {NEWEST_OPSET}: export it again with "
+            f"opset_version={NEWEST_OPSET} or lower"
+        )
+        raise TrainingError(message)
+    for name in model.trainable():
+        dtype = model.tensor(name).dtype
+        if dtype != "float32":
+            message = f"parameter {name!r} is {dtype}; training supports float32: export the model in float32"
+            raise TrainingError(message)
+
+
+def _derive(model: Model) -> TrainingView:
+    graph_model = _lifted(model).ir.clone()
+    graph = graph_model.graph
+    _name_nodes(graph)
+    operators = {str(node.name): node.op_type for node in graph}
+    facts: dict[str, NodeFact] = {}
+
+    lifted = Model(graph_model)
+    trainable, statistics, end = lifted.trainable(), lifted.statistics(), head(lifted)
+    for name in end.nodes:
+        facts[name] = NodeFact(name, operators[name], "rewritten", "left out: the loss is taken on the logits")
+    _cut(graph, end.logits)
+    common.RemoveUnusedNodesPass()(graph_model)
+    alive = {str(node.name) for node in graph} | facts.keys()
+    for name in operators.keys() - alive:
+        facts[name] = NodeFact(name, operators[name], "frozen", "it does not lead to the first output")
+    _rewrite(graph, frozenset(trainable), facts)
+
+    used = {value.name for node in graph for value in node.inputs if value is not None}
+    proto = ir.to_proto(graph_model)
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    return TrainingView(
+        proto,
+        str(graph.outputs[0].name),
+        tuple(name for name in trainable if name in used),
+        tuple(name for name in statistics if name in used),
+        tuple(facts[name] for name in operators),
+    )
+
+
+def _lifted(model: Model) -> Model:
+    """The model in an operator set that the loss and the rewrites exist in; functions of its own are inlined."""
+    if model.ir.functions:
+        clone = model.ir.clone()
+        common.InlinePass()(clone)
+        model = Model(clone, model.notes)
+    if model.opset >= OLDEST_OPSET:
+        return model
+    import onnx
+
+    try:
+        proto = onnx.version_converter.convert_version(model.to_proto(), LIFTED_OPSET)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        message = (
+            f"the model uses operator set {model.opset}, and its operators cannot be lifted to {LIFTED_OPSET} "
+            f"({str(error).strip().splitlines()[0][:120]}): export it again with opset_version={LIFTED_OPSET}"
+        )
+        raise TrainingError(message) from error
+    return from_proto(proto, origin="the model, lifted to a newer operator set,")
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Give every node a name of its own, so that facts can be told apart: operator and output where the file has none."""
+    seen: set[str] = set()
+    for node in graph:
+        base = node.name or f"{node.op_type}({node.outputs[0].name})"
+        name, k = base, 1
+        while name in seen:
+            name, k = f"{base}#{k}", k + 1
+        seen.add(name)
+        node.name = name
+
+
+def _cut(graph: ir.Graph, logits: str) -> None:
+    """Make the logits the only output."""
+    values = {value.name: value for node in graph for value in node.outputs}
+    values |= {value.name: value for value in graph.inputs}
+    del graph.outputs[:]
+    graph.outputs.append(values[logits])
+
+
+def _rewrite(graph: ir.Graph, trainable: frozenset[str], facts: dict[str, NodeFact]) -> None:
+    """Give every node on the way of a gradient a form that has one, and note what became of it."""
+    active: set[ir.Value] = {value for name, value in graph.initializers.items() if name in trainable}
+    opset = graph.opset_imports.get("", 0)
+    wanted = _wanted(graph)
+    for node in list(graph):
+        name = str(node.name)
+        if node.op_type == "Constant":
+            facts[name] = NodeFact(name, node.op_type, "frozen", "it is a constant")
+            continue
+        if not any(value in active for value in node.inputs):
+            why = "nothing before it is trained, so it needs no gradient"
+            facts[name] = NodeFact(name, node.op_type, "frozen", why)
+            continue
+        floats = [output for output in node.outputs if _is_float(output)]
+        if not any(output in wanted for output in node.outputs):
+            facts[name] = NodeFact(name, node.op_type, "frozen", "only shapes, indices or conditions depend on it")
+            continue
+        rewrite = REWRITES.get(node.op_type) if node.domain == "" else None
+        if rewrite is not None and rewrite.needed(node, wanted):
+            builder = Builder(node, opset, trainable)
+            try:
+                replaced = rewrite.replace(builder)
+            except CannotRewriteError as error:
+                facts[name] = NodeFact(
+                    name, node.op_type, "no gradient", f"{node.op_type} has no gradient, and {error}"
+                )
+                active.update(floats)
+                continue
+            values = [replaced] if isinstance(replaced, ir.Value) else list(replaced)
+            for old, new in zip(node.outputs, values, strict=False):
+                new.shape, new.type = old.shape, old.type
+                old.replace_all_uses_with(new, replace_graph_outputs=True)
+                active.add(new)
+            graph.remove(node, safe=True)
+            facts[name] = NodeFact(name, node.op_type, "rewritten", rewrite.how)
+            continue
+        active.update(floats)
+        if node.domain == "" and node.op_type in WITH_GRADIENT:
+            facts[name] = NodeFact(name, node.op_type, "trains", _what_trains(node, trainable))
+        else:
+            domain = f" of domain {node.domain!r}" if node.domain else ""
+            detail = (
+                f"onnxruntime-training has no gradient for the operator {node.op_type}{domain}, nor is there a rewrite"
+            )
+            facts[name] = NodeFact(name, node.op_type, "no gradient", detail)
+
+
+def _wanted(graph: ir.Graph) -> set[ir.Value]:
+    """The values that a gradient arrives at from the logits: along floats, not along shapes, indices and conditions."""
+    wanted = set(graph.outputs)
+    for node in reversed(graph):
+        if any(output in wanted for output in node.outputs):
+            wanted.update(value for value in node.inputs if value is not None and _is_float(value))
+    return wanted
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype in _FLOATS or value.dtype is None
+
+
+def _what_trains(node: ir.Node, trainable: frozenset[str]) -> str:
+    held = [str(v.name) for v in node.inputs if v is not None and v.name in trainable]
+    if node.op_type == "BatchNormalization":
+        return f"{', '.join(held)} by gradient; its statistics from the batches" if held else "statistics from batches"
+    return ", ".join(held) if held else "the gradient passes through"

@@ -1,0 +1,150 @@
+"""The training view and the report about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from pysurgeon.errors import TrainingError
+from pysurgeon.graph import Model, from_proto
+from pysurgeon.graph.session import Session
+from pysurgeon.training import training_report, training_view
+from pysurgeon.training._engine import Engine
+from pysurgeon.training.batch import free_batch
+from pysurgeon.training.head import head
+
+from .zoo import attention, cnn, exported, network
+
+
+def dense(*tail: str, opset: int = 17, dtype: int = TensorProto.FLOAT) -> Model:
+    """A dense layer and elementwise operators behind it."""
+    numpy_type = helper.tensor_dtype_to_np_dtype(dtype)
+    names = ["z", *(f"t{k}" for k in range(len(tail)))]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"], name="dense")]
+    nodes += [helper.make_node(op, [a], [b], name=op.lower()) for op, a, b in zip(tail, names, names[1:], strict=False)]
+    weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((4, 3)).astype(numpy_type), "w")
+    x, y = (helper.make_tensor_value_info(n, dtype, ["batch", k]) for n, k in (("x", 4), (names[-1], 3)))
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight])
+    return from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8))
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_every_node_of_an_ordinary_network_trains(dynamo: bool) -> None:
+    model = exported(cnn(), 3, 8, 8, dynamo=dynamo)
+    before = model.to_bytes()
+    view = training_view(model)
+    assert set(view.trainable) == set(model.trainable())
+    assert {fact.status for fact in view.facts} == {"trains"}
+    assert [fact.operator for fact in view.facts] == [node.op_type for node in model.nodes]
+    assert model.to_bytes() == before
+
+
+def test_batch_normalization_keeps_its_statistics_apart() -> None:
+    model = network("cnn", dynamo=True)
+    view = training_view(model)
+    assert len(view.statistics) == 4
+    assert not set(view.statistics) & set(view.trainable)
+    (first, _) = [f for f in view.facts if f.operator == "BatchNormalization"]
+    assert "statistics from the batches" in first.detail
+
+
+@pytest.mark.parametrize(("operator", "kind"), [("Softmax", "probabilities"), ("LogSoftmax", "log-probabilities")])
+def test_a_final_softmax_is_left_out_of_the_view_and_stays_in_the_model(operator: str, kind: str) -> None:
+    model = dense(operator, "Identity")
+    assert (head(model).kind, head(model).logits) == (kind, "z")
+    view = training_view(model)
+    assert [node.op_type for node in view.proto.graph.node] == ["MatMul"]
+    assert [f.status for f in view.facts] == ["trains", "rewritten", "rewritten"]
+    assert [node.op_type for node in model.nodes] == ["MatMul", operator, "Identity"]
+
+
+def test_a_softmax_in_the_middle_stays() -> None:
+    view = training_view(dense("Softmax", "Relu"))
+    assert [node.op_type for node in view.proto.graph.node] == ["MatMul", "Softmax", "Relu"]
+
+
+@pytest.mark.parametrize("opset", [9, 11, 12, 13, 17, 21])
+def test_operator_sets_that_are_supported(opset: int) -> None:
+    model = dense("Relu", "Softmax", opset=opset)
+    view = training_view(model)
+    Engine(view).step(np.ones((2, 4), np.float32), np.array([0, 1]))
+    assert view.trainable == ("w",)
+    assert model.opset == opset
+
+
+def test_a_newer_operator_set_is_refused_with_what_to_do() -> None:
+    with pytest.raises(TrainingError, match="operator set 22; training supports up to 21: export it again"):
+        training_view(dense("Relu", opset=22))
+
+
+def test_parameters_that_are_not_float32_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"'w' is float64.*float32"):
+        training_view(dense("Relu", dtype=TensorProto.DOUBLE))
+
+
+def test_what_does_not_lead_to_the_loss_is_frozen_with_the_reason() -> None:
+    model = dense("Floor")
+    proto = model.to_proto()
+    proto.graph.node.append(helper.make_node("MatMul", ["x", "side"], ["other"], name="aside"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((4, 2), np.float32), "side"))
+    proto.graph.output.insert(0, helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 3]))
+    proto.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, ["batch", 2]))
+    model = from_proto(proto)
+    facts = {fact.node: fact for fact in training_report(model)}
+    assert facts["aside"].status == facts["floor"].status == "frozen"
+    assert "does not lead to the first output" in facts["aside"].detail
+    assert training_view(model).trainable == ("w",)
+
+
+def test_a_network_without_parameters_is_refused() -> None:
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 3]) for n in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    with pytest.raises(TrainingError, match="nothing to train"):
+        training_view(model)
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch_size_is_freed(dynamo: bool, batch: int) -> None:
+    model = exported(cnn(), 3, 8, 8, dynamo=dynamo, dynamic=False, batch=batch)
+    assert model.inputs[0].shape[0] == batch
+    freed = free_batch(model)
+    x = np.random.default_rng(0).standard_normal((7, 3, 8, 8)).astype(np.float32)
+    together = Session(freed).run(x)[freed.outputs[0].name]
+    apart = Session(model).run(x[:batch])[model.outputs[0].name]
+    np.testing.assert_allclose(together[:batch], apart, atol=1e-5)
+    assert set(freed.tensors()) >= set(model.trainable())
+    Engine(training_view(model)).step(x, np.arange(7) % 5)
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_attention_with_a_fixed_batch_size_is_freed(dynamo: bool) -> None:
+    # The batch is merged with the heads, stands second after a permutation, and hides in constants.
+    model = exported(attention(), 3, 8, 8, dynamo=dynamo, dynamic=False, batch=1)
+    freed = free_batch(model)
+    x = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
+    together = Session(freed).run(x)[freed.outputs[0].name]
+    apart = [Session(model).run(x[k : k + 1])[model.outputs[0].name] for k in range(6)]
+    np.testing.assert_allclose(together, np.concatenate(apart), atol=1e-5)
+    Engine(training_view(model)).step(x, np.arange(6) % 5)
+
+
+def test_a_free_batch_size_costs_nothing() -> None:
+    model = network("mlp")
+    assert free_batch(model) is model
+
+
+def test_a_network_that_mixes_its_samples_is_refused() -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["x", "m"], ["c"]),
+        helper.make_node("MatMul", ["c", "w"], ["y"]),
+    ]
+    weight = numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, k]) for n, k in (("x", 4), ("y", 3)))
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight])
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    with pytest.raises(TrainingError, match=r"exported for a batch of 2.*dynamic"):
+        training_view(model)
