@@ -1,0 +1,57 @@
+"""Reports: what a person looks at, and what `--json` prints."""
+
+from pysurgeon.report.compare import Compared, Comparison, compare
+from pysurgeon.report.documents import (
+    InspectResult,
+    LayerDocument,
+    ModelDocument,
+    PortDocument,
+    WidthDocument,
+    apply_json,
+    document,
+    evolve_json,
+    inspect,
+    inspect_json,
+    recommend_json,
+)
+from pysurgeon.report.page import render, write_report
+from pysurgeon.report.progress import LiveObserver, RunPlan, TrainProgress
+from pysurgeon.report.record import RunRecord, from_journal
+from pysurgeon.report.tables import (
+    comparison_table,
+    layers_table,
+    recommendations_table,
+    records_table,
+    result_table,
+    widths_table,
+)
+
+__all__ = [
+    "Compared",
+    "Comparison",
+    "InspectResult",
+    "LayerDocument",
+    "LiveObserver",
+    "ModelDocument",
+    "PortDocument",
+    "RunPlan",
+    "RunRecord",
+    "TrainProgress",
+    "WidthDocument",
+    "apply_json",
+    "compare",
+    "comparison_table",
+    "document",
+    "evolve_json",
+    "from_journal",
+    "inspect",
+    "inspect_json",
+    "layers_table",
+    "recommend_json",
+    "recommendations_table",
+    "records_table",
+    "render",
+    "result_table",
+    "widths_table",
+    "write_report",
+]

@@ -1,0 +1,128 @@
+"""Two models beside one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pysurgeon.data import Batches, Dataset
+from pysurgeon.errors import DataError
+from pysurgeon.graph import Array, Model
+from pysurgeon.graph.costs import costs
+from pysurgeon.graph.session import Session, latency, output_error, random_feeds
+from pysurgeon.report.documents import document
+from pysurgeon.training import evaluate, fit_input
+
+_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of two models.
+
+    Attributes:
+        accuracy: On the test split, 0..1; `None` without data.
+        parameters: Trainable parameters.
+        macs: Multiply-accumulate operations for one sample.
+        latency_ms: Median time of one sample in onnxruntime, in milliseconds.
+    """
+
+    accuracy: float | None
+    parameters: int
+    macs: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models beside one another.
+
+    Attributes:
+        max_error: Largest absolute difference of the outputs over the largest absolute output of the first model, on a
+            calibration batch; infinite where their shapes differ.
+        a: The first model.
+        b: The second model.
+    """
+
+    max_error: float
+    a: Compared
+    b: Compared
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `pysurgeon compare --json`."""
+        return document(self)
+
+
+def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads: int = 1) -> Comparison:
+    """Compare two models: outputs, accuracy, parameters, MACs, latency.
+
+    Args:
+        model_a: The reference.
+        model_b: The other one.
+        data: Its training samples are the calibration batch and its test split tells the accuracies; standard normal
+            input of the first model's shape where `None`.
+        threads: For inference.
+
+    Raises:
+        DataError: The models take different input, or the data does not fit one of them.
+        ModelError: onnxruntime cannot run one of them.
+    """
+    feeds_a, feeds_b = _feeds(model_a, model_b, data)
+    outputs_a = Session(model_a, threads=threads).run(feeds_a)
+    outputs_b = Session(model_b, threads=threads).run(feeds_b)
+    return Comparison(
+        max_error=output_error(outputs_a, _renamed(outputs_a, outputs_b)),
+        a=_compared(model_a, data, threads),
+        b=_compared(model_b, data, threads),
+    )
+
+
+def _compared(model: Model, data: Dataset | None, threads: int) -> Compared:
+    size = costs(model)
+    accuracy = evaluate(model, data, "test", threads=threads).accuracy if data is not None else None
+    return Compared(accuracy, size.parameters, size.macs, latency(model, threads=threads))
+
+
+def _feeds(model_a: Model, model_b: Model, data: Dataset | None) -> tuple[dict[str, Array], dict[str, Array]]:
+    if data is not None:
+        fits = fit_input(model_a, data), fit_input(model_b, data)
+        fixed = model_a.inputs[0].shape[0] or model_b.inputs[0].shape[0]
+        x, _ = Batches(data, fixed or min(_SAMPLES, len(data.train)), seed=0).batch(0)
+        return {fits[0].name: fits[0].batch(x)}, {fits[1].name: fits[1].batch(x)}
+    ports = list(zip(model_a.inputs, model_b.inputs, strict=False))
+    fitting = len(model_a.inputs) == len(model_b.inputs) and all(
+        a.dtype == b.dtype
+        and len(a.shape) == len(b.shape)
+        and all(m is None or n is None or m == n for m, n in zip(a.shape, b.shape, strict=True))
+        for a, b in ports
+    )
+    if not fitting:
+        message = (
+            f"the models take different input: {_inputs(model_a)} and {_inputs(model_b)}; models can be compared that are "
+            "fed the same arrays in the same order"
+        )
+        raise DataError(message)
+    # Where one of the two leaves a dimension open and the other does not, the latter decides.
+    batch = next((s for a, b in ports for s in (a.shape[:1] + b.shape[:1]) if s is not None), _SAMPLES)
+    closed = (
+        model_a
+        if sum(d is None for p in model_a.inputs for d in p.shape)
+        <= sum(d is None for p in model_b.inputs for d in p.shape)
+        else model_b
+    )
+    feeds = list(random_feeds(closed, batch=batch).values())
+    named_a = {port.name: array for port, array in zip(model_a.inputs, feeds, strict=True)}
+    return named_a, {port.name: array for port, array in zip(model_b.inputs, feeds, strict=True)}
+
+
+def _renamed(outputs_a: dict[str, Array], outputs_b: dict[str, Array]) -> dict[str, Array]:
+    """The second model's outputs under the names of the first one's, by position; empty arrays for those it lacks."""
+    arrays = list(outputs_b.values())
+    missing = np.empty((0,), np.float32)
+    return {name: arrays[k] if k < len(arrays) else missing for k, name in enumerate(outputs_a)}
+
+
+def _inputs(model: Model) -> str:
+    return ", ".join(f"{p.dtype.name} {tuple('any' if d is None else d for d in p.shape)}" for p in model.inputs)

@@ -1,0 +1,401 @@
+"""What a run's lineage says, as plain data: everything that the page shows and nothing that it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pysurgeon.errors import ModelError
+from pysurgeon.evolution import EvolveSettings, Figures, Journal
+from pysurgeon.graph import Model, load
+from pysurgeon.report.architecture import LayerChange, layer_changes, layer_facts
+from pysurgeon.report.statistics import at_least, wilson
+from pysurgeon.surgery import parse
+
+Origin = Literal["recommended", "joined", "random", "parent"]
+Fate = Literal["won", "lost", "refused", "diverged", "racing"]
+
+Curve = tuple[tuple[int, float], ...]
+"""(step along the trunk, validation accuracy), ascending."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A model on the test split, with the 95 % confidence interval of its accuracy."""
+
+    figures: Figures
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class OperationRecord:
+    """An operation that a branch was to be made by.
+
+    Attributes:
+        text: As written on the command line.
+        kind: `widen`, `narrow`, ...
+        site: Width or layer.
+        size: Units or rank afterwards, `None` for whole layers.
+        exact: Whether it claims to keep the function; `None` where it was not carried out.
+        predicted: Relative error of the readers that was expected.
+        measured: Relative change of the outputs on the calibration batch.
+        reason: Why it was done this way.
+        evidence: The figures behind the recommendation, by name.
+    """
+
+    text: str
+    kind: str
+    site: str
+    size: int | None
+    exact: bool | None
+    predicted: float | None
+    measured: float | None
+    reason: str
+    evidence: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class BranchRecord:
+    """A branch in the race of one generation.
+
+    Attributes:
+        id: Unique in the run. The parent has the id of the branch that it is.
+        origin: Where it comes from.
+        rank: Its place among the recommendations of its generation, from 1; 0 for parent and random branches.
+        operations: What it was made by; none for the parent.
+        expected_gain: Accuracy that the recommendation promised.
+        parameters: Trainable parameters.
+        macs: Multiply-accumulate operations a sample.
+        fate: What became of it.
+        reason: Why it was refused or lost.
+        curve: Its validation accuracy, from the step at which it branched off.
+        gain: Validation accuracy less that of the parent when both were last measured, `None` without such a step.
+    """
+
+    id: str
+    origin: Origin
+    rank: int
+    operations: tuple[OperationRecord, ...]
+    expected_gain: float
+    parameters: int
+    macs: int
+    fate: Fate
+    reason: str
+    curve: Curve
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class GenerationRecord:
+    """One race.
+
+    Attributes:
+        number: From 1.
+        begin: Step at which the trunk branched.
+        end: Step at which the winner was selected, `None` while they race.
+        branches: The parent first, then the recommendations by rank, then random ones.
+    """
+
+    number: int
+    begin: int
+    end: int | None
+    branches: tuple[BranchRecord, ...]
+
+    @property
+    def parent(self) -> BranchRecord:
+        """The unmodified trunk."""
+        return self.branches[0]
+
+    @property
+    def winner(self) -> BranchRecord | None:
+        """Who was carried on."""
+        return next((b for b in self.branches if b.fate == "won"), None)
+
+
+@dataclass(frozen=True)
+class Success:
+    """How often branches of one kind won, beside chance.
+
+    Attributes:
+        kind: Which branches.
+        raced: How many raced in decided generations.
+        won: How many of them won.
+        expected: Wins to expect if winners were drawn by lot.
+        probability: Of at least so many wins by lot.
+        gain: Mean difference of validation accuracy to the parent, `None` where nothing was measured.
+    """
+
+    kind: Literal["first", "other", "random", "parent"]
+    raced: int
+    won: int
+    expected: float
+    probability: float
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Optimizer steps and the seconds they took."""
+
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, finished or not.
+
+    Attributes:
+        folder: The run's folder.
+        settings: What it was asked to do.
+        samples: Number of test samples; 0 while not finished.
+        start: The start as given, `None` while not finished.
+        alone: The start trained alone for as many steps as the trunk, `None` while not finished or if that diverged.
+        result: The winner, `None` while not finished.
+        generations: The races so far.
+        trunk: The curve from the start to where the trunk stands.
+        alone_curve: The curve of the start trained alone.
+        trunk_effort: Spent along the trunk.
+        all_effort: Spent on all branches, the trunk included.
+        alone_effort: Spent on the start trained alone.
+        success: How good the recommendations were.
+        layers: Architecture of the start beside that of the trunk as it stands; empty if a file is missing.
+        time_is_up: Whether the time limit ended the run early.
+    """
+
+    folder: Path
+    settings: EvolveSettings
+    samples: int
+    start: Tested | None
+    alone: Tested | None
+    result: Tested | None
+    generations: tuple[GenerationRecord, ...]
+    trunk: Curve
+    alone_curve: Curve
+    trunk_effort: Effort
+    all_effort: Effort
+    alone_effort: Effort
+    success: tuple[Success, ...]
+    layers: tuple[LayerChange, ...]
+    time_is_up: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether the test split has been read."""
+        return self.result is not None
+
+
+def from_journal(journal: Journal) -> RunRecord:
+    """Read a run.
+
+    Raises:
+        RunError: The settings are those of another version.
+    """
+    settings = EvolveSettings.from_json(journal.settings)
+    events = journal.events
+    trained = [e for e in events if e["event"] == "trained"]
+    generations = _generations(journal, trained)
+    path = _trunk_segments(trained, generations)
+    tested = journal.known("tested") or {}
+
+    def figures(name: str) -> Tested | None:
+        found = tested.get(name)
+        return None if found is None else Tested(Figures(**found), wilson(found["test_accuracy"], tested["samples"]))
+
+    alone = [e for e in trained if e["branch"] == "alone"]
+    return RunRecord(
+        folder=journal.folder,
+        settings=settings,
+        samples=tested.get("samples", 0),
+        start=figures("start"),
+        alone=figures("alone"),
+        result=figures("result"),
+        generations=generations,
+        trunk=_curve(path),
+        alone_curve=_curve(alone),
+        trunk_effort=_effort(path),
+        all_effort=_effort([e for e in trained if e["branch"] != "alone"]),
+        alone_effort=_effort(alone),
+        success=_success(generations),
+        layers=_layers(journal.folder, path),
+        time_is_up=any(e["event"] == "time" and e["over"] for e in events),
+    )
+
+
+def _generations(journal: Journal, trained: list[dict[str, Any]]) -> tuple[GenerationRecord, ...]:
+    found: list[GenerationRecord] = []
+    begin = min((e["until"] for e in trained if e["branch"] == "start"), default=0)
+    for event in (e for e in journal.events if e["event"] == "candidates"):
+        number = event["generation"]
+        selected = journal.known(f"g{number}/selected")
+        end = selected["until"] if selected else None
+        segments = [
+            e for e in trained if e["from"] >= begin and (end is None or e["until"] <= end) and e["branch"] != "alone"
+        ]
+        parent = _parent(event["trunk"], trained, begin, segments, selected)
+        branches = [parent]
+        recommended = 0
+        for k, candidate in enumerate(event["candidates"]):
+            recommended += candidate["origin"] != "random"
+            made = journal.known(f"g{number}/b{k + 1}")
+            if made is not None:
+                rank = recommended if candidate["origin"] != "random" else 0
+                branches.append(_branch(candidate, made, rank, parent, segments, selected))
+        found.append(GenerationRecord(number + 1, begin, end, tuple(branches)))
+        begin = end if end is not None else begin
+    return tuple(found)
+
+
+def _parent(
+    name: str,
+    trained: list[dict[str, Any]],
+    begin: int,
+    segments: list[dict[str, Any]],
+    selected: dict[str, Any] | None,
+) -> BranchRecord:
+    before = next(e for e in reversed(trained) if e["branch"] == name and e["until"] == begin)
+    own = [e for e in segments if e["branch"] == name]
+    fate, reason = _fate(name, own, selected)
+    return BranchRecord(
+        id=name,
+        origin="parent",
+        rank=0,
+        operations=(),
+        expected_gain=0.0,
+        parameters=before["parameters"],
+        macs=before["macs"],
+        fate=fate,
+        reason=reason,
+        curve=((begin, before["accuracy"]), *_curve(own)),
+        gain=None,
+    )
+
+
+def _branch(
+    candidate: dict[str, Any],
+    made: dict[str, Any],
+    rank: int,
+    parent: BranchRecord,
+    segments: list[dict[str, Any]],
+    selected: dict[str, Any] | None,
+) -> BranchRecord:
+    own = [e for e in segments if e["branch"] == made["branch"]]
+    fate, reason = _fate(made["branch"], own, selected, made["refused"])
+    records = {r["operation"]: r for r in made["records"]}
+    return BranchRecord(
+        id=made["branch"],
+        origin=candidate["origin"],
+        rank=rank,
+        operations=tuple(
+            _operation(x, records.get(x), candidate["evidence"].get(x, {})) for x in candidate["operations"]
+        ),
+        expected_gain=candidate["expected_gain"],
+        parameters=made["parameters"],
+        macs=made["macs"],
+        fate=fate,
+        reason=reason,
+        curve=(parent.curve[0], *_curve(own)) if fate != "refused" else (),
+        gain=_gain(own, [e for e in segments if e["branch"] == parent.id]),
+    )
+
+
+def _operation(text: str, record: dict[str, Any] | None, evidence: dict[str, float]) -> OperationRecord:
+    operation = parse(text)
+    size = getattr(operation, "size", getattr(operation, "rank", None))
+    done = record or {}
+    return OperationRecord(
+        text=text,
+        kind=operation.kind,
+        site=operation.site,
+        size=size,
+        exact=done.get("exact"),
+        predicted=done.get("predicted_error"),
+        measured=done.get("measured_error"),
+        reason=done.get("reason", ""),
+        evidence=tuple(sorted(evidence.items())),
+    )
+
+
+def _fate(name: str, own: list[dict[str, Any]], selected: dict[str, Any] | None, refused: str = "") -> tuple[Fate, str]:
+    if refused:
+        return "refused", refused
+    failed = next((e for e in own if e["outcome"] != "DONE"), None)
+    if failed is not None:
+        return "diverged", f"{failed['outcome'].lower()} {failed['message']}".strip()
+    if selected is None:
+        return "racing", ""
+    return ("won", "") if selected["winner"] == name else ("lost", "")
+
+
+def _gain(own: list[dict[str, Any]], parent: list[dict[str, Any]]) -> float | None:
+    beside = {e["until"]: e["accuracy"] for e in parent if e["accuracy"] is not None}
+    both = [e for e in own if e["until"] in beside and e["accuracy"] is not None]
+    return both[-1]["accuracy"] - beside[both[-1]["until"]] if both else None
+
+
+def _trunk_segments(trained: list[dict[str, Any]], generations: tuple[GenerationRecord, ...]) -> list[dict[str, Any]]:
+    """The stretches of training that led from the start to where the trunk stands."""
+    name, position = "start", min((e["until"] for e in trained if e["branch"] == "start"), default=0)
+    path = [e for e in trained if e["branch"] == name and e["until"] <= position]
+    for generation in generations:
+        winner = generation.winner
+        if winner is None or generation.end is None:
+            return path
+        name, end = winner.id, generation.end
+        path += [e for e in trained if e["branch"] == name and position <= e["from"] and e["until"] <= end]
+        position = end
+    return path + [e for e in trained if e["branch"] == name and e["from"] >= position]
+
+
+def _curve(segments: list[dict[str, Any]]) -> Curve:
+    return tuple((p[0], p[3]) for e in sorted(segments, key=lambda e: int(e["from"])) for p in e["history"])
+
+
+def _effort(segments: list[dict[str, Any]]) -> Effort:
+    return Effort(sum(e["steps"] for e in segments), round(sum(e["seconds"] for e in segments), 3))
+
+
+def _success(generations: tuple[GenerationRecord, ...]) -> tuple[Success, ...]:
+    decided = [g for g in generations if g.winner is not None]
+    found = []
+    kinds: tuple[Literal["first", "other", "random", "parent"], ...] = ("first", "other", "random", "parent")
+    for kind in kinds:
+        chances, raced, won, gains = [], 0, 0, []
+        for generation in decided:
+            racing = [b for b in generation.branches if b.fate != "refused"]
+            own = [b for b in racing if _kind(b) == kind]
+            chances.append(len(own) / len(racing))
+            raced += len(own)
+            won += sum(b.fate == "won" for b in own)
+            gains += [b.gain for b in own if b.gain is not None]
+        mean = sum(gains) / len(gains) if gains else None
+        if raced:
+            found.append(Success(kind, raced, won, sum(chances), at_least(won, chances), mean))
+    return tuple(found)
+
+
+def _kind(branch: BranchRecord) -> Literal["first", "other", "random", "parent"]:
+    if branch.origin == "parent":
+        return "parent"
+    if branch.origin == "random":
+        return "random"
+    return "first" if branch.rank == 1 else "other"
+
+
+def _layers(folder: Path, path: list[dict[str, Any]]) -> tuple[LayerChange, ...]:
+    start = _model(folder / "start.onnx")
+    if start is None:
+        return ()
+    before = layer_facts(start)
+    done = [e for e in path if e["outcome"] == "DONE"]
+    after = _model(folder / f"branches/{done[-1]['key']}.onnx") if done else start
+    return layer_changes(before, before if after is None else layer_facts(after))
+
+
+def _model(path: Path) -> Model | None:
+    """A model of the run, `None` if somebody took the file away: the lineage tells enough for a page without it."""
+    try:
+        return load(path)
+    except ModelError:
+        return None
