@@ -1,6 +1,6 @@
 """Export a small start network with torch: deliberately too small for its data, so that there is something to rescue.
 
-    python examples/export_start.py digits start.onnx
+python examples/export_start.py digits start.onnx
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""pysurgeon operates on the topology of a trained ONNX network while it trains, and hands back a better ONNX file.
+
+    import pysurgeon as ps
+
+    model = ps.load("model.onnx")
+    print(ps.inspect(model))
+    wider = ps.apply(model, ps.Widen("conv1", 64)).model  # the same function with more units
+    ps.save(wider, "wider.onnx")
+    result = ps.evolve(model, data="digits", run="runs/first")
+
+What is imported here is imported when it is first used, so that `import pysurgeon` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pysurgeon.api import (
+        ApplyResult,
+        RecommendResult,
+        TrainOutcome,
+        apply,
+        compare,
+        evolve,
+        inspect,
+        recommend,
+        resume,
+        train,
+    )
+    from pysurgeon.errors import SurgeonError
+    from pysurgeon.evolution import EvolveResult, EvolveSettings
+    from pysurgeon.graph import Model, load, save
+    from pysurgeon.surgery import Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "pysurgeon.api": ("ApplyResult RecommendResult TrainOutcome apply compare evolve inspect recommend resume train"),
+    "pysurgeon.errors": "SurgeonError",
+    "pysurgeon.evolution": "EvolveResult EvolveSettings",
+    "pysurgeon.graph": "Model load save",
+    "pysurgeon.surgery": "Factorize InsertLayer Narrow RemoveLayer Widen parse",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "ApplyResult",
+    "EvolveResult",
+    "EvolveSettings",
+    "Factorize",
+    "InsertLayer",
+    "Model",
+    "Narrow",
+    "RecommendResult",
+    "RemoveLayer",
+    "SurgeonError",
+    "TrainOutcome",
+    "Widen",
+    "apply",
+    "compare",
+    "evolve",
+    "inspect",
+    "load",
+    "parse",
+    "recommend",
+    "resume",
+    "save",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        message = f"module 'pysurgeon' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -1,5 +1,18 @@
 """The graph of a model: loading, running, costs, and the widths along which it can be resized."""
 
-from pysurgeon.graph.model import Array, Model, Port, constant, ensure_free, from_proto, load, refresh, save, sizes
+from pysurgeon.graph._tensors import Array, constant, count_uses
+from pysurgeon.graph.model import Model, Port, ensure_free, from_proto, load, refresh, save, sizes
 
-__all__ = ["Array", "Model", "Port", "constant", "ensure_free", "from_proto", "load", "refresh", "save", "sizes"]
+__all__ = [
+    "Array",
+    "Model",
+    "Port",
+    "constant",
+    "count_uses",
+    "ensure_free",
+    "from_proto",
+    "load",
+    "refresh",
+    "save",
+    "sizes",
+]

@@ -9,6 +9,8 @@ from math import prod
 
 import onnx_ir as ir
 
+from pysurgeon.graph._tensors import constant
+
 Element = int | str | None
 Elements = list[Element]
 
@@ -17,14 +19,17 @@ def element_list(value: ir.Value | None, depth: int = 0) -> Elements | None:
     """The elements of an integer vector or scalar that is computed from constants and shapes; `None` if not followed."""
     if value is None or depth > 64:
         return None
-    tensor = ir.convenience.get_const_tensor(value)
-    if tensor is not None:
-        return [int(k) for k in tensor.numpy().reshape(-1)] if tensor.size <= 64 else None
+    array = constant(value)
+    if array is not None:
+        integers = array.dtype.kind in "iu" and array.ndim <= 1 and array.size <= 64
+        return [int(k) for k in array.reshape(-1)] if integers else None
     node = value.producer()
     if node is None or node.domain != "":
         return None
     if node.op_type == "Shape":
         return _shape(node)
+    if node.op_type == "Cast" and node.attributes.get_int("to", 0) not in (ir.DataType.INT64, ir.DataType.INT32):
+        return None  # what is computed in floating point is not followed: rounding would be a guess
     if node.op_type in ("Squeeze", "Unsqueeze", "Cast", "Identity", "Reshape"):
         return element_list(node.inputs[0], depth + 1)
     operands = [element_list(v, depth + 1) for v in node.inputs]
@@ -92,6 +97,8 @@ def _pick(source: Elements, indices: Elements) -> Elements | None:
 
 
 def _slice(operands: list[Elements]) -> Elements | None:
+    if len(operands) < 3:
+        return None  # before opset 10, the bounds are attributes
     source, start, end = operands[:3]
     step = operands[4] if len(operands) > 4 else [1]
     first, last, stride = start[0], end[0], step[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pysurgeon.graph.model import Model, constant, sizes
+from pysurgeon.graph._tensors import PASSING, constant, count_uses
+from pysurgeon.graph.model import Model, sizes
 from pysurgeon.graph.registry import lookup
 from pysurgeon.graph.terms import Dim, Prod, Solver, Term
 
@@ -90,6 +91,10 @@ class Inference:
         """State that two terms are the same."""
         self.solver.unify(a, b, describe(node))
 
+    def same(self, a: Term, b: Term) -> bool:
+        """Whether two terms are known to be the same so far."""
+        return self.solver.resolve(a) == self.solver.resolve(b)
+
     def pin(self, term: Term, reason: str) -> None:
         """State that a term keeps its size, with the reason as a clause."""
         self.solver.pin(term, reason)
@@ -145,7 +150,7 @@ class Inference:
             if producer.op_type == "Transpose":
                 rank = len(sizes(value) or ())
                 axis = list(producer.attributes.get_ints("perm", tuple(range(rank))[::-1]))[axis]
-            elif producer.op_type not in ("Identity", "Cast"):
+            elif producer.op_type not in PASSING:
                 return None
             value = producer.inputs[0]
 
@@ -159,8 +164,19 @@ class Inference:
         for value in graph.outputs:
             for term in self.terms(value) or ():
                 self.pin(term, f"it is an axis of the graph output {value.name!r}")
+        for value in self._all_values():
+            if any(use.graph is not graph for use, _ in value.uses()):
+                for term in self.terms(value) or ():
+                    self.pin(term, f"{value.name!r} is used inside a subgraph, which is not looked into")
         for name, value in graph.initializers.items():
             self._check_sharing(name, value)
+
+    def _all_values(self) -> Iterator[ir.Value]:
+        graph = self.model.ir.graph
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs
 
     def _apply(self, node: ir.Node) -> None:
         unknown_rank = [v.name for v in (*node.inputs, *node.outputs) if v is not None and sizes(v) is None]
@@ -173,16 +189,13 @@ class Inference:
             self.pin_node(node, f"{describe(node)}: the shape of {unknown_rank[0]!r} is not known")
         else:
             operator.infer(self, node)
-        for value in node.inputs:
-            if value is not None and any(use.graph is not node.graph for use, _ in value.uses()):
-                for term in self.terms(value) or ():
-                    self.pin(term, f"{value.name!r} is used inside a subgraph, which is not looked into")
 
     def _check_sharing(self, name: str, value: ir.Value) -> None:
-        uses = len(list(value.uses()))
+        uses = count_uses(value)
         for axis, term in enumerate(self.terms(value) or ()):
             reads = self._contractions.get((name, axis), 0)
             if 0 < reads < uses:
+                del self._contractions[name, axis]  # it is not only read, so the width is shown where it is written
                 self.pin(
                     term, f"the tensor {name!r} is shared: it writes this width in one place and reads it in another"
                 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from pysurgeon.graph._tensors import behind
 from pysurgeon.graph.model import Model
 from pysurgeon.graph.registry import lookup
 
@@ -54,9 +55,9 @@ def layers(model: Model) -> list[Layer]:
         positions = [p for p in (1, 0) if p < len(node.inputs) and _is_weight(node.inputs[p])]
         if not positions or (node.op_type != "MatMul" and positions[0] != 1):
             continue
-        weight, data = node.inputs[positions[0]], node.inputs[1 - positions[0]]
+        weight, data = behind(node.inputs[positions[0]]), node.inputs[1 - positions[0]]
         bias = node.inputs[2] if len(node.inputs) > 2 and _is_weight(node.inputs[2]) else None
-        if weight is None or data is None or data.is_initializer():
+        if weight is None or data is None or behind(data) is not None:
             continue
         found.append(
             Layer(
@@ -101,13 +102,25 @@ def value_names(model: ir.Model) -> set[str]:
 
 
 def _is_weight(value: ir.Value | None) -> bool:
-    return value is not None and value.is_initializer() and not value.is_graph_input() and value.const_value is not None
+    tensor = behind(value)
+    return tensor is not None and not tensor.is_graph_input() and tensor.const_value is not None
+
+
+def _added_bias(node: ir.Node) -> str:
+    """Name of the initializer that is added to what a node gives and to nothing else; empty if there is none."""
+    uses = list(node.outputs[0].uses())
+    if len(uses) != 1 or uses[0].node.op_type != "Add":
+        return ""
+    other = uses[0].node.inputs[1 - uses[0].idx]
+    return str(other.name) if other is not None and other.is_initializer() else ""
 
 
 def _layer_name(node: ir.Node, weight: str) -> str:
     for suffix in (".weight", "_weight", "/weight", ".W", "_W"):
         if weight.endswith(suffix) and len(weight) > len(suffix):
             return weight[: -len(suffix)]
+    if node.op_type == "MatMul" and (bias := _added_bias(node)).endswith(".bias"):
+        return bias[: -len(".bias")]  # exporters transpose the weight under a name of their own
     name = (node.name or str(node.outputs[0].name)).strip("/")
     parts = [p for p in name.split("/") if p]
     if len(parts) > 1 and parts[-1].split("_")[0] == node.op_type:

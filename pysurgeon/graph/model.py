@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,16 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, OutputExistsError
 from pysurgeon.graph import _normalize
+from pysurgeon.graph._tensors import RESHAPING, Array, behind
 from pysurgeon.graph.registry import lookup
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
-Array = np.ndarray[Any, np.dtype[Any]]
+
+# Older operators broadcast along an attribute's axis, and onnxruntime does not run them.
+OLDEST_OPSET = 7
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Model:
                     f"the new values are {array.dtype} {array.shape}"
                 )
                 raise ModelError(message)
-            value.const_value = ir.Tensor(np.ascontiguousarray(array), name=name)
+            value.const_value = ir.Tensor(np.asarray(array, order="C"), name=name)
         return Model(clone, self.notes)
 
     def to_proto(self) -> onnx.ModelProto:
@@ -126,8 +131,8 @@ class Model:
             if operator is None:
                 continue
             for position in places(operator):
-                value = node.inputs[position] if position < len(node.inputs) else None
-                if value is None or value.name in seen or not value.is_initializer() or value.is_graph_input():
+                value = behind(node.inputs[position], RESHAPING) if position < len(node.inputs) else None
+                if value is None or value.name in seen or value.is_graph_input():
                     continue
                 tensor = value.const_value
                 if tensor is None or tensor.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
@@ -152,12 +157,17 @@ def load(path: str | Path) -> Model:
         message = f"{path}: no such file; give the path of an .onnx file"
         raise ModelError(message)
     try:
-        proto = onnx.load_model(str(path))
-    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
+        proto = onnx.load_model(str(path), format="protobuf", load_external_data=False)
+    except (DecodeError, ValueError) as error:
         message = f"{path} is not an ONNX file or is truncated ({_first_line(error)}); export it again"
         raise ModelError(message) from error
-    except (OSError, EOFError) as error:
-        message = f"{path}: cannot be read, or the file of its external data is missing ({_first_line(error)})"
+    except OSError as error:
+        message = f"{path} cannot be read ({_first_line(error)})"
+        raise ModelError(message) from error
+    try:
+        onnx.load_external_data_for_model(proto, str(path.parent))
+    except (OSError, EOFError, ValueError, onnx.checker.ValidationError) as error:
+        message = f"{path}: the file of its external data is missing or does not fit ({_first_line(error)})"
         raise ModelError(message) from error
     return from_proto(proto, origin=str(path))
 
@@ -173,6 +183,13 @@ def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
     if not proto.graph.node or not proto.opset_import:
         message = f"{origin} is not an ONNX model: it has no nodes or no operator set; export it again"
         raise ModelError(message)
+    version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    if version < OLDEST_OPSET:
+        message = (
+            f"{origin} uses operator set {version}; {OLDEST_OPSET} is the oldest that is read: convert it with "
+            "onnx.version_converter"
+        )
+        raise ModelError(message)
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -180,8 +197,8 @@ def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
         raise ModelError(message) from error
     try:
         model, notes = _normalize.normalize(ir.from_proto(proto))
-    except onnx.shape_inference.InferenceError as error:
-        message = f"{origin}: the shapes in it contradict one another: {_first_line(error)}"
+    except ModelError as error:
+        message = f"{origin}: {error}"
         raise ModelError(message) from error
     return Model(model, notes)
 
@@ -197,29 +214,25 @@ def save(model: Model, path: str | Path, *, force: bool = False) -> Path:
 
     Raises:
         OutputExistsError: The file exists and `force` is not given.
+        ModelError: It cannot be written there.
     """
-    import os
-
     path = Path(path)
-    if path.exists() and not force:
-        message = f"{path} exists; choose another name or say --force"
-        raise OutputExistsError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(model.to_bytes())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    ensure_free([path], force=force)
+    content = model.to_bytes()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        message = f"{path} cannot be written ({_first_line(error)}); choose another place"
+        raise ModelError(message) from error
     return path
-
-
-def constant(value: ir.Value | None) -> Array | None:
-    """The values of an initializer or of a Constant node, `None` for anything computed."""
-    if value is None or (value.is_graph_input() and value.is_initializer()):
-        return None
-    tensor = ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
 
 
 def sizes(value: ir.Value) -> tuple[int | None, ...] | None:

@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph.model import Array, Model
+from pysurgeon.graph._tensors import Array
+from pysurgeon.graph.model import Model
 
 # onnxruntime 1.19 reads no newer ones.
 NEWEST_IR = 10

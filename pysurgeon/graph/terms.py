@@ -144,7 +144,10 @@ class Solver:
             # Only factors of size one can be left over here.
             self.pin(term, f"a dimension of size one appears or disappears at {where}")
             return
-        if isinstance(term, Dim) and term.size is None and dim.size is not None:
+        if dim.size is not None and size(term) is None:
+            if not isinstance(term, Dim):
+                self._give_up(dim, term, f"a known size is made of unknown ones at {where}")
+                return
             dim, term = term, dim  # the dim whose size is known survives
         self._bindings[dim] = term
         for reason in self._pins.pop(dim, []):
@@ -154,7 +157,7 @@ class Solver:
         while left and right:
             a, b = self.resolve(left.pop(0)), self.resolve(right.pop(0))
             size_a, size_b = size(a), size(b)
-            if size_a == size_b:
+            if a == b or (size_a == size_b and size_a is not None):
                 self.unify(a, b, where)
             elif size_a is None or size_b is None:
                 self._give_up(_sum([a, *left]), _sum([b, *right]), f"parts of unknown size are joined at {where}")
@@ -219,14 +222,21 @@ class Solver:
 
     def _match_ends(self, left: list[Term], right: list[Term], where: str) -> None:
         """Take off what is certainly equal at both ends; with one unknown size in the middle this decides."""
-        for end in (0, -1):
+        for end in (-1, 0):
             while len(left) > 1 and len(right) > 1:
                 a, b = self.resolve(left[end]), self.resolve(right[end])
-                if a != b and (size(a) is None or size(a) != size(b)) and not (size(a) is None and size(b) is None):
+                if a != b and (size(a) is None or size(a) != size(b)):
                     break
                 self.unify(a, b, where)
                 left.pop(end)
                 right.pop(end)
+        if len(left) > 1 and len(right) > 1:
+            a, b = self.resolve(left[0]), self.resolve(right[0])
+            rest = size(_prod(left[1:]))
+            if size(a) is None and size(b) is None and rest is not None and rest == size(_prod(right[1:])):
+                self.unify(a, b, where)  # the batch: two unknown sizes are equal because all others are
+                left.pop(0)
+                right.pop(0)
 
     def _factor(self, term: Term, outer: int, where: str) -> list[Term]:
         """Split `term` as a product whose first factor has the size `outer`."""

@@ -5,8 +5,8 @@ from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.factorize import Factorize
 from pysurgeon.surgery.insert_layer import InsertLayer
 from pysurgeon.surgery.narrow import Narrow
+from pysurgeon.surgery.notation import parse
 from pysurgeon.surgery.operation import Operated, Operation, Plan, Record, operate
-from pysurgeon.surgery.parse import parse
 from pysurgeon.surgery.remove_layer import RemoveLayer
 from pysurgeon.surgery.widen import Widen
 

@@ -31,19 +31,13 @@ def carry(edit: Edit, moments: Mapping[str, Mapping[str, Array]]) -> dict[str, d
         moments: By name of the moment, then by tensor, each of the tensor's shape.
 
     Returns:
-        The same, resized. Second moments stay non-negative. A tensor that is new or was given other values by the
-        edit without a map has no entry and starts at zero.
+        The same, resized. Second moments stay non-negative. A tensor that is new has no entry and starts at zero.
     """
     carried: dict[str, dict[str, Array]] = {}
-    touched = {m.tensor for m in edit.maps}
     for kind, arrays in moments.items():
         carried[kind] = {}
         for tensor, array in arrays.items():
-            if tensor in edit.values and tensor not in touched:
-                continue
-            mapped = edit.mapped(tensor, array)
-            # A second moment is a mean of squares, which a map with negative entries must not make negative.
-            carried[kind][tensor] = np.abs(mapped) if kind == "v" else mapped
+            carried[kind][tensor] = edit.mapped(tensor, array, "second moments" if kind == "v" else "first moments")
     return carried
 
 
@@ -58,13 +52,13 @@ def _set_tensors(graph: ir.Graph, old: Model, edit: Edit) -> None:
 
 
 def _set_initializer(value: ir.Value, array: Array) -> None:
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # unlike np.ascontiguousarray, it leaves a scalar a scalar
     value.const_value = ir.Tensor(array, name=value.name)
     value.shape = ir.Shape(array.shape)
 
 
 def _initializer(name: str, array: Array) -> ir.Value:
-    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.Tensor(np.asarray(array, order="C"), name=name)
     return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
 

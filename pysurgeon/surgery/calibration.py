@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.inference import Read
 from pysurgeon.graph.session import Session, random_feeds
@@ -28,11 +30,12 @@ class Calibration:
     def __init__(self, model: Model, feeds: Mapping[str, Array] | None = None, *, seed: int = 0) -> None:
         self.feeds = dict(feeds) if feeds is not None else random_feeds(model, batch=64)
         self.seed = seed
-        self._activations: dict[int, tuple[Model, dict[str, Array]]] = {}
+        # Weak: a run sees many models, and what is known of one goes with it.
+        self._activations: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
 
     def activations(self, model: Model, names: list[str]) -> dict[str, Array]:
         """The values of these names on the calibration batch, graph inputs included."""
-        _, known = self._activations.setdefault(id(model), (model, {}))
+        known = self._activations.setdefault(model, {})
         missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.feeds]
         if missing:
             known.update(Session(model, missing).run(self.feeds))
@@ -49,8 +52,15 @@ class Calibration:
         return self.sample(units(activation, read.value_axis, structure.value_term(read.value, read.value_axis), dim))
 
     def sample(self, rows: Array) -> Array:
-        """At most `LARGEST_SAMPLE` rows, always the same ones for one number of rows, as float64."""
+        """At most `LARGEST_SAMPLE` rows, always the same ones for one number of rows, as float64.
+
+        Raises:
+            Refused: A value is infinite or not a number, so that nothing can be fitted to it.
+        """
         if len(rows) > LARGEST_SAMPLE:
             chosen = np.random.default_rng(self.seed).choice(len(rows), LARGEST_SAMPLE, replace=False)
             rows = rows[np.sort(chosen)]
+        if not np.isfinite(rows).all():
+            message = "the activations there are infinite or not a number on the calibration batch"
+            raise Refused(message)
         return rows.astype(np.float64)

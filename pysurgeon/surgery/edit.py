@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from math import prod
+from typing import Any, Literal
 
 import numpy as np
 
 from pysurgeon.graph import Array
-from pysurgeon.graph.terms import Dim, Sum, Term
+from pysurgeon.graph.terms import Dim, Sum, Term, leaves
 from pysurgeon.graph.widths import Structure
 
 
@@ -36,6 +37,10 @@ class Select:
         """m."""
         return len(self.index)
 
+    def squared(self) -> Select:
+        """The map for second moments: those of the unit that was picked, whatever its share."""
+        return Select.of(self.index)
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -48,18 +53,40 @@ class Dense:
         """m."""
         return int(self.matrix.shape[0])
 
+    def squared(self) -> Dense:
+        """The map for second moments: the mean square of a sum of independent terms."""
+        return Dense(np.square(self.matrix))
+
 
 UnitMap = Select | Dense
+Kind = Literal["values", "first moments", "second moments"]
 
 
 @dataclass(frozen=True)
 class AxisMap:
-    """Resizes one dim on one axis of an initializer."""
+    """Resizes one dim on one axis of an initializer.
+
+    Attributes:
+        tensor: The initializer.
+        axis: The axis.
+        dim: The dim of its term that is resized.
+        map: What the values go through.
+        history: What the optimizer's moments go through instead, `None` where they follow the values.
+    """
 
     tensor: str
     axis: int
     dim: Dim
     map: UnitMap
+    history: Select | None = None
+
+    def of(self, kind: Kind) -> UnitMap:
+        """The map for values, first moments (`m`, `momentum`) or second moments (`v`)."""
+        if kind == "values":
+            return self.map
+        if self.history is not None:
+            return self.history
+        return self.map.squared() if kind == "second moments" else self.map
 
 
 @dataclass(frozen=True)
@@ -105,13 +132,19 @@ class Edit:
         """New size of every dim that changes."""
         return {m.dim: m.map.size for m in self.maps}
 
-    def mapped(self, tensor: str, array: Array) -> Array:
-        """An array that belongs to an initializer (its values, a moment), after the maps of that initializer."""
+    def mapped(self, tensor: str, array: Array, kind: Kind = "values") -> Array:
+        """An array that belongs to an initializer after the maps of that initializer.
+
+        Args:
+            tensor: The initializer.
+            array: Of its shape: its values or a moment.
+            kind: What it holds.
+        """
         per_axis: dict[int, dict[Dim, int]] = {}
         for m in self.maps:
             if m.tensor == tensor:
                 done = per_axis.setdefault(m.axis, {})
-                array = map_axis(array, m.axis, self.structure.term(tensor, m.axis), m.dim, m.map, done)
+                array = map_axis(array, m.axis, self.structure.term(tensor, m.axis), m.dim, m.of(kind), done)
                 done[m.dim] = m.map.size
         return array
 
@@ -168,13 +201,13 @@ def _map_blocks(blocks: Array, term: Term, dim: Dim, unit_map: UnitMap, resized:
         pieces = np.split(blocks, ends, axis=1)
         mapped = [_map_blocks(b, p, dim, unit_map, resized) for b, p in zip(pieces, term.parts, strict=True)]
         return np.concatenate(mapped, axis=1)
+    current = [term_size(f, resized) for f in term.factors]
     for k, factor in enumerate(term.factors):
-        before = [term_size(f, resized) for f in term.factors[:k]]
-        after = [term_size(f, resized) for f in term.factors[k + 1 :]]
-        view = blocks.reshape(outer * int(np.prod(before)), -1, int(np.prod(after)) * inner)
-        mapped_view = _map_blocks(view, factor, dim, unit_map, resized)
-        if mapped_view is not view:
-            return mapped_view.reshape(outer, -1, inner)
+        if dim in leaves(factor):
+            view = blocks.reshape(outer * prod(current[:k]), current[k], prod(current[k + 1 :]) * inner)
+            view = _map_blocks(view, factor, dim, unit_map, resized)
+            current[k] = view.shape[1]
+            blocks = view.reshape(outer, -1, inner)
     return blocks
 
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from pysurgeon.graph import Array
 
-# Relative to the mean of the Gram matrix's diagonal: what float32 activations leave undetermined.
-RIDGE = 1e-5
+# Relative to the mean of the Gram matrix's diagonal. Above what float32 activations leave undetermined (1e-14), and small enough
+# that what is a copy or a combination of other units goes without a trace.
+RIDGE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,20 @@ class View:
     """A width as one reader sees it.
 
     Attributes:
-        gram: Second moments of the units, float64 (n, n).
+        gram: Second moments of the units, float64 (n, n); about their mean if that is given.
         energy: Gram matrix of the reader's weights over its outputs, float64 (n, n).
+        mean: Means of the units, float64 (n,), where the reader has a bias that takes up constants.
     """
 
     gram: Array
     energy: Array
+    mean: Array | None = None
 
     @property
     def signal(self) -> float:
-        """Mean square of what the reader makes of the units, `tr(G M)`."""
-        return float(np.sum(self.gram * self.energy))
+        """Mean square of what the reader makes of the units, `tr(G M)` with G about zero."""
+        gram = self.gram if self.mean is None else self.gram + np.outer(self.mean, self.mean)
+        return float(np.sum(gram * self.energy))
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def eliminate(views: Sequence[View]) -> Elimination:
     """Greedy elimination over all readers of a width, each weighed by its own signal."""
     n = len(views[0].gram)
     inverses = [np.linalg.inv(ridged(v.gram)) for v in views]
-    energies = [v.energy / max(v.signal, 1e-300) for v in views]
+    # A reader that gets nothing loses nothing.
+    energies = [v.energy / v.signal if v.signal > 0 else np.zeros_like(v.energy) for v in views]
     alive = np.ones(n, dtype=bool)
     order, cost, total = np.zeros(n, np.int64), np.zeros(n), 0.0
     for k in range(n):
@@ -99,6 +104,21 @@ def compensation(gram: Array, kept: Array) -> Array:
     if len(gone):
         matrix[:, gone] = np.linalg.solve(regular[np.ix_(kept, kept)], regular[np.ix_(kept, gone)])
     return matrix.astype(np.float32)
+
+
+def loss(view: View, kept: Array, stand_in: Array) -> float:
+    """Mean square error of a reader, relative to its signal, once the kept units stand in for all of them.
+
+    Unlike the costs of an elimination it has no share of the ridge in it: what goes exactly costs nothing.
+
+    Args:
+        view: The width as the reader sees it.
+        kept: int64 (m,), which units are kept.
+        stand_in: What `compensation` returned for them.
+    """
+    missing = np.eye(len(view.gram))
+    missing[:, kept] -= stand_in.T.astype(np.float64)
+    return max(0.0, float(np.sum((missing @ view.gram @ missing.T) * view.energy))) / max(view.signal, 1e-300)
 
 
 def ridged(gram: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array
+from pysurgeon.graph import Array, count_uses
 from pysurgeon.graph.layers import Layer, Names, value_names
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.calibration import Calibration
@@ -71,9 +71,25 @@ def weight_matrix(structure: Structure, layer: Layer) -> Array:
     """The weight of a layer as a float64 matrix (outputs, inputs times taps).
 
     Raises:
-        Refused: It is a grouped convolution, or not a plain matrix.
+        Refused: It is a grouped convolution, or not a plain matrix of the layer's own.
     """
     weight = structure.model.tensor(layer.weight)
+    if weight.dtype != np.float32:
+        message = f"the weight of layer {layer.name!r} is {weight.dtype}, not float32"
+        raise Refused(message)
+    if count_uses(structure.model.ir.graph.initializers[layer.weight]) > 1:
+        message = (
+            f"the weight of layer {layer.name!r} is used elsewhere, too, so factors of this use would save nothing"
+        )
+        raise Refused(message)
+    if layer.bias is None and len(layer.node.inputs) > 2 and layer.node.inputs[2] is not None:
+        message = f"the bias of layer {layer.name!r} is computed"
+        raise Refused(message)
+    if layer.operator == "Gemm" and (
+        layer.node.attributes.get_int("transA", 0) == 1 or layer.node.attributes.get_float("alpha", 1.0) != 1.0
+    ):
+        message = f"layer {layer.name!r} transposes or scales its input inside Gemm"
+        raise Refused(message)
     if layer.operator == "Conv":
         if layer.node.attributes.get_int("group", 1) != 1:
             message = f"layer {layer.name!r} is a grouped convolution, which is a block matrix already"
@@ -82,7 +98,7 @@ def weight_matrix(structure: Structure, layer: Layer) -> Array:
     if weight.ndim != 2:
         message = f"the weight of layer {layer.name!r} has {weight.ndim} axes; only matrices can be factorized"
         raise Refused(message)
-    return (weight if _outputs_first(layer) else weight.T).astype(np.float64)
+    return (weight if _outputs_first(structure, layer) else weight.T).astype(np.float64)
 
 
 def largest_rank(shape: tuple[int, ...]) -> int:
@@ -94,22 +110,20 @@ def largest_rank(shape: tuple[int, ...]) -> int:
 def principal_directions(structure: Structure, layer: Layer, calibration: Calibration) -> tuple[Array, Array]:
     """Energies (descending) and directions of what a layer gives before its bias: float64 (M,) and (M, M)."""
     output = calibration.activations(structure.model, [str(layer.output.name)])[str(layer.output.name)]
-    channel = (
-        1 if layer.operator == "Conv" else (0 if layer.weight_position == 0 and layer.operator == "MatMul" else -1)
-    )
+    weight_is_left = layer.operator == "MatMul" and layer.weight_position == 0
+    channel = 1 if layer.operator == "Conv" else (-2 if weight_is_left else -1)
     rows = calibration.sample(np.moveaxis(output, channel, -1).reshape(-1, output.shape[channel]))
     if layer.bias is not None:
         bias = structure.model.tensor(layer.bias)
         if bias.size in (1, rows.shape[1]):
-            rows = rows - bias.reshape(-1)
+            rows = rows - float(layer.node.attributes.get_float("beta", 1.0)) * bias.reshape(-1)
     values, vectors = np.linalg.eigh(rows.T @ rows / max(1, len(rows)))
     return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
-def _outputs_first(layer: Layer) -> bool:
-    if layer.operator == "Gemm":
-        return bool(layer.node.attributes.get_int("transB", 0))
-    return layer.weight_position == 0
+def _outputs_first(structure: Structure, layer: Layer) -> bool:
+    """Whether the weight's second axis is the contracted one, transpositions on the way to the node considered."""
+    return any(r.tensor == layer.weight and r.axis == 1 for r in structure.inference.reads)
 
 
 def _edit(structure: Structure, layer: Layer, left: Array, right: Array) -> Edit:
@@ -130,9 +144,6 @@ def _edit(structure: Structure, layer: Layer, left: Array, right: Array) -> Edit
             NodeSpec("Conv", (middle, second_weight, *bias), output, {"kernel_shape": [1 for _ in taps]}),
         )
     elif layer.operator == "Gemm":
-        if node.attributes.get_int("transA", 0) or node.attributes.get_float("alpha", 1.0) != 1.0:
-            message = f"layer {layer.name!r} transposes or scales its input inside Gemm"
-            raise Refused(message)
         first_array, second_array = right, left
         scale = {"beta": node.attributes.get_float("beta", 1.0)} if bias else {}
         nodes = (

@@ -8,11 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from pysurgeon.errors import Refused
+from pysurgeon.graph import Array
 from pysurgeon.graph.inference import Read
 from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.surgery._biases import bias_of, with_constant
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Select, units
-from pysurgeon.surgery.elimination import View, compensation, eliminate
+from pysurgeon.surgery.elimination import View, compensation, eliminate, loss
 from pysurgeon.surgery.operation import Operation, Plan
 from pysurgeon.surgery.widen import resizable
 
@@ -44,28 +46,42 @@ class Narrow(Operation):
         """Eliminate the cheapest units; readers get a dense map, writers a selection."""
         width = resizable(structure, self.width)
         if not 1 <= self.size < width.size:
-            message = f"width {self.width!r} has {width.size} units; it can be narrowed to 1..{width.size - 1}, not to {self.size}"
+            sizes = f"it can be narrowed to 1..{width.size - 1}" if width.size > 1 else "it cannot be narrowed"
+            message = f"width {self.width!r} has {width.size} units; {sizes}, not to {self.size}"
             raise Refused(message)
         seen = views(structure, width, calibration)
         removed = width.size - self.size
         elimination = eliminate([view for _, view in seen])
         kept = np.sort(elimination.order[removed:])
         maps = [AxisMap(t, a, width.dim, Select.of(kept)) for t, a in width.writers]
-        maps += [
-            AxisMap(read.tensor, read.axis, width.dim, Dense(compensation(view.gram, kept))) for read, view in seen
-        ]
-        error = elimination.error(removed)
-        return Plan(Edit(structure, tuple(maps)), error, f"the {removed} units that the readers can best do without")
+        losses, values = [], {}
+        for read, view in seen:
+            stand_in = compensation(view.gram, kept)
+            maps.append(AxisMap(read.tensor, read.axis, width.dim, Dense(stand_in)))
+            losses.append(loss(view, kept, stand_in))
+            bias = bias_of(structure, width, read)
+            if bias is not None and view.mean is not None:
+                missing = view.mean - view.mean[kept] @ stand_in
+                values[bias] = with_constant(structure, width, read, bias, missing)
+        error = float(np.sqrt(np.mean(losses)))
+        return Plan(
+            Edit(structure, tuple(maps), values=values),
+            error,
+            f"the {removed} units that the readers can best do without",
+        )
 
 
 def views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[Read, View]]:
     """The width as each of its readers sees it on the calibration batch. A tensor that is used twice is one reader."""
-    found: dict[tuple[str, int], tuple[Read, list[np.ndarray]]] = {}
+    found: dict[tuple[str, int], tuple[Read, Array | None, list[Array]]] = {}
     for read in width.reads:
         rows = calibration.rows(structure, read, width.dim)
-        found.setdefault((read.tensor, read.axis), (read, []))[1].append(rows.T @ rows / max(1, len(rows)))
+        mean = rows.mean(0) if bias_of(structure, width, read) is not None else None
+        if mean is not None:
+            rows = rows - mean
+        found.setdefault((read.tensor, read.axis), (read, mean, []))[2].append(rows.T @ rows / max(1, len(rows)))
     result = []
-    for (tensor, axis), (read, grams) in found.items():
+    for (tensor, axis), (read, mean, grams) in found.items():
         weight = units(structure.model.tensor(tensor), axis, structure.term(tensor, axis), width.dim).astype(np.float64)
-        result.append((read, View(sum(grams) / len(grams), weight.T @ weight)))  # type: ignore[arg-type]
+        result.append((read, View(np.mean(grams, axis=0), weight.T @ weight, mean)))
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pysurgeon.errors import UsageError
@@ -17,6 +18,7 @@ _SIZED: dict[str, tuple[Callable[[str, int, int], Operation], str]] = {
     "narrow": (lambda site, n, _: Narrow(site, n), "WIDTH=SIZE"),
     "factorize": (lambda site, n, _: Factorize(site, n), "LAYER=RANK"),
 }
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _PLAIN: dict[str, Callable[[str, int], Operation]] = {
     "insert": lambda site, seed: InsertLayer(site, seed=seed),
     "remove": lambda site, _: RemoveLayer(site),
@@ -37,7 +39,7 @@ def parse(text: str, *, seed: int = 0) -> Operation:
     if kind in _SIZED and colon:
         make, form = _SIZED[kind]
         site, equals, number = rest.rpartition("=")
-        if not equals or not site or not number.isdigit():
+        if not equals or not site or not _WHOLE.fullmatch(number):
             message = f"{text!r} is not of the form {kind}:{form} with a whole number"
             raise UsageError(message)
         return make(site, int(number), seed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pysurgeon.errors import VerificationError
+import numpy as np
+
+from pysurgeon.errors import ModelError, Refused, VerificationError
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.session import output_error
@@ -101,19 +104,29 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
         calibration: Samples for fits and for the verification; standard normal input where `None`.
 
     Raises:
-        Refused: The operation is not possible there.
+        Refused: The operation is not possible there, or outputs would not be finite.
+        ModelError: The outputs of the model itself are not finite.
         VerificationError: It claims to keep the function and did not.
     """
     calibration = calibration or Calibration(model)
     plan = operation.plan(Structure(model), calibration)
     result = apply_edit(plan.edit)
-    error = output_error(calibration.outputs(model), calibration.outputs(result))
+    reference = calibration.outputs(model)
+    if not all(np.isfinite(array).all() for array in reference.values()):
+        message = (
+            "the model's outputs are infinite or not a number on the calibration batch, so nothing can be verified"
+        )
+        raise ModelError(message)
+    error = output_error(reference, calibration.outputs(result))
     if operation.exact and not error <= EXACT:
         message = (
             f"{operation} was to keep the function but changed the outputs by {error:.2g} (relative; at most {EXACT:.0e} "
             "was expected): the edit is discarded; please report this with the model"
         )
         raise VerificationError(message)
+    if not math.isfinite(error):
+        message = f"{operation} would give outputs that are infinite or not a number on the calibration batch"
+        raise Refused(message)
     record = Record(
         operation=str(operation),
         site=operation.site,

@@ -1,8 +1,8 @@
 r"""Remove a layer: its readers are refitted on the removed layer's *input*.
 
 Let u be what goes into the layer and v what comes out of its activation. Readers get u instead of v; their weights become
-`W B`, where B is the ridge least squares fit `v ~ B u` on the calibration batch, as each reader sees the two. Exact when the
-layer was linear. The share of v that the fit explains (R^2) ranks the sites.
+`W B`, where B is the ridge least squares fit `v ~ B u + c` on the calibration batch, as each reader sees the two; c is for
+readers with a bias that takes it up. Exact when the layer was linear. The share of v that the fit explains (R^2) ranks the sites.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.terms import Dim
 from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.surgery._biases import bias_of, with_constant
 from pysurgeon.surgery._sites import Site, refuse_end, site_of
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
@@ -54,7 +55,7 @@ class RemoveLayer(Operation):
         probe = Select.of(np.arange(units_left) % width.size)
         maps = [AxisMap(t, a, width.dim, probe) for t, a in width.readers]
         bypassed = apply_edit(Edit(structure, tuple(maps), rewires=(rewire,)))
-        fitted, losses, signals = [], 0.0, 0.0
+        fitted, values, losses, signals = [], {}, 0.0, 0.0
         for read in width.reads:
             before = calibration.rows(structure, read, width.dim)
             name = rewire.replacement if read.value == rewire.value else read.value
@@ -62,11 +63,14 @@ class RemoveLayer(Operation):
             # The reader finds the units of the input laid out as those of the output were.
             term = structure.value_term(read.value, read.value_axis)
             after = calibration.sample(units(activation, read.value_axis, term, width.dim, {width.dim: units_left}))
-            b, loss = _fit(after, before)
+            bias = bias_of(structure, width, read)
+            b, constant, loss = _fit(after, before, affine=bias is not None)
+            if bias is not None:
+                values[bias] = with_constant(structure, width, read, bias, constant)
             fitted.append(AxisMap(read.tensor, read.axis, width.dim, Dense(b.astype(np.float32))))
             losses, signals = losses + loss, signals + float(np.square(before).sum())
         unexplained = losses / max(signals, 1e-300)
-        edit = Edit(structure, tuple(fitted), rewires=(rewire,))
+        edit = Edit(structure, tuple(fitted), values=values, rewires=(rewire,))
         return Plan(edit, float(np.sqrt(unexplained)), f"its input explains {1 - unexplained:.1%} of what it gives")
 
 
@@ -94,7 +98,7 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
     if not width.resizable:
         message = f"the readers of layer {layer.name!r} cannot be refitted: {width.reason}"
         raise Refused(message)
-    own = {v.name for node in site.nodes for v in node.inputs if v is not None}
+    own = {v.name for node in site.nodes for v in node.inputs if v is not None} | {layer.weight}
     others = [t for t, _ in width.writers if t not in own]
     if others:
         message = f"layer {layer.name!r} shares its width with {others[0]!r} (a residual or concatenated path)"
@@ -105,12 +109,16 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
     return width, units
 
 
-def _fit(source: Array, target: Array) -> tuple[Array, float]:
-    """Ridge least squares `target ~ source B'`. Returns B' as (m, n), which maps readers of n units to readers of m."""
-    gram = source.T @ source / len(source)
-    cross = source.T @ target / len(source)
-    b = np.linalg.solve(ridged(gram), cross)
-    return b, float(np.square(target - source @ b).sum())
+def _fit(source: Array, target: Array, *, affine: bool) -> tuple[Array, Array, float]:
+    """Ridge least squares `target ~ source B' + c`, c = 0 unless affine.
+
+    Returns:
+        B' as (m, n), which maps readers of n units to readers of m; c (n,); the sum of squares that is left.
+    """
+    means = (source.mean(0), target.mean(0)) if affine else (np.zeros(source.shape[1]), np.zeros(target.shape[1]))
+    centred, wanted = source - means[0], target - means[1]
+    b = np.linalg.solve(ridged(centred.T @ centred / len(source)), centred.T @ wanted / len(source))
+    return b, means[1] - means[0] @ b, float(np.square(wanted - centred @ b).sum())
 
 
 def _text(shape: tuple[int | None, ...]) -> str:

@@ -8,7 +8,8 @@ as long as it treats every unit alike.
   and the twins part (after Net2Net, Chen, Goodfellow and Shlens 2016, whose shares are equal).
 - `fresh`: the weights of a new unit are random, with the scale of the tensor they join, and it is read with zero. Its biases
   and norm parameters are those of some old unit, so that it is neither dead nor far out. The reader's zeros get a gradient
-  in the first step, the writer's weights in the second.
+  in the first step, the writer's weights in the second. Where an operator on the way is not defined for every number (the
+  logarithm of a unit, say), zero times NaN would be NaN: there, new units are split from old ones.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import onnx_ir as ir
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array
+from pysurgeon.graph import Array, constant
+from pysurgeon.graph.inference import describe
+from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
 from pysurgeon.surgery.operation import Operation, Plan
+
+_PARTIAL = frozenset({"Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt"})
 
 
 @dataclass(frozen=True)
@@ -61,18 +67,25 @@ class Widen(Operation):
             raise Refused(message)
         rng = np.random.default_rng([self.seed, width.size, self.size])
         source = np.concatenate([np.arange(width.size), _sources(width.size, self.size - width.size, rng)])
-        share = _shares(source, width.size, rng) if self.how == "split" else (np.arange(self.size) < width.size)
+        undefined = next((n for n in structure.model.nodes if _is_partial(n) and _meets(structure, n, width)), None)
+        fresh = self.how == "fresh" and undefined is None
+        share = (np.arange(self.size) < width.size) if fresh else _shares(source, width.size, rng)
         write, read = Select.of(source), Select.of(source, np.asarray(share, np.float32))
-        maps = tuple(AxisMap(t, a, width.dim, write) for t, a in width.writers) + tuple(
-            AxisMap(t, a, width.dim, read) for t, a in width.readers
+        # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones, which is what lets it
+        # catch up with units that have learnt for long.
+        history = Select.of(source, np.arange(self.size) < width.size) if fresh else None
+        maps = tuple(AxisMap(t, a, width.dim, write, history) for t, a in width.writers) + tuple(
+            AxisMap(t, a, width.dim, read, history) for t, a in width.readers
         )
         edit = Edit(structure, maps)
-        if self.how == "fresh":
+        if fresh:
             values = {t: self._fresh(structure, edit, width, t, rng) for t in _weights(structure, width)}
             edit = Edit(structure, maps, values=values)
         added = self.size - width.size
-        ways = {"fresh": "random and read with zero", "split": "copies with unequal shares"}
-        return Plan(edit, 0.0, f"{added} new units, {ways[self.how]}, keep the function")
+        way = "random and read with zero" if fresh else "copies with unequal shares"
+        if self.how == "fresh" and undefined is not None:
+            way += f" ({describe(undefined)} is not defined for every number)"
+        return Plan(edit, 0.0, f"{added} new units, {way}, keep the function")
 
     def _fresh(self, structure: Structure, edit: Edit, width: Width, tensor: str, rng: np.random.Generator) -> Array:
         """The weight after the maps, with random rows where a unit is new."""
@@ -109,6 +122,23 @@ def resizable(structure: Structure, name: str) -> Width:
         message = f"width {name!r} cannot be resized: {width.reason}"
         raise Refused(message)
     return width
+
+
+def _is_partial(node: ir.Node) -> bool:
+    """Whether an operator gives NaN or infinity for some of the numbers that a random unit could have."""
+    if node.domain != "":
+        return False
+    if node.op_type in ("Div", "Mod"):
+        return constant(node.inputs[1]) is None
+    if node.op_type == "Pow":
+        exponent = constant(node.inputs[1])
+        return exponent is None or bool(np.any((exponent < 0) | (exponent != np.round(exponent))))
+    return node.op_type in _PARTIAL
+
+
+def _meets(structure: Structure, node: ir.Node, width: Width) -> bool:
+    terms = (t for v in node.inputs if v is not None for t in structure.inference.resolved(v))
+    return any(width.dim in leaves(t) for t in terms)
 
 
 def _weights(structure: Structure, width: Width) -> list[str]:

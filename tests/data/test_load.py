@@ -166,5 +166,5 @@ def test_too_few_samples_for_the_parts(tmp_path):
 def test_import_is_light():
     heavy = ("scipy", "sklearn", "PIL", "pooch", "requests", "platformdirs", "onnxruntime", "torch")
     code = f"import sys, pysurgeon.data; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

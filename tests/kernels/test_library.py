@@ -16,7 +16,7 @@ from pysurgeon.kernels import _native, reference
 
 def run(code):
     """Runs code in a fresh interpreter and returns what it prints as JSON."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 

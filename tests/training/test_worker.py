@@ -203,7 +203,7 @@ def test_workers_do_not_outlive_a_caller_that_is_killed(tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, str(script)]
-    caller = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    caller = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     with caller:
         assert caller.stdout is not None
         pid = int(caller.stdout.readline())

@@ -23,9 +23,19 @@ def reshape(inference: Inference, node: ir.Node) -> None:
             inference.pin(term, f"{describe(node)} changes to or from a scalar")
         return
     inference.equal(product(source), product(result), node)
+    keeps_zeros = bool(node.attributes.get_int("allowzero", 0))
     for element, dim in enumerate(target):
         if dim > 0:
             inference.shape_constant(node, 1, element, result[element])
+        elif (
+            dim == 0
+            and not keeps_zeros
+            and element < len(source)
+            and not inference.same(source[element], result[element])
+        ):
+            # The size is copied from an axis that holds other elements, so both have to stay.
+            for term in (source[element], result[element]):
+                inference.pin(term, f"{describe(node)} copies its size from another axis")
 
 
 def flatten(inference: Inference, node: ir.Node) -> None:

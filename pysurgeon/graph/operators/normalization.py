@@ -27,6 +27,9 @@ def layer_normalization(inference: Inference, node: ir.Node) -> None:
         inference.pin(term, f"{describe(node)} normalizes along it, which no resizing could keep exact")
     for value in node.inputs[1:]:
         broadcast(inference, node, [value, node.outputs[0]])
+    for value in node.outputs[1:]:
+        for term in inference.terms(value) or ():
+            inference.pin(term, f"it is a statistic of {describe(node)}")
 
 
 register("BatchNormalization", operator=Operator(batch_normalization, parameters=(1, 2), statistics=(3, 4)))

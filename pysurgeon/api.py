@@ -1,0 +1,277 @@
+"""The Python interface: what the commands do, as functions. Results are frozen dataclasses with the keys of `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pysurgeon.data import Batches, Dataset
+from pysurgeon.data import load as load_dataset
+from pysurgeon.diagnosis import Objective, Recommendation, diagnose
+from pysurgeon.diagnosis import recommend as rank
+from pysurgeon.errors import TrainingError, UsageError
+from pysurgeon.evolution import (
+    EvolveResult,
+    EvolveSettings,
+    Journal,
+    Observer,
+    begin,
+    calibration_feeds,
+    check,
+    go_on,
+    load_data,
+)
+from pysurgeon.graph import Model, ensure_free, save
+from pysurgeon.graph.costs import Costs, costs
+from pysurgeon.graph.widths import Structure
+from pysurgeon.report import compare, inspect, write_report
+from pysurgeon.surgery import Calibration, Operation, Record, operate
+from pysurgeon.training import (
+    Outcome,
+    Schedule,
+    State,
+    TrainResult,
+    TrainSettings,
+    WorkerTrainer,
+    evaluate,
+)
+from pysurgeon.training.batch import free_batch
+
+__all__ = [
+    "ApplyResult",
+    "RecommendResult",
+    "TrainOutcome",
+    "apply",
+    "compare",
+    "evolve",
+    "inspect",
+    "recommend",
+    "resume",
+    "train",
+]
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """What `apply` did.
+
+    Attributes:
+        model: The operated model.
+        operations: A record of each operation.
+        before: Costs before all of them.
+        after: Costs after all of them.
+    """
+
+    model: Model
+    operations: tuple[Record, ...]
+    before: Costs
+    after: Costs
+
+
+@dataclass(frozen=True)
+class RecommendResult:
+    """Ranked operations, best first, and the validation accuracy that they were ranked for."""
+
+    recommendations: tuple[Recommendation, ...]
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What `train` gave.
+
+    Attributes:
+        model: The trained model.
+        epochs: Passes over the training part.
+        steps: Optimizer steps taken.
+        validation_accuracy: After the last step.
+        test_accuracy: Read once, after the last step.
+        seconds: Wall time.
+        output: The file, `None` where none was asked for.
+    """
+
+    model: Model
+    epochs: float
+    steps: int
+    validation_accuracy: float
+    test_accuracy: float
+    seconds: float
+    output: Path | None
+
+
+def apply(model: Model, *operations: Operation, data: str | Dataset | None = None) -> ApplyResult:
+    """Operate on a model and verify every operation by running the models before and after it.
+
+    Args:
+        model: Not modified.
+        operations: In this order; later ones may name what earlier ones made.
+        data: Samples for fits and for the verification; standard normal input of the model's shape where `None`.
+
+    Raises:
+        Refused: An operation is not possible.
+    """
+    calibration = Calibration(model, None if data is None else calibration_feeds(model, _dataset(data)))
+    before, records = costs(model), []
+    for operation in operations:
+        done = operate(model, operation, calibration)
+        model = done.model
+        records.append(done.record)
+    return ApplyResult(model, tuple(records), before, costs(model))
+
+
+def recommend(
+    model: Model,
+    data: str | Dataset,
+    *,
+    objective: Objective = "accuracy",
+    price: float = 2e-5,
+    seed: int = 0,
+    threads: int = 1,
+) -> RecommendResult:
+    """Rank the operations that should help this model on this data.
+
+    Args:
+        model: As trained as it is: the diagnosis looks at its weights and activations.
+        data: Training samples are diagnosed, the validation part tells the headroom.
+        objective: What for.
+        price: Accuracy that one per cent more parameters and operations has to buy.
+        seed: For the sample of the data and what operations draw at random.
+        threads: For singular values and inference.
+
+    Raises:
+        UsageError: A number makes no sense.
+        DataError: The data does not fit the model.
+        ModelError: A layer gives values that are no finite numbers.
+    """
+    dataset = _dataset(data)
+    EvolveSettings(dataset.name, objective=objective, price=price, seed=seed, threads=threads)  # has the same ranges
+    model = free_batch(model)  # one sample is too little to look at a layer with
+    calibration = Calibration(model, calibration_feeds(model, dataset, seed=seed), seed=seed)
+    accuracy = evaluate(model, dataset, "validation", threads=threads).accuracy
+    diagnosis = diagnose(Structure(model), calibration, threads=threads)
+    found = rank(diagnosis, calibration, accuracy=accuracy, objective=objective, price=price, seed=seed)
+    return RecommendResult(tuple(found), accuracy)
+
+
+def train(
+    model: Model,
+    settings: EvolveSettings,
+    *,
+    output: Path | None = None,
+    data: Dataset | None = None,
+    observer: Observer | None = None,
+    force: bool = False,
+) -> TrainOutcome:
+    """Train a model as it stands, with the settings that `evolve` trains its trunk with.
+
+    Args:
+        model: Not modified.
+        settings: Those that concern branching are not used.
+        output: Where to save it.
+        data: The data set, loaded already.
+        observer: Is told about the progress.
+        force: Whether `output` may be replaced.
+
+    Raises:
+        TrainingError: The model cannot be trained, or training diverged.
+        DataError: The data does not fit the model.
+        OutputExistsError: `output` exists and `force` is not given.
+    """
+    ensure_free([] if output is None else [output], force=force)
+    dataset = data if data is not None else load_data(settings)
+    per_epoch = Batches(dataset, settings.batch_size, seed=settings.seed).steps_per_epoch
+    steps = settings.steps or max(1, round((settings.epochs or 0) * per_epoch))
+    with WorkerTrainer(1, settings.threads) as trainer:
+        trainer.check(model, dataset)
+        result = trainer.train(
+            model,
+            dataset,
+            TrainSettings(
+                schedule=Schedule(settings.rate, steps, warmup_steps=min(100, steps // 20)),
+                batch_size=settings.batch_size,
+                optimizer=settings.optimizer,
+                weight_decay=settings.weight_decay,
+                augment=settings.augment,
+                seed=settings.seed,
+                threads=settings.threads,
+            ),
+            state=State(),
+            steps=steps,
+            evaluate_every=per_epoch,
+            progress=None if observer is None else lambda step, loss: observer.training("model", step, loss),
+        )
+    _check(result)
+    return TrainOutcome(
+        model=result.model,
+        epochs=round(steps / per_epoch, 3),
+        steps=result.steps,
+        validation_accuracy=result.history[-1].validation_accuracy,
+        test_accuracy=evaluate(result.model, dataset, "test", threads=settings.threads).accuracy,
+        seconds=round(result.seconds, 3),
+        output=None if output is None else save(result.model, output, force=force),
+    )
+
+
+def evolve(
+    model: Model,
+    settings: EvolveSettings | None = None,
+    *,
+    data: str | Dataset | None = None,
+    run: str | Path,
+    observer: Observer | None = None,
+    force: bool = False,
+) -> EvolveResult:
+    """Let the Surgeon evolve a model; `run` becomes the folder of the record, `run/result.onnx` the winner.
+
+    Args:
+        model: Not modified.
+        settings: How; `EvolveSettings(data=...)` where `None`.
+        data: Name of the data set in place of that in the settings, or the data itself.
+        run: The folder; must not exist.
+        observer: Is told about the progress.
+        force: Whether an older run there may be replaced.
+
+    Raises:
+        UsageError: There are neither settings nor data.
+        OutputExistsError: The folder holds something.
+        Refused: The model breaks a limit before anything is done to it.
+        DataError: The data does not fit the model.
+        TrainingError: The model cannot be trained, or every branch diverged.
+    """
+    name = data.name if isinstance(data, Dataset) else data
+    if name is not None:
+        settings = EvolveSettings(data=name) if settings is None else replace(settings, data=name)
+    if settings is None:
+        message = "there is nothing to learn from; give data, or settings that name it"
+        raise UsageError(message)
+    dataset = data if isinstance(data, Dataset) else load_data(settings)
+    check(model, settings, dataset)
+    return _finish(begin(model, settings, Path(run), force=force), dataset, observer)
+
+
+def resume(run: str | Path, *, observer: Observer | None = None, data: Dataset | None = None) -> EvolveResult:
+    """Go on with a run from wherever it stands.
+
+    Args:
+        run: Its folder.
+        observer: Is told about the progress.
+        data: The data itself, where the run was begun with data that has no name.
+    """
+    return _finish(Journal.open(Path(run)), data, observer)
+
+
+def _finish(journal: Journal, data: Dataset | None, observer: Observer | None) -> EvolveResult:
+    dataset = data if data is not None else load_data(EvolveSettings.from_json(journal.settings))
+    result = go_on(journal, dataset, observer)
+    write_report(journal, journal.folder / "report.html", force=True)
+    return result
+
+
+def _dataset(data: str | Dataset) -> Dataset:
+    return data if isinstance(data, Dataset) else load_dataset(data)
+
+
+def _check(result: TrainResult) -> None:
+    if result.outcome is not Outcome.DONE:
+        message = f"training ended after {result.steps} steps: {result.outcome.value}. {result.message}".strip()
+        raise TrainingError(message)

@@ -1,0 +1,93 @@
+"""The application: its consoles, its way out, and the guard around every command."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from pysurgeon.errors import SurgeonError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = typer.Typer(
+    name="pysurgeon",
+    help="Operates on the topology of a trained ONNX network while it trains, and hands back a better ONNX file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+INTERRUPTED = 130
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn errors into one sentence on stderr and the right exit status."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            err.print("interrupted", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
+        except SurgeonError as error:
+            _complain(str(error))
+            raise typer.Exit(error.exit_status) from error
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except (OSError, MemoryError) as error:
+            _complain(f"{type(error).__name__}: {error}")
+            raise typer.Exit(1) from error
+
+    return wrapper
+
+
+def _complain(message: str) -> None:
+    if os.environ.get("PYSURGEON_TRACEBACK") == "1":
+        err.print_exception()
+    err.print(f"error: {' '.join(message.split())}", style="red", markup=False, soft_wrap=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its status."""
+    # A run that is told to end says how to go on, whether the word comes from a keyboard or a scheduler.
+    signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to fail
+    app(args=arguments, prog_name="pysurgeon")
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from pysurgeon import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one document that `--json` prints. JSON has no word for what is not finite, so that is null."""
+    from pysurgeon.report import document as plain
+
+    typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))

@@ -1,0 +1,41 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Normalize = Literal["standard", "unit", "none"]
+Objective = Literal["accuracy", "size", "latency"]
+Strategy = Literal["bic", "random"]
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.", show_default=False)]
+DataName = Annotated[
+    str,
+    typer.Option(
+        "--data", help="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, folder:DIR, FILE.npz, module:function."
+    ),
+]
+OptionalData = Annotated[str | None, typer.Option("--data", help="Data set, as for evolve.", show_default=False)]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the data files; else $PYSURGEON_DATA, else the user's cache."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Use at most so many training samples.")]
+Validation = Annotated[
+    float, typer.Option("--validation", help="Share of the training split that decisions are made on.")
+]
+Normal = Annotated[Normalize, typer.Option("--normalize", help="How raw values become the model's input.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random derives from it.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of a worker.")]
+Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the training part (20 unless --steps).")]
+StepCount = Annotated[int | None, typer.Option("--steps", help="Optimizer steps instead of epochs.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples a step.")]
+Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
+Optim = Annotated[Literal["adamw", "sgd"], typer.Option("--optimizer")]
+Decay = Annotated[float, typer.Option("--weight-decay")]
+Aug = Annotated[Literal["none", "flip-crop"], typer.Option("--augment")]

@@ -1,0 +1,276 @@
+"""Commands that train."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, out, print_json
+from pysurgeon.cli._options import (
+    Aug,
+    BatchSize,
+    DataDir,
+    DataName,
+    Decay,
+    Epochs,
+    Force,
+    Json,
+    Limit,
+    ModelPath,
+    Normal,
+    Objective,
+    Optim,
+    Rate,
+    Seed,
+    StepCount,
+    Strategy,
+    Threads,
+    Validation,
+)
+from pysurgeon.errors import UsageError
+
+if TYPE_CHECKING:
+    from pysurgeon.data import Dataset
+    from pysurgeon.evolution import Journal
+
+
+@app.command()
+@guarded
+def train(
+    model: ModelPath,
+    data: DataName,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where to write the trained model.", show_default=False)
+    ],
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    normalize: Normal = "standard",
+    validation: Validation = 0.1,
+    epochs: Epochs = None,
+    steps: StepCount = None,
+    batch_size: BatchSize = 64,
+    lr: Rate = 2e-3,
+    optimizer: Optim = "adamw",
+    weight_decay: Decay = 0.01,
+    augment: Aug = "none",
+    seed: Seed = 0,
+    threads: Threads = 1,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model as it stands."""
+    from pysurgeon import api, report
+    from pysurgeon.evolution import EvolveSettings, load_data
+    from pysurgeon.graph import ensure_free, load
+
+    loaded = load(model)
+    ensure_free([output], force=force)
+    settings = EvolveSettings(
+        data=data,
+        data_dir=_text(data_dir),
+        limit=limit,
+        normalize=normalize,
+        validation=validation,
+        epochs=_epochs(epochs, steps),
+        steps=steps,
+        batch_size=batch_size,
+        rate=lr,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        augment=augment,
+        seed=seed,
+        threads=threads,
+        workers=1,
+    )
+    dataset = load_data(settings)
+    err.print(dataset.summary(), markup=False, soft_wrap=True)
+    with report.TrainProgress(err, report.RunPlan.of(settings, dataset).timeline.total) as progress:
+        done = api.train(loaded, settings, output=output, data=dataset, observer=progress, force=force)
+    document = {
+        "epochs": done.epochs,
+        "steps": done.steps,
+        "validation_accuracy": done.validation_accuracy,
+        "test_accuracy": done.test_accuracy,
+        "seconds": done.seconds,
+        "output": str(done.output),
+    }
+    if as_json:
+        print_json(document)
+        return
+    out.print(
+        f"{done.steps} steps in {done.seconds:.1f} s; validation accuracy {done.validation_accuracy:.2%}, "
+        f"test accuracy {done.test_accuracy:.2%}; written to {output}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+@guarded
+def evolve(
+    model: ModelPath,
+    data: DataName,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the winner here.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Folder of the record (runs/MODEL-DATA-N).")] = None,
+    data_dir: DataDir = None,
+    limit: Limit = None,
+    normalize: Normal = "standard",
+    validation: Validation = 0.1,
+    epochs: Epochs = None,
+    steps: StepCount = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="Begin no generation after this long: 90s, 30m, 2h.")
+    ] = None,
+    generations: Annotated[int, typer.Option("--generations", help="How often the trunk branches.")] = 6,
+    branches: Annotated[int, typer.Option("--branches", help="Recommended branches a generation.")] = 3,
+    strategy: Annotated[Strategy, typer.Option("--strategy", help="random is the control.")] = "bic",
+    objective: Annotated[Objective, typer.Option("--objective")] = "accuracy",
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Accuracy that size and latency may cost.")] = 0.01,
+    price: Annotated[float, typer.Option("--price", help="Accuracy that 1 % more parameters has to buy.")] = 2e-5,
+    max_params: Annotated[int | None, typer.Option("--max-params")] = None,
+    max_macs: Annotated[int | None, typer.Option("--max-macs")] = None,
+    max_latency: Annotated[
+        float | None, typer.Option("--max-latency", help="Milliseconds, one sample, one thread.")
+    ] = None,
+    batch_size: BatchSize = 64,
+    lr: Rate = 2e-3,
+    optimizer: Optim = "adamw",
+    weight_decay: Decay = 0.01,
+    augment: Aug = "none",
+    seed: Seed = 0,
+    threads: Threads = 1,
+    workers: Annotated[int, typer.Option("--workers", help="Branches trained at once.")] = 2,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Let the Surgeon train a model and operate on it meanwhile."""
+    from pysurgeon.evolution import EvolveSettings, begin
+    from pysurgeon.graph import ensure_free, load
+
+    loaded = load(model)
+    ensure_free([output] if output else [], force=force)
+    settings = EvolveSettings(
+        data=data,
+        data_dir=_text(data_dir),
+        limit=limit,
+        normalize=normalize,
+        validation=validation,
+        epochs=_epochs(epochs, steps),
+        steps=steps,
+        generations=generations,
+        branches=branches,
+        strategy=strategy,
+        objective=objective,
+        tolerance=tolerance,
+        price=price,
+        max_parameters=max_params,
+        max_macs=max_macs,
+        max_latency=max_latency,
+        batch_size=batch_size,
+        rate=lr,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        augment=augment,
+        seed=seed,
+        threads=threads,
+        workers=workers,
+        time_limit=_seconds(time),
+    )
+    from pysurgeon.evolution import check, load_data
+
+    dataset = load_data(settings)
+    # Before the folder is made: what cannot be trained leaves nothing behind.
+    check(loaded, settings, dataset)
+    folder = run or _free_folder(model, data)
+    _go_on(begin(loaded, settings, folder, force=force), dataset, output, as_json=as_json)
+
+
+@app.command()
+@guarded
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the winner here.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was interrupted, to the end that it would have had."""
+    from pysurgeon.evolution import EvolveSettings, Journal, load_data
+    from pysurgeon.graph import ensure_free
+
+    journal = Journal.open(run)
+    ensure_free([output] if output else [], force=force)
+    _go_on(journal, load_data(EvolveSettings.from_json(journal.settings)), output, as_json=as_json)
+
+
+@app.command()
+@guarded
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it (RUN/report.html).")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write the report of a run as one self-contained HTML page."""
+    from pysurgeon.evolution import Journal
+    from pysurgeon.report import write_report
+
+    path = write_report(Journal.open(run), output or run / "report.html", force=force or output is None)
+    if as_json:
+        print_json({"report": str(path)})
+        return
+    out.print(str(path), markup=False, soft_wrap=True)
+
+
+def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: bool) -> None:
+    from pysurgeon import report
+    from pysurgeon.evolution import EvolveSettings, go_on
+    from pysurgeon.graph import load, save
+
+    settings = EvolveSettings.from_json(journal.settings)
+    err.print(dataset.summary(), markup=False, soft_wrap=True)
+    try:
+        with report.LiveObserver(err, report.RunPlan.of(settings, dataset)) as observer:
+            result = go_on(journal, dataset, observer)
+    except KeyboardInterrupt:
+        err.print(f"interrupted; go on with: pysurgeon resume {journal.folder}", style="yellow", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+    page = report.write_report(journal, journal.folder / "report.html", force=True)
+    if output is not None:
+        save(load(result.output), output, force=True)
+        result = replace(result, output=output)
+    if as_json:
+        print_json(report.evolve_json(result))
+        return
+    out.print(report.result_table(result))
+    out.print(f"model   {result.output}", markup=False, soft_wrap=True)
+    out.print(f"report  {page}", markup=False, soft_wrap=True)
+
+
+def _epochs(epochs: float | None, steps: int | None) -> float | None:
+    return 20.0 if epochs is None and steps is None else epochs
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match is None:
+        message = f"--time is {text!r}; write 90s, 30m or 2h"
+        raise UsageError(message)
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _free_folder(model: Path, data: str) -> Path:
+    name = f"{model.stem}-{re.sub(r'[^A-Za-z0-9_-]+', '-', Path(data).stem)}"
+    k = 1
+    while (folder := Path("runs") / f"{name}-{k}").exists():
+        k += 1
+    return folder

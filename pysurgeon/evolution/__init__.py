@@ -1,0 +1,29 @@
+"""Evolution: the Surgeon, its races and the record of what it did."""
+
+from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
+from pysurgeon.evolution.journal import Journal
+from pysurgeon.evolution.run import EvolveResult, Figures, Steps, begin, check, go_on, load_data, read
+from pysurgeon.evolution.settings import EvolveSettings, Strategy
+from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon, calibration_feeds
+
+__all__ = [
+    "EvolveResult",
+    "EvolveSettings",
+    "Executor",
+    "Figures",
+    "Journal",
+    "Observer",
+    "SerialExecutor",
+    "Setup",
+    "Silent",
+    "Steps",
+    "Strategy",
+    "Surgeon",
+    "ThreadExecutor",
+    "begin",
+    "calibration_feeds",
+    "check",
+    "go_on",
+    "load_data",
+    "read",
+]

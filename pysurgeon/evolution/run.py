@@ -1,0 +1,164 @@
+"""Begin a run, go on with one, and read what one has found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pysurgeon import data as datasets
+from pysurgeon.data import Dataset
+from pysurgeon.errors import Refused
+from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
+from pysurgeon.evolution.fitness import Fitness
+from pysurgeon.evolution.journal import Journal
+from pysurgeon.evolution.settings import EvolveSettings
+from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
+from pysurgeon.graph import Model
+from pysurgeon.graph.costs import costs
+from pysurgeon.graph.session import latency
+from pysurgeon.training import WorkerTrainer
+from pysurgeon.training.batch import free_batch
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A model on the test split.
+
+    Attributes:
+        parameters: Trainable parameters.
+        macs: Multiply-accumulate operations a sample.
+        test_accuracy: Share of the test samples classified right, 0..1.
+        latency_ms: Median time of one sample on one thread, in milliseconds.
+    """
+
+    parameters: int
+    macs: int
+    test_accuracy: float
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Optimizer steps.
+
+    Attributes:
+        trunk: Along the line from the start to the result.
+        all_branches: Of all branches, those that lost included; the start trained alone for comparison is not.
+    """
+
+    trunk: int
+    all_branches: int
+
+
+@dataclass(frozen=True)
+class EvolveResult:
+    """What a run found.
+
+    Attributes:
+        start: The model as it was given.
+        alone: The start trained for as many steps as the trunk, `None` if that diverged.
+        result: The winner.
+        genome: Operations from the start to the result.
+        steps: Optimizer steps spent.
+        seconds: Wall time of all training, summed over branches.
+        run: The run's folder.
+        output: The winner's file.
+    """
+
+    start: Figures
+    alone: Figures | None
+    result: Figures
+    genome: tuple[str, ...]
+    steps: Steps
+    seconds: float
+    run: Path
+    output: Path
+
+
+LoadData = Callable[[EvolveSettings], Dataset]
+
+
+def load_data(settings: EvolveSettings) -> Dataset:
+    """The data set that a run's settings name."""
+    return datasets.load(
+        settings.data,
+        data_dir=Path(settings.data_dir) if settings.data_dir else None,
+        seed=settings.seed,
+        validation=settings.validation,
+        limit=settings.limit,
+        normalize=settings.normalize,
+    )
+
+
+def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
+    """Find out whether a run could begin, before anything is written.
+
+    Raises:
+        DataError: The data does not fit the model.
+        TrainingError: The model cannot be trained.
+        Refused: The model breaks a limit already.
+    """
+    size = costs(model)
+    why = Fitness(settings, size).allowed(size, latency(model) if settings.max_latency is not None else 0.0)
+    if why:
+        message = f"the model breaks a limit before anything is done to it: {why}; make it smaller first, or allow more"
+        raise Refused(message)
+    with WorkerTrainer(1, settings.threads) as trainer:
+        trainer.check(model, data)
+
+
+def begin(model: Model, settings: EvolveSettings, folder: Path, *, force: bool = False) -> Journal:
+    """Make the folder of a new run.
+
+    A model that was exported for one batch size is freed from it: one sample is too little to look at a layer with.
+
+    Raises:
+        OutputExistsError: The folder holds something.
+        TrainingError: The model cannot be freed from its batch size.
+    """
+    return Journal.create(folder, settings.to_json(), free_batch(model).to_bytes(), force=force)
+
+
+def go_on(journal: Journal, data: Dataset, observer: Observer | None = None) -> EvolveResult:
+    """Evolve to the end, from wherever the run stands.
+
+    Raises:
+        DataError: The data does not fit the model.
+        TrainingError: The model cannot be trained, or every branch diverged.
+        RunError: The folder is damaged, or another process is at work on it.
+    """
+    settings = EvolveSettings.from_json(journal.settings)
+    executor: Executor = ThreadExecutor(settings.workers) if settings.workers > 1 else SerialExecutor()
+    # Left in this order: what comes back from workers that are closed under way must not be written down.
+    with WorkerTrainer(settings.workers, settings.threads) as trainer, journal.exclusively():
+        Surgeon(Setup(settings, data, trainer, executor, observer or Silent()), journal).run()
+    result = read(journal)
+    assert result is not None
+    return result
+
+
+def read(journal: Journal) -> EvolveResult | None:
+    """What a run found, `None` if it has not come to its end."""
+    tested = journal.known("tested")
+    if tested is None:
+        return None
+    trained = [e for e in journal.events if e["event"] == "trained"]
+
+    def figures(found: dict[str, Any] | None) -> Figures | None:
+        return None if found is None else Figures(**found)
+
+    start, result = figures(tested["start"]), figures(tested["result"])
+    assert start is not None
+    assert result is not None
+    return EvolveResult(
+        start=start,
+        alone=figures(tested["alone"]),
+        result=result,
+        genome=tuple(tested["genome"]),
+        steps=Steps(tested["trunk_steps"], sum(e["steps"] for e in trained if e["branch"] != "alone")),
+        seconds=round(sum(e["seconds"] for e in trained), 1),
+        run=journal.folder,
+        output=journal.folder / "result.onnx",
+    )

@@ -1,0 +1,135 @@
+"""What a run is asked to do: everything that decides its result, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from pysurgeon.data import Augment, Normalize
+from pysurgeon.diagnosis import Objective
+from pysurgeon.errors import RunError, UsageError
+
+Strategy = Literal["bic", "random"]
+Optimizer = Literal["adamw", "sgd"]
+
+
+@dataclass(frozen=True)
+class EvolveSettings:
+    """How to evolve.
+
+    Attributes:
+        data: Name of the data set.
+        data_dir: Folder of its files, `None` for the default one.
+        limit: Largest number of training samples to use, `None` for all.
+        normalize: How raw values become the model's input.
+        validation: Share of the training split that selection sees.
+        epochs: Passes over the training part along the trunk.
+        steps: Optimizer steps along the trunk; instead of `epochs`.
+        generations: How often the trunk branches.
+        branches: Recommended branches a generation; the parent and one random branch come on top.
+        strategy: `bic` branches by recommendation, `random` by chance alone (the control).
+        objective: What selection is for.
+        tolerance: Validation accuracy that `size` and `latency` may cost against the best seen.
+        price: Accuracy that one per cent more parameters and operations has to buy.
+        max_parameters: Largest number of parameters allowed, `None` for any.
+        max_macs: Largest number of multiply-accumulate operations a sample, `None` for any.
+        max_latency: Largest latency in milliseconds for one sample on one thread, `None` for any.
+        batch_size: Samples a step.
+        rate: Peak learning rate.
+        optimizer: `adamw` or `sgd`.
+        weight_decay: Decoupled weight decay.
+        augment: Augmentation of training batches.
+        seed: Everything random derives from it.
+        threads: Threads a worker.
+        workers: Branches trained at once; it cannot change what is found.
+        time_limit: Seconds after which no new generation is begun, `None` for none.
+    """
+
+    data: str
+    data_dir: str | None = None
+    limit: int | None = None
+    normalize: Normalize = "standard"
+    validation: float = 0.1
+    epochs: float | None = 20
+    steps: int | None = None
+    generations: int = 6
+    branches: int = 3
+    strategy: Strategy = "bic"
+    objective: Objective = "accuracy"
+    tolerance: float = 0.01
+    price: float = 2e-5
+    max_parameters: int | None = None
+    max_macs: int | None = None
+    max_latency: float | None = None
+    batch_size: int = 64
+    rate: float = 2e-3
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = 0.01
+    augment: Augment = "none"
+    seed: int = 0
+    threads: int = 1
+    workers: int = 2
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: A number makes no sense.
+        """
+        for name, low in (
+            ("branches", 0),
+            ("generations", 0),
+            ("batch_size", 1),
+            ("threads", 1),
+            ("workers", 1),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < low:
+                message = f"{name} is {getattr(self, name)}; it must be at least {low}"
+                raise UsageError(message)
+        for name in ("weight_decay", "tolerance", "price", "max_latency", "time_limit"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                message = f"{name} is {value}; it must be a number of at least 0"
+                raise UsageError(message)
+        for name, choice in (
+            ("normalize", Normalize),
+            ("strategy", Strategy),
+            ("objective", Objective),
+            ("optimizer", Optimizer),
+            ("augment", Augment),
+        ):
+            if getattr(self, name) not in get_args(choice):
+                message = f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choice))}"
+                raise UsageError(message)
+        if (self.epochs is None) == (self.steps is None):
+            message = "give either a number of epochs or a number of steps"
+            raise UsageError(message)
+        for name, value in (("epochs", self.epochs), ("steps", self.steps), ("rate", self.rate)):
+            if value is not None and not 0 < value < math.inf:
+                message = f"{name} is {value}; it must be a number above 0"
+                raise UsageError(message)
+        if not 0 < self.validation < 1:
+            message = f"the share of the validation part is {self.validation}; it must lie between 0 and 1"
+            raise UsageError(message)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> EvolveSettings:
+        """From plain data.
+
+        Raises:
+            RunError: It was written by another version.
+        """
+        known = {f.name for f in fields(EvolveSettings)}
+        if set(data) != known:
+            message = (
+                f"the settings of the run are those of another version (they differ in {sorted(set(data) ^ known)})"
+            )
+            raise RunError(message)
+        return EvolveSettings(**data)

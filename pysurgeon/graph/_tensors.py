@@ -1,0 +1,53 @@
+"""The tensors that a graph holds fixed: their values, and who uses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Between a tensor and the operator that works with it, these move elements but change none.
+PASSING = frozenset({"Transpose", "Identity", "Cast"})
+
+RESHAPING = PASSING | {"Reshape", "Squeeze", "Unsqueeze"}
+
+_LISTS = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+
+
+def constant(value: ir.Value | None) -> Array | None:
+    """The values of an initializer or of a Constant node, `None` for anything computed or fed."""
+    if value is None or (value.is_graph_input() and value.is_initializer()):
+        return None
+    if value.const_value is not None:
+        return value.const_value.numpy()
+    node = value.producer()
+    if node is None or node.domain != "" or node.op_type != "Constant":
+        return None
+    for name, attribute in node.attributes.items():
+        if name == "value":
+            return attribute.as_tensor().numpy()
+        if name in _LISTS:
+            return np.array(attribute.value, dtype=_LISTS[name])
+    return None
+
+
+def behind(value: ir.Value | None, through: frozenset[str] = PASSING) -> ir.Value | None:
+    """The initializer behind a value, through operators that only pass it on; `None` where there is none."""
+    while value is not None and not value.is_initializer():
+        node = value.producer()
+        if node is None or node.domain != "" or node.op_type not in through:
+            return None
+        value = node.inputs[0]
+    return value
+
+
+def count_uses(value: ir.Value) -> int:
+    """How often a tensor is used, counted behind what only passes it on."""
+    total = int(value.is_graph_output())
+    for node, _ in value.uses():
+        passes = node.domain == "" and node.op_type in PASSING
+        total += count_uses(node.outputs[0]) if passes else 1
+    return total

@@ -1,0 +1,107 @@
+"""Settings: ranges, words, and the way through JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pysurgeon.errors import RunError, UsageError
+from pysurgeon.evolution import EvolveSettings
+
+maybe = st.one_of(st.none(), st.integers(1, 10**9))
+share = st.floats(0, 1e3)
+
+settings = st.builds(
+    EvolveSettings,
+    data=st.text(min_size=1),
+    data_dir=st.one_of(st.none(), st.text(min_size=1)),
+    limit=maybe,
+    normalize=st.sampled_from(["standard", "unit", "none"]),
+    validation=st.floats(0.01, 0.99),
+    epochs=st.floats(1e-3, 1e3),
+    generations=st.integers(0, 99),
+    branches=st.integers(0, 99),
+    strategy=st.sampled_from(["bic", "random"]),
+    objective=st.sampled_from(["accuracy", "size", "latency"]),
+    tolerance=share,
+    price=share,
+    max_parameters=maybe,
+    max_macs=maybe,
+    max_latency=st.one_of(st.none(), share),
+    rate=st.floats(1e-9, 1.0),
+    optimizer=st.sampled_from(["adamw", "sgd"]),
+    seed=st.integers(0, 2**63),
+    time_limit=st.one_of(st.none(), share),
+)
+
+
+@given(settings)
+def test_settings_survive_json(found: EvolveSettings) -> None:
+    assert EvolveSettings.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown"])
+def test_settings_of_another_version_are_refused(change: str) -> None:
+    data = EvolveSettings("digits").to_json()
+    if change == "missing":
+        del data["price"]
+    else:
+        data["price_of_fish"] = 1
+    with pytest.raises(RunError, match="price"):
+        EvolveSettings.from_json(data)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"branches": -1},
+        {"generations": -1},
+        {"batch_size": 0},
+        {"threads": 0},
+        {"workers": 0},
+        {"seed": -1},
+        {"epochs": 0},
+        {"epochs": -1.0},
+        {"epochs": NAN},
+        {"epochs": INF},
+        {"epochs": None},
+        {"epochs": 1, "steps": 1},
+        {"epochs": None, "steps": 0},
+        {"epochs": None, "steps": -3},
+        {"rate": 0.0},
+        {"rate": NAN},
+        {"rate": INF},
+        {"rate": -1e-3},
+        {"weight_decay": -0.1},
+        {"weight_decay": NAN},
+        {"tolerance": -0.1},
+        {"tolerance": NAN},
+        {"price": -1.0},
+        {"price": INF},
+        {"max_latency": -1.0},
+        {"max_latency": NAN},
+        {"time_limit": -1.0},
+        {"time_limit": NAN},
+        {"validation": 0.0},
+        {"validation": 1.0},
+        {"validation": NAN},
+        {"strategy": "best"},
+        {"objective": "pareto"},
+        {"optimizer": "adam"},
+        {"augment": "mixup"},
+        {"normalize": "Standard"},
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        EvolveSettings("digits", **wrong)
+    words = str(caught.value)
+    assert "\n" not in words
+    assert any(name in words for name in wrong) or "either" in words or "share" in words

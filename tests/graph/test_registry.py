@@ -1,0 +1,41 @@
+"""One registry, no key twice, nothing guessed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import onnx_ir as ir
+import pytest
+
+from pysurgeon.graph.registry import lookup, register, registered
+
+
+def test_a_second_registration_is_refused():
+    before = registered()
+    with pytest.raises(ValueError, match="registered twice"):
+        register("Relu", operator=registered()["", "Tanh"])
+    assert registered() == before
+
+
+def test_every_registered_operator_is_one_of_the_standard():
+    import onnx
+
+    assert registered()
+    for domain, op_type in registered():
+        assert domain == ""
+        assert onnx.defs.has(op_type), op_type
+
+
+def test_lookup_goes_by_domain_and_type():
+    x = ir.Value(name="x")
+    assert lookup(ir.node("Relu", [x])) is registered()["", "Relu"]
+    assert lookup(ir.node("Relu", [x], domain="some.domain")) is None
+    assert lookup(ir.node("Relux", [x])) is None
+
+
+@pytest.mark.parametrize("package", ["pysurgeon.graph", "pysurgeon.graph.widths", "pysurgeon.surgery"])
+def test_importing_loads_no_engine(package):
+    code = f"import sys, {package}; print(sorted({{'torch', 'onnxruntime', 'scipy', 'sklearn', 'matplotlib'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,246 @@
+"""Narrowing: valid everywhere, exact where it can be, and better than cutting."""
+
+from __future__ import annotations
+
+import models
+import numpy as np
+import pytest
+from checks import assert_valid, difference, loaded, structure
+
+from pysurgeon.errors import Refused
+from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.widths import Structure
+from pysurgeon.surgery import Calibration, Narrow, apply_edit, operate
+from pysurgeon.surgery.edit import AxisMap, Edit, Select
+
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
+
+
+@pytest.mark.parametrize("name", [*models.RUNNABLE, "cnn_bn.training", "mobile.training", "attention.training", *SLOW])
+def test_every_width_of_every_model(name):
+    model, s = loaded(name), structure(name)
+    before = model.to_bytes()
+    calibration = Calibration(model)
+    for width in s.widths:
+        if not width.resizable or width.size == 1:
+            with pytest.raises(Refused):
+                operate(model, Narrow(width.name, max(1, width.size - 1)), calibration)
+            continue
+        errors = []
+        for size in dict.fromkeys([width.size - 1, (width.size + 1) // 2, 1]):
+            done = operate(model, Narrow(width.name, size), calibration)
+            assert_valid(done.model, like=model)
+            after = {w.name: w.size for w in Structure(done.model).widths}
+            if size > 1:  # one group is no group any more, so names may change there
+                assert after == {**{w.name: w.size for w in s.widths}, width.name: size}
+            for batch in (1, 3):
+                Session(done.model).run(random_feeds(model, batch=batch, seed=5))
+            assert not done.record.exact
+            assert done.record.after.parameters < done.record.before.parameters
+            errors.append(done.record.predicted_error)
+        assert 0 <= errors[0] <= errors[-1] * (1 + 1e-6) + 1e-9
+        assert errors[-1] <= 1 + 1e-6
+    assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 11, -1])
+def test_sizes_that_are_no_narrowing(size):
+    with pytest.raises(Refused, match=r"it can be narrowed to 1\.\.8"):
+        operate(loaded("mlp_relu.legacy"), Narrow("1", size))
+
+
+def test_one_unit_cannot_be_narrowed():
+    with pytest.raises(Refused, match="it cannot be narrowed"):
+        operate(loaded("one_unit.legacy"), Narrow("0", 0))
+
+
+def truncated(model: Model, width: str, kept: Array) -> Model:
+    """The same units taken away, with nobody making up for them."""
+    s = Structure(model)
+    w = s.width(width)
+    return apply_edit(Edit(s, tuple(AxisMap(t, a, w.dim, Select.of(kept)) for t, a in (*w.writers, *w.readers))))
+
+
+def kept_units(old: Model, new: Model, writer: str, axis: int = 0) -> Array:
+    """Which units of a writer are still there; the units of the zoo are all different."""
+    before, after = (np.moveaxis(m.tensor(writer), axis, 0) for m in (old, new))
+    return np.array([next(k for k, unit in enumerate(before) if np.array_equal(unit, kept)) for kept in after])
+
+
+def test_dead_copied_and_unread_units_go_exactly():
+    """Three of nine units do nothing that others do not do: the function stays on any input, not only on the sample."""
+    model = loaded("mlp_relu.legacy")
+    weight, bias, reader = (model.tensor(k).copy() for k in ("1.weight", "1.bias", "3.weight"))
+    weight[2], bias[2] = 0, -1.0  # never active
+    weight[4], bias[4] = weight[5], bias[5]  # a copy
+    reader[:, 7] = 0  # nobody reads it
+    planted = model.with_tensors({"1.weight": weight, "1.bias": bias, "3.weight": reader})
+    done = operate(planted, Narrow("1", 6))
+    assert done.record.predicted_error <= 1e-6
+    feeds = random_feeds(model, batch=50, seed=77)
+    assert output_error(Session(planted).run(feeds), Session(done.model).run(feeds)) <= 2e-6
+    assert {2, 7}.isdisjoint(kept_units(planted, done.model, "1.weight"))
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "writers", "copy"),
+    [
+        ("cnn.legacy", "0", ("0.weight", "0.bias"), (1, 3)),
+        ("flatten_view.legacy", "conv", ("conv.weight", "conv.bias"), (0, 4)),
+        ("flatten_nhwc.legacy", "conv", ("conv.weight", "conv.bias"), (0, 4)),
+        ("dense_net.training", "stem", ("stem.weight", "stem.bias"), (0, 2)),
+        ("mixer.legacy", "up1", None, (2, 6)),
+    ],
+)
+def test_copies_of_channels_go_exactly(name, width, writers, copy):
+    """The readers are convolutions, flattened pixels in both orders, a norm and a concatenation, and tokens."""
+    model = loaded(name)
+    w = structure(name).width(width)
+    changed = {}
+    for tensor, axis in w.writers:
+        if writers is not None and tensor not in writers and "norm" not in tensor:
+            continue
+        if "norm" in tensor and writers is not None:
+            continue
+        array = model.tensor(tensor).copy()
+        moved = np.moveaxis(array, axis, 0)
+        moved[copy[1]] = moved[copy[0]]
+        changed[tensor] = array
+    planted = model.with_tensors(changed)
+    if name == "dense_net.training":  # the norm treats the two copies alike
+        norm = {
+            k: planted.tensor(k).copy() for k in planted.tensors() if k.startswith("norm.") and planted.tensor(k).ndim
+        }
+        for array in norm.values():
+            array[copy[1]] = array[copy[0]]
+        planted = planted.with_tensors(norm)
+    done = operate(planted, Narrow(width, w.size - 1))
+    feeds = random_feeds(model, batch=20, seed=78)
+    assert done.record.predicted_error <= 1e-5
+    assert output_error(Session(planted).run(feeds), Session(done.model).run(feeds)) <= 1e-5
+
+
+def correlated_readout(seed: int) -> tuple[Model, dict[str, Array]]:
+    """Twelve linear units that are mixtures of six, read with weights that have nothing to do with their importance."""
+    rng = np.random.default_rng(seed)
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 8] x) => (float[N, 3] y) {
+                h = MatMul (x, w1)
+                t = LeakyRelu <alpha = 0.99> (h)
+                y = MatMul (t, w2)
+            }""",
+            w1=(8, 12),
+            w2=(12, 3),
+        )
+    )
+    mixed = rng.standard_normal((8, 6)) @ rng.standard_normal((6, 12)) + 0.05 * rng.standard_normal((8, 12))
+    scale = rng.uniform(0.2, 3.0, 12)
+    tensors = {"w1": mixed * scale, "w2": rng.standard_normal((12, 3)) / rng.permutation(scale)[:, None]}
+    model = model.with_tensors({k: v.astype(np.float32) for k, v in tensors.items()})
+    return model, {"x": rng.standard_normal((500, 8)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_compensation_beats_cutting_and_weight_norms(seed):
+    model, feeds = correlated_readout(seed)
+    done = operate(model, Narrow("h", 6), Calibration(model, feeds))
+    fresh = {"x": np.random.default_rng(seed + 100).standard_normal((500, 8)).astype(np.float32)}
+
+    def error(other: Model) -> float:
+        a, b = (Session(m).run(fresh)["y"].astype(np.float64) for m in (model, other))
+        return float(np.linalg.norm(a - b) / np.linalg.norm(a))
+
+    kept = kept_units(model, done.model, "w1", axis=1)
+    norms = np.linalg.norm(model.tensor("w1"), axis=0) * np.linalg.norm(model.tensor("w2"), axis=1)
+    by_norm = truncated(model, "h", np.sort(np.argsort(norms)[-6:]))
+    assert error(done.model) < 0.25 * error(truncated(model, "h", kept))
+    assert error(done.model) < 0.25 * error(by_norm)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_prediction_is_the_measured_error_of_a_linear_readout(seed):
+    model, feeds = correlated_readout(seed)
+    for size in (11, 8, 5, 2):
+        done = operate(model, Narrow("h", size), Calibration(model, feeds))
+        a, b = (Session(m).run(feeds)["y"].astype(np.float64) for m in (model, done.model))
+        measured = np.linalg.norm(a - b) / np.linalg.norm(a)
+        assert done.record.predicted_error == pytest.approx(measured, rel=2e-3, abs=1e-6)
+
+
+def given_by(model: Model, node: str) -> str:
+    """The value behind a reader with its bias."""
+    value = next(n.outputs[0] for n in model.nodes if n.outputs[0].name == node)
+    users = [u.node for u in value.uses()]
+    adds = len(users) == 1 and users[0].op_type == "Add" and value.producer().op_type == "MatMul"
+    return str(users[0].outputs[0].name if adds else value.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("cnn.legacy", "0"),
+        ("cnn.legacy", "2"),
+        ("cnn_bn.training", "3"),
+        ("flatten_nhwc.legacy", "conv"),
+        ("flatten_view.legacy", "conv"),
+        ("mixer.legacy", "up1"),
+        ("inception.legacy", "three"),
+    ],
+)
+def test_every_kind_of_reader_is_compensated(name, width):
+    """What the readers give is nearer to what they gave than if the same units were only cut off."""
+    model, s = loaded(name), structure(name)
+    w = s.width(width)
+    nodes = [given_by(model, r.node) for r in w.reads]
+    feeds = random_feeds(model, batch=64, seed=0)
+    calibration = Calibration(model, feeds)
+    reference = Session(model, nodes).run(feeds)
+    writer, axis = max(w.writers, key=lambda place: model.tensor(place[0]).ndim)
+
+    def error(other: Model) -> float:
+        values = Session(other, nodes).run(feeds)
+        return sum(float(np.square(values[n] - reference[n]).sum() / np.square(reference[n]).sum()) for n in nodes)
+
+    errors, cuts = [], []
+    for size in range(1, w.size):
+        done = operate(model, Narrow(width, size), calibration)
+        errors.append(error(done.model))
+        cuts.append(error(truncated(model, width, kept_units(model, done.model, writer, axis))))
+        assert errors[-1] <= cuts[-1] * (1 + 1e-3) + 1e-10
+    assert sum(errors) < 0.97 * sum(cuts)
+
+
+def test_a_unit_that_is_constant_goes_into_the_bias():
+    """Its readers are dense; before a padded convolution it could not, since the border is not constant."""
+    model = loaded("mlp_tanh.legacy")
+    weight = model.tensor("1.weight").copy()
+    weight[3] = 0  # tanh of its bias, always
+    planted = model.with_tensors({"1.weight": weight})
+    done = operate(planted, Narrow("1", 8))
+    assert done.record.predicted_error <= 1e-6
+    assert difference(planted, done.model) <= 1e-5
+    assert not np.array_equal(done.model.tensor("3.bias"), planted.tensor("3.bias"))
+
+    model = loaded("cnn.legacy")
+    weight, bias = model.tensor("0.weight").copy(), model.tensor("0.bias").copy()
+    weight[3], bias[3] = 0, 1.0
+    planted = model.with_tensors({"0.weight": weight, "0.bias": bias})
+    done = operate(planted, Narrow("0", 5))
+    np.testing.assert_array_equal(done.model.tensor("2.bias"), planted.tensor("2.bias"))
+
+
+def test_the_calibration_data_decide():
+    """Units that sleep on the data go, whatever they do elsewhere."""
+    model = loaded("mlp_relu.legacy")
+    rng = np.random.default_rng(0)
+    direction = rng.standard_normal(12).astype(np.float32)
+    weight, bias = model.tensor("1.weight").copy(), model.tensor("1.bias").copy()
+    weight[0], bias[0] = direction, 0.0
+    planted = model.with_tensors({"1.weight": weight, "1.bias": bias})
+    x = rng.standard_normal((200, 12)).astype(np.float32)
+    x -= np.maximum(x @ direction, 0)[:, None] * direction / (direction @ direction) * 1.01
+    done = operate(planted, Narrow("1", 8), Calibration(planted, {"input": x.reshape(-1, 3, 4)}))
+    assert done.record.measured_error <= 1e-6
+    assert 0 not in kept_units(planted, done.model, "1.weight")

@@ -1,0 +1,232 @@
+"""Removing a layer: the readers are refitted on what went into it."""
+
+from __future__ import annotations
+
+import models
+import numpy as np
+import pytest
+from checks import assert_valid, attempt, difference, loaded, structure
+
+from pysurgeon.errors import Refused
+from pysurgeon.graph import from_proto
+from pysurgeon.graph.session import Session, random_feeds
+from pysurgeon.graph.widths import Structure
+from pysurgeon.surgery import Calibration, RemoveLayer, operate
+
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
+REASONS = (
+    "must stay what it is",
+    "only the number of units may change",
+    "shares its width",
+    "cannot be refitted",
+    "is not one width",
+    "would give outputs that are infinite",
+)
+
+
+@pytest.mark.parametrize("name", [*models.RUNNABLE, "cnn_bn.training", "mixer.training", *SLOW])
+def test_every_layer_of_every_model(name):
+    model, s = loaded(name), structure(name)
+    before = model.to_bytes()
+    calibration = Calibration(model)
+    for layer in s.layers:
+        done = attempt(model, RemoveLayer(layer.name), calibration)
+        if isinstance(done, Refused):
+            assert any(r in str(done) for r in REASONS), done
+            continue
+        assert_valid(done.model, like=model)
+        after = {x.name: x for x in Structure(done.model).layers}
+        assert set(after) == {x.name for x in s.layers} - {layer.name}
+        assert layer.weight not in done.model.tensors()
+        assert not done.record.exact
+        assert 0 <= done.record.predicted_error <= 1 + 1e-6
+        for batch in (1, 3):
+            Session(done.model).run(random_feeds(model, batch=batch, seed=5))
+    assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mlp_relu", "cnn", "cnn_bn", "dense_net", "inception", "grouped", "mobile", "tokens", "flatten_nhwc", "mixer"],
+)
+def test_something_can_be_removed_or_says_why(name):
+    model = loaded(f"{name}.legacy")
+    outcomes = [attempt(model, RemoveLayer(layer.name)) for layer in structure(f"{name}.legacy").layers]
+    assert any(not isinstance(o, Refused) for o in outcomes) or name == "tokens"
+
+
+LINEAR = {
+    "affine": (
+        "float[N, 6] x",
+        "float[N, 3] y",
+        "a = Gemm (x, w0) u = Relu (a) h = Gemm (u, w1, b1) t = Identity (h) y = Gemm <transB = 1> (t, w2, b2)",
+        {"w0": (6, 5), "w1": (5, 8), "b1": (8,), "w2": (3, 8), "b2": (3,)},
+    ),
+    "affine tokens": (
+        "float[N, 4, 6] x",
+        "float[N, 4, 3] y",
+        "a = MatMul (x, w0) u = Relu (a) h = MatMul (u, w1) i = Add (b1, h) j = MatMul (i, w2) y = Add (j, b2)",
+        {"w0": (6, 5), "w1": (5, 8), "b1": (8,), "w2": (8, 3), "b2": (3,)},
+    ),
+    "affine pixels": (
+        "float[N, 2, 5, 5] x",
+        "float[N, 3, 3, 3] y",
+        "a = Conv (x, w0) u = Relu (a) h = Conv (u, w1, b1) y = Conv <kernel_shape = [3, 3]> (h, w2, b2)",
+        {"w0": (4, 2, 1, 1), "w1": (6, 4, 1, 1), "b1": (6,), "w2": (3, 6, 3, 3), "b2": (3,)},
+    ),
+    "affine, flattened": (
+        "float[N, 2, 3, 3] x",
+        "float[N, 3] y",
+        (
+            "a = Conv (x, w0) u = Relu (a) h = Conv (u, w1, b1) p = Transpose <perm = [0, 2, 3, 1]> (h) f = Flatten (p) "
+            "y = Gemm (f, w2, b2)"
+        ),
+        {"w0": (4, 2, 1, 1), "w1": (6, 4, 1, 1), "b1": (6,), "w2": (54, 3), "b2": (3,)},
+    ),
+    "affine, concatenated": (
+        "float[N, 6] x",
+        "float[N, 3] y",
+        "a = MatMul (x, w0) u = Relu (a) h = Gemm (u, w1, b1) t = Concat <axis = 1> (u, h) y = Gemm (t, w2, b2)",
+        {"w0": (6, 5), "w1": (5, 8), "b1": (8,), "w2": (13, 3), "b2": (3,)},
+    ),
+    "affine, in groups": (
+        "float[N, 2, 3, 3] x",
+        "float[N, 4, 3, 3] y",
+        "a = Conv (x, w0) u = Relu (a) h = Conv (u, w1, b1) d = Conv (h, w2, b2) e = Relu (d) y = Conv <group = 2> (e, w3, b3)",
+        {
+            "w0": (4, 2, 1, 1),
+            "w1": (6, 4, 1, 1),
+            "b1": (6,),
+            "w2": (6, 6, 1, 1),
+            "b2": (6,),
+            "w3": (4, 3, 1, 1),
+            "b3": (4,),
+        },
+    ),
+    "dense": (
+        "float[N, 6] x",
+        "float[N, 3] y",
+        "a = MatMul (x, w0) u = Relu (a) h = MatMul (u, w1) t = Identity (h) y = MatMul (t, w2)",
+        {"w0": (6, 5), "w1": (5, 8), "w2": (8, 3)},
+    ),
+    "from the input": (
+        "float[N, 6] x",
+        "float[N, 3] y",
+        "h = MatMul (x, w1) y = MatMul (h, w2)",
+        {"w1": (6, 8), "w2": (8, 3)},
+    ),
+    "Gemm": (
+        "float[N, 6] x",
+        "float[N, 3] y",
+        "a = Gemm <transB = 1> (x, w0, b0) u = Relu (a) h = Gemm (u, w1) y = Gemm <transB = 1> (h, w2, b2)",
+        {"w0": (5, 6), "b0": (5,), "w1": (5, 8), "w2": (3, 8), "b2": (3,)},
+    ),
+    "1 x 1": (
+        "float[N, 2, 5, 5] x",
+        "float[N, 3, 5, 5] y",
+        "a = Conv (x, w0) u = Relu (a) h = Conv (u, w1) y = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (h, w2)",
+        {"w0": (4, 2, 1, 1), "w1": (6, 4, 1, 1), "w2": (3, 6, 3, 3)},
+    ),
+    "flattened": (
+        "float[N, 2, 3, 3] x",
+        "float[N, 3] y",
+        "a = Conv (x, w0) u = Relu (a) h = Conv (u, w1) f = Flatten (h) y = Gemm (f, w2)",
+        {"w0": (4, 2, 1, 1), "w1": (6, 4, 1, 1), "w2": (54, 3)},
+    ),
+    "flattened the other way": (
+        "float[N, 2, 3, 3] x",
+        "float[N, 3] y",
+        "a = Conv (x, w0) u = Relu (a) h = Conv (u, w1) p = Transpose <perm = [0, 2, 3, 1]> (h) f = Flatten (p) y = Gemm (f, w2)",
+        {"w0": (4, 2, 1, 1), "w1": (6, 4, 1, 1), "w2": (54, 3)},
+    ),
+    "concatenated": (
+        "float[N, 6] x",
+        "float[N, 3] y",
+        "a = MatMul (x, w0) u = Relu (a) h = MatMul (u, w1) t = Concat <axis = 1> (u, h) y = MatMul (t, w2)",
+        {"w0": (6, 5), "w1": (5, 8), "w2": (13, 3)},
+    ),
+    "two readers": (
+        "float[N, 6] x",
+        "float[N, 3] y",
+        "a = MatMul (x, w0) u = Relu (a) h = MatMul (u, w1) p = MatMul (h, w2) q = MatMul (h, w3) y = Add (p, q)",
+        {"w0": (6, 5), "w1": (5, 8), "w2": (8, 3), "w3": (8, 3)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_a_linear_layer_goes_exactly(kind):
+    inputs, output, body, weights = LINEAR[kind]
+    model = from_proto(
+        models.parsed(f'<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => ({output}) {{ {body} }}', **weights)
+    )
+    done = operate(model, RemoveLayer("h"))
+    assert done.record.predicted_error <= 1e-4
+    assert difference(model, done.model) <= 1e-5
+    assert_valid(done.model, like=model)
+    assert "w1" not in done.model.tensors()
+
+
+def test_an_activation_that_is_linear_on_the_data():
+    """Units that are always awake: relu does nothing there."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6] x) => (float[N, 3] y) {
+                a = MatMul (x, w0) u = Sigmoid (a) h = MatMul (u, w1) t = Relu (h) y = MatMul (t, w2)
+            }""",
+            w0=(6, 5),
+            w1=(5, 8),
+            w2=(8, 3),
+        )
+    )
+    model = model.with_tensors({"w1": np.abs(model.tensor("w1"))})
+    assert difference(model, operate(model, RemoveLayer("h")).model) <= 1e-5
+
+
+def test_the_share_that_is_explained_ranks_the_sites():
+    """The less of relu is shifted out of the way by a bias, the less is explained; far out it is linear."""
+    errors = []
+    for shift in (8.0, 0.5, 0.0):
+        model = from_proto(
+            models.parsed(
+                """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6] x) => (float[N, 3] y) {
+                    a = MatMul (x, w0)
+                    u = Sigmoid (a)
+                    h = MatMul (u, w1)
+                    i = Add (h, b)
+                    t = Relu (i)
+                    j = MatMul (t, w2)
+                    y = Add (j, b2)
+                }""",
+                w0=(6, 5),
+                w1=(5, 8),
+                b=(8,),
+                w2=(8, 3),
+                b2=(3,),
+            )
+        ).with_tensors({"b": np.full(8, shift, np.float32)})
+        done = operate(model, RemoveLayer("h"))
+        errors.append(done.record.predicted_error)
+        assert (difference(model, done.model) <= 1e-5) is (shift == 8.0)
+    assert errors == sorted(errors)
+    assert errors[0] < 1e-5
+    assert errors[-1] > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "reason"),
+    [
+        ("mlp_relu.legacy", "5", "gives the model's output"),
+        ("residual.legacy", "3.conv1", "(?, 4, 6, 6) into (?, 6, 3, 3)"),
+        ("residual.legacy", "2.conv2", "shares its width with '0.weight'"),
+        ("dense_net.legacy", "stem", "shares its width with 'norm.weight'"),
+        ("grouped.legacy", "2", "is not one width"),
+        ("mixer.legacy", "down1", "normalizes along it"),
+        ("softmax.legacy", "3", "Softmax"),
+        ("float64.legacy", "1", "float64"),
+    ],
+)
+def test_refusals(name, layer, reason):
+    with pytest.raises(Refused) as refusal:
+        operate(loaded(name), RemoveLayer(layer))
+    assert reason in str(refusal.value)

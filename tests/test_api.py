@@ -1,0 +1,131 @@
+"""The Python interface: the README's five lines, results as dataclasses, and what it raises."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from starts import digits, mlp, model
+
+import pysurgeon as ps
+from pysurgeon.errors import DataError, OutputExistsError, Refused, RunError, UsageError
+
+QUICK: dict[str, Any] = {"epochs": None, "steps": 20, "generations": 1, "branches": 1, "batch_size": 32, "workers": 1}
+
+
+@pytest.fixture
+def start() -> ps.Model:
+    return model(mlp((6,)))
+
+
+def test_load_operate_save(tmp_path: Path) -> None:
+    onnx.save(mlp((6,)), str(tmp_path / "model.onnx"))
+    loaded = ps.load(tmp_path / "model.onnx")
+    done = ps.apply(loaded, ps.Widen("fc1", 9), ps.InsertLayer("fc1"), ps.Narrow("fc1.next", 5))
+    assert ps.save(done.model, tmp_path / "out.onnx") == tmp_path / "out.onnx"
+    assert [r.operation for r in done.operations] == ["widen:fc1=9", "insert:fc1", "narrow:fc1.next=5"]
+    assert done.after.parameters == ps.load(tmp_path / "out.onnx").parameter_count()
+    assert done.before.parameters == loaded.parameter_count() == 460
+    with pytest.raises(OutputExistsError):
+        ps.save(loaded, tmp_path / "out.onnx")
+
+
+def test_no_operation_changes_nothing(start: ps.Model) -> None:
+    done = ps.apply(start)
+    assert done.model is start
+    assert done.operations == ()
+    assert done.before == done.after
+
+
+def test_apply_fits_on_the_data_that_is_given(start: ps.Model) -> None:
+    random, fitted = (ps.apply(start, ps.Narrow("fc1", 3), data=d) for d in (None, digits()))
+    by_name = ps.apply(start, ps.Narrow("fc1", 3), data="digits")
+    errors = [ps.compare(start, m.model, digits()).max_error for m in (random, fitted)]
+    assert errors[1] < errors[0]
+    assert by_name.model.parameter_count() == fitted.model.parameter_count()
+
+
+def test_a_refusal_leaves_the_model_alone(start: ps.Model) -> None:
+    before = start.to_bytes()
+    with pytest.raises(Refused, match="2 units"):
+        ps.apply(start, ps.Widen("fc1", 8), ps.Narrow("fc1", 2), ps.Widen("fc1", 2))
+    assert start.to_bytes() == before
+
+
+def test_results_are_frozen(start: ps.Model) -> None:
+    for found in (ps.inspect(start), ps.apply(start), ps.compare(start, start), ps.recommend(start, digits())):
+        name = dataclasses.fields(found)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(found, name, None)
+
+
+def test_compare_of_a_model_with_itself(start: ps.Model) -> None:
+    found = ps.compare(start, start, digits())
+    assert found.max_error == 0
+    assert found.a.accuracy == found.b.accuracy
+
+
+def test_recommend_is_the_same_every_time(start: ps.Model) -> None:
+    first, second = (ps.recommend(start, digits(), seed=3) for _ in range(2))
+    assert first == second
+    assert 0 <= first.validation_accuracy <= 1
+
+
+def test_recommend_does_not_read_the_test_part(start: ps.Model) -> None:
+    data = digits()
+    other = dataclasses.replace(data, test=dataclasses.replace(data.test, y=np.roll(data.test.y, 3)))
+    assert ps.recommend(start, data) == ps.recommend(start, other)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"price": float("nan")}, {"price": -1.0}, {"seed": -1}, {"threads": 0}, {"objective": "x"}]
+)
+def test_recommend_has_ranges(start: ps.Model, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ps.recommend(start, digits(), **wrong)
+
+
+def test_train_and_evolve(start: ps.Model, tmp_path: Path) -> None:
+    settings = ps.EvolveSettings("digits", **QUICK)
+    before = start.to_bytes()
+    trained = ps.train(start, settings, output=tmp_path / "trained.onnx", data=digits())
+    assert trained.steps == 20
+    assert ps.load(tmp_path / "trained.onnx").to_bytes() == trained.model.to_bytes()
+    result = ps.evolve(start, settings, data=digits(), run=tmp_path / "run")
+    assert start.to_bytes() == before
+    assert result.alone is not None
+    # The start alone is trained by the same steps as `train` takes.
+    assert result.alone.test_accuracy == trained.test_accuracy
+    assert result.output == tmp_path / "run/result.onnx"
+    assert (tmp_path / "run/report.html").exists()
+    assert ps.resume(tmp_path / "run", data=digits()) == result
+    with pytest.raises(OutputExistsError):
+        ps.evolve(start, settings, data=digits(), run=tmp_path / "run")
+
+
+def test_train_refuses_early_to_overwrite(start: ps.Model, tmp_path: Path) -> None:
+    (tmp_path / "out.onnx").write_text("precious")
+    with pytest.raises(OutputExistsError):
+        ps.train(start, ps.EvolveSettings("digits", **{**QUICK, "steps": 10**9}), output=tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_text() == "precious"
+
+
+def test_evolve_leaves_nothing_behind_where_it_cannot_begin(start: ps.Model, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="data"):
+        ps.evolve(start, run=tmp_path / "run")
+    with pytest.raises(DataError, match="no data set"):
+        ps.evolve(start, data="nothing", run=tmp_path / "run")
+    with pytest.raises(DataError, match="7"):
+        ps.evolve(model(mlp((6,), classes=7)), data=digits(), run=tmp_path / "run")
+    with pytest.raises(Refused, match="460"):
+        ps.evolve(start, ps.EvolveSettings("digits", max_parameters=100), run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not the folder of a run"):
+        ps.resume(tmp_path)
