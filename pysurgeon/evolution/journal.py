@@ -127,7 +127,7 @@ class Journal:
                 yield
             finally:
                 with self._lock:
-                    pass
+                    self._closed = True
 
     @property
     def events(self) -> list[dict[str, Any]]:

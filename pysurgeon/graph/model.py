@@ -196,7 +196,12 @@ def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
         message = f"{origin} is not a valid ONNX model: {_first_line(error)}"
         raise ModelError(message) from error
     try:
-        model, notes = _normalize.normalize(ir.from_proto(proto))
+        graph = ir.from_proto(proto)
+    except (ir.serde.SerdeError, TypeError, ValueError) as error:
+        message = f"{origin} holds something that cannot be read: {_first_line(error)}"
+        raise ModelError(message) from error
+    try:
+        model, notes = _normalize.normalize(graph)
     except ModelError as error:
         message = f"{origin}: {error}"
         raise ModelError(message) from error

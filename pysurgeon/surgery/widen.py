@@ -29,6 +29,8 @@ from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
 from pysurgeon.surgery.operation import Operation, Plan
 
+LARGEST_FILE = 2**31  # bytes, of a protobuf message
+
 _PARTIAL = frozenset({"Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt"})
 
 
@@ -64,6 +66,11 @@ class Widen(Operation):
         width = resizable(structure, self.width)
         if self.size <= width.size:
             message = f"width {self.width!r} has {width.size} units; widening to {self.size} would not widen it"
+            raise Refused(message)
+        places = {t for t, _ in (*width.writers, *width.readers)}
+        numbers = sum(structure.model.tensor(t).size for t in places) * self.size // width.size
+        if numbers > LARGEST_FILE // 4:
+            message = f"width {self.width!r} with {self.size} units would have {numbers:.1e} parameters, more than a file can hold"
             raise Refused(message)
         rng = np.random.default_rng([self.seed, width.size, self.size])
         source = np.concatenate([np.arange(width.size), _sources(width.size, self.size - width.size, rng)])

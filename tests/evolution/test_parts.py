@@ -205,8 +205,8 @@ def recommendation(operation: Operation, score: float) -> Recommendation:
     return Recommendation(operation, None, score, score, 0, 0, {"evidence": score})
 
 
-def candidates(ranking: list[Recommendation], count: int) -> list[Candidate]:
-    return recommended(ranking, Structure(WIDE), LOOK, count, seed=9)
+def candidates(ranking: list[Recommendation], count: int, tried: tuple[tuple[str, ...], ...] = ()) -> list[Candidate]:
+    return recommended(ranking, Structure(WIDE), LOOK, count=count, seed=9, tried=tried)
 
 
 def test_candidates_are_on_different_sites_and_the_helpful_ones_are_joined() -> None:
@@ -252,6 +252,17 @@ def test_there_are_never_more_candidates_than_asked_for(count: int, scores: list
 def test_what_does_not_go_together_is_not_joined() -> None:
     ranking = [recommendation(RemoveLayer("fc2"), 0.5), recommendation(Factorize("fc9", 1), 0.4)]
     assert [c.origin for c in candidates(ranking, 2)] == ["recommended", "recommended"]
+    # Once a layer is gone, so is the width of its name.
+    ranking = [recommendation(RemoveLayer("fc2"), 0.5), recommendation(Widen("fc2", 6), 0.4)]
+    assert all(c.operations != ("remove:fc2", "widen:fc2=6") for c in candidates(ranking, 3))
+
+
+def test_what_this_trunk_has_beaten_before_is_not_tried_again() -> None:
+    ranking = [recommendation(Narrow(f"fc{k}", 3), 0.5 - k / 10) for k in (1, 2, 3)]
+    first = candidates(ranking, 3)
+    again = candidates(ranking, 3, tuple(c.operations for c in first))
+    assert not {c.operations for c in first} & {c.operations for c in again}
+    assert candidates(ranking, 3, (("narrow:fc1=3",),))[-1].operations == ("narrow:fc3=3",)
 
 
 @pytest.mark.parametrize("objective", ["accuracy", "size"])

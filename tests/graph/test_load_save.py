@@ -87,6 +87,16 @@ def test_flipped_bytes_never_end_in_another_error(file, seed):
         load(file)
 
 
+def test_a_name_that_is_no_text(file):
+    """Valid for the protobuf library, and for nobody else."""
+    content = file.read_bytes()
+    assert content.count(b"\x12\x01N") > 0
+    file.write_bytes(content.replace(b"\x12\x01N", b"\x12\x01\xee"))
+    with pytest.raises(ModelError) as error:
+        load(file)
+    one_sentence(error)
+
+
 def test_unreadable(file):
     file.chmod(0)
     if os.access(file, os.R_OK):  # root reads everything

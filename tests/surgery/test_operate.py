@@ -12,7 +12,7 @@ import pytest
 from checks import assert_valid, loaded, structure
 
 from pysurgeon.errors import ModelError, Refused, VerificationError
-from pysurgeon.graph import Model
+from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import (
     Calibration,
@@ -211,6 +211,29 @@ def test_moments_follow_their_tensors(name):
         for tensor, array in arrays.items():
             np.testing.assert_array_equal(array, original[kind][tensor])
     assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [Widen("0", 9), Narrow("2", 3), InsertLayer("0"), RemoveLayer("6"), Factorize("8", 1), Factorize("2", 2)],
+    ids=str,
+)
+def test_what_the_file_says_survives(operation):
+    proto = models.build("cnn.legacy")
+    proto.doc_string, proto.graph.doc_string, proto.producer_name = "a doc", "graph doc", "somebody"
+    proto.graph.node[0].doc_string = "the first convolution"
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = "labels", "cat,dog"
+    model = from_proto(proto)
+    done = operate(model, operation)
+    assert_valid(done.model, like=model)
+    after = done.model.to_proto()
+    assert (after.doc_string, after.graph.doc_string, after.producer_name) == ("a doc", "graph doc", "somebody")
+    assert [(p.key, p.value) for p in after.metadata_props] == [("labels", "cat,dog")]
+    assert after.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    assert any(n.doc_string == "the first convolution" for n in after.graph.node)
+    kept = {n.name for n in proto.graph.node} & {n.name for n in after.graph.node}
+    assert len(kept) >= len(proto.graph.node) - 2
 
 
 def test_moments_of_copies_are_copies():

@@ -131,6 +131,11 @@ def test_widening_widens(size):
         operate(loaded("mlp_relu.legacy"), Widen("1", size))
 
 
+def test_more_than_a_file_can_hold():
+    with pytest.raises(Refused, match="more than a file can hold"):
+        operate(loaded("mlp_relu.legacy"), Widen("1", 999_999_999))
+
+
 def test_units_at_random_are_not_put_before_a_root():
     """w2 is positive, so its products have roots; those of a random row need not."""
     model = loaded("positive")
