@@ -34,6 +34,7 @@ from pysurgeon.training import (
     TrainSettings,
     WorkerTrainer,
     evaluate,
+    with_input_metadata,
 )
 from pysurgeon.training.batch import free_batch
 
@@ -201,14 +202,15 @@ def train(
             progress=None if observer is None else lambda step, loss: observer.training("model", step, loss),
         )
     _check(result)
+    trained = with_input_metadata(result.model, dataset)
     return TrainOutcome(
-        model=result.model,
+        model=trained,
         epochs=round(steps / per_epoch, 3),
         steps=result.steps,
         validation_accuracy=result.history[-1].validation_accuracy,
-        test_accuracy=evaluate(result.model, dataset, "test", threads=settings.threads).accuracy,
+        test_accuracy=evaluate(trained, dataset, "test", threads=settings.threads).accuracy,
         seconds=round(result.seconds, 3),
-        output=None if output is None else save(result.model, output, force=force),
+        output=None if output is None else save(trained, output, force=force),
     )
 
 

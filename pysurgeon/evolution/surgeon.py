@@ -25,7 +25,17 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, carry, operate
-from pysurgeon.training import Outcome, Schedule, State, Trainer, TrainResult, TrainSettings, evaluate, fit_input
+from pysurgeon.training import (
+    Outcome,
+    Schedule,
+    State,
+    Trainer,
+    TrainResult,
+    TrainSettings,
+    evaluate,
+    fit_input,
+    with_input_metadata,
+)
 
 CALIBRATION_SAMPLES = 512
 
@@ -352,7 +362,8 @@ class Surgeon:
                 "samples": len(self.data.test),
             },
         )
-        write_file(self.journal.folder / "result.onnx", trunk.model.to_bytes())
+        result = with_input_metadata(trunk.model, self.data)
+        write_file(self.journal.folder / "result.onnx", result.to_bytes())
         self._observer.happened(event)
 
     def _time_is_up(self, generation: int) -> bool:

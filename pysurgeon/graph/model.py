@@ -116,6 +116,12 @@ class Model:
             value.const_value = ir.Tensor(np.asarray(array, order="C"), name=name)
         return Model(clone, self.notes)
 
+    def with_metadata(self, entries: Mapping[str, str]) -> Model:
+        """The same network with more entries in the file's metadata; those that it has stay, unless they are named here."""
+        clone = self.ir.clone()
+        clone.metadata_props.update(entries)
+        return Model(clone, self.notes)
+
     def to_proto(self) -> onnx.ModelProto:
         """The model as the protobuf message of the ONNX format."""
         return ir.to_proto(self.ir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -64,6 +65,22 @@ def fit_input(model: Model, data: Dataset) -> InputFit:
     _check_output(model, data, found)
     _check_labels(data)
     return found
+
+
+def with_input_metadata(model: Model, data: Dataset) -> Model:
+    """The same network with a note in its file's metadata on what must be done to raw samples before it sees them.
+
+    The entry `pysurgeon.input` is a JSON object with the formula, its numbers by channel, and the arrangement of the axes;
+    `pysurgeon.classes` is a JSON list of the names of the outputs.
+    """
+    formula = {
+        "formula": "(raw * scale - mean) / std, per channel",
+        "scale": data.scale,
+        "mean": np.atleast_1d(data.mean).tolist(),
+        "std": np.atleast_1d(data.std).tolist(),
+        "arrange": fit_input(model, data).arrange,
+    }
+    return model.with_metadata({"pysurgeon.input": json.dumps(formula), "pysurgeon.classes": json.dumps(data.classes)})
 
 
 def _arrangement(

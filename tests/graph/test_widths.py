@@ -354,6 +354,25 @@ def test_two_dynamic_axes_and_a_flattening():
     assert Structure(from_proto(model)).widths[0].resizable
 
 
+def test_one_unit_that_is_stretched_keeps_its_size():
+    """A gate of one unit for all others: two units would not be stretched."""
+    model = models.parsed(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3] x) => (float[N, 2] y) {
+            h = MatMul (x, w1)
+            g = MatMul (h, gate)
+            s = Sigmoid (g)
+            t = Mul (h, s)
+            y = MatMul (t, w3)
+        }""",
+        w1=(3, 6),
+        gate=(6, 1),
+        w3=(6, 2),
+    )
+    s = Structure(from_proto(model))
+    assert s.width("h").resizable
+    assert "it is broadcast in" in s.width("g").reason
+
+
 def test_a_vector_product_is_not_guessed():
     model = models.parsed(
         """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3] x) => (float[N] y) {

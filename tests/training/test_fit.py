@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -12,7 +14,7 @@ from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.session import Session
-from pysurgeon.training import evaluate, fit_input
+from pysurgeon.training import evaluate, fit_input, with_input_metadata
 from pysurgeon.training.evaluate import cross_entropy
 
 from .zoo import CLASSES, cnn, exported, images, mlp, network
@@ -139,3 +141,20 @@ def test_cross_entropy_neither_overflows_nor_hides_what_is_not_finite() -> None:
     assert cross_entropy(np.array([[1e30, 0.0]], np.float32), np.array([0]))[0] == 0.0
     assert np.isnan(cross_entropy(np.array([[np.inf, 0.0]], np.float32), np.array([0]))[0])
     assert np.isnan(cross_entropy(np.array([[np.nan, 0.0]], np.float32), np.array([1]))[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (8, 8, 3), (192,)])
+def test_a_trained_file_says_what_its_input_must_be(shape: tuple[int, ...]) -> None:
+    # Who has only the file feeds it raw pixels by the rule in its metadata, with plain onnxruntime, and gets the same.
+    data, model = images(), taking(*shape)
+    noted = with_input_metadata(model, data)
+    properties = {p.key: p.value for p in noted.to_proto().metadata_props}
+    rule = json.loads(properties["pysurgeon.input"])
+    assert json.loads(properties["pysurgeon.classes"]) == list(data.classes)
+    raw = data.test.x.astype(np.float64)
+    fed = (raw * rule["scale"] - np.reshape(rule["mean"], (-1, 1, 1))) / np.reshape(rule["std"], (-1, 1, 1))
+    fed = fed.transpose(0, 2, 3, 1) if rule["arrange"] == "channels last" else fed.reshape(-1, *shape)
+    session = onnxruntime.InferenceSession(noted.to_bytes(), providers=["CPUExecutionProvider"])
+    (z,) = session.run(None, {"x": fed.astype(np.float32)})
+    assert float((z.argmax(1) == data.test.y).mean()) == evaluate(model, data, "test").accuracy
+    assert noted.to_proto().graph == model.to_proto().graph
