@@ -117,7 +117,8 @@ def _take_over_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
     """Let `new` be the graph's output under the name that the user's file gave it."""
     name = old.name
     old.name = f"{name}/before"
-    new.name, new.shape, new.type = name, old.shape, old.type
+    new.name, new.shape, new.type, new.doc_string = name, old.shape, old.type, old.doc_string
+    new.metadata_props.update(old.metadata_props)
     for k, output in enumerate(graph.outputs):
         if output is old:
             graph.outputs[k] = new

@@ -224,6 +224,9 @@ def test_what_the_file_says_survives(operation):
     proto.graph.node[0].doc_string = "the first convolution"
     entry = proto.metadata_props.add()
     entry.key, entry.value = "labels", "cat,dog"
+    proto.graph.output[0].doc_string = "one for each class"
+    entry = proto.graph.output[0].metadata_props.add()
+    entry.key, entry.value = "unit", "logit"
     model = from_proto(proto)
     done = operate(model, operation)
     assert_valid(done.model, like=model)
