@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class TrainOutcome:
         steps: Optimizer steps taken.
         validation_accuracy: After the last step.
         test_accuracy: Read once, after the last step.
-        seconds: Wall time.
+        seconds: Wall time, the start of the worker process included.
         output: The file, `None` where none was asked for.
     """
 
@@ -182,6 +183,7 @@ def train(
     dataset = data if data is not None else load_data(settings)
     per_epoch = Batches(dataset, settings.batch_size, seed=settings.seed).steps_per_epoch
     steps = settings.steps or max(1, round((settings.epochs or 0) * per_epoch))
+    began = time.monotonic()
     with WorkerTrainer(1, settings.threads) as trainer:
         trainer.check(model, dataset)
         result = trainer.train(
@@ -209,7 +211,7 @@ def train(
         steps=result.steps,
         validation_accuracy=result.history[-1].validation_accuracy,
         test_accuracy=evaluate(trained, dataset, "test", threads=settings.threads).accuracy,
-        seconds=round(result.seconds, 3),
+        seconds=round(time.monotonic() - began, 3),
         output=None if output is None else save(trained, output, force=force),
     )
 

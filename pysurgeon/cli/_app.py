@@ -9,12 +9,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 
 from pysurgeon.errors import SurgeonError
+
+if TYPE_CHECKING:
+    from pysurgeon.graph import Model
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,6 +34,16 @@ out = Console(soft_wrap=False)
 err = Console(stderr=True, highlight=False)
 
 INTERRUPTED = 130
+
+
+def opened(path: Path) -> Model:
+    """Load a model; what normalization changed about it is said, since exactness is about what was made of the file."""
+    from pysurgeon.graph import load
+
+    model = load(path)
+    for note in model.notes:
+        err.print(f"note: {note}", markup=False, soft_wrap=True)
+    return model
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pysurgeon.cli._app import app, err, guarded, out, print_json
+from pysurgeon.cli._app import app, err, guarded, opened, out, print_json
 from pysurgeon.cli._options import (
     DataDir,
     DataName,
@@ -35,11 +35,8 @@ if TYPE_CHECKING:
 def inspect(model: ModelPath, as_json: Json = False) -> None:
     """What a model is made of, what can be operated on and, if not, why."""
     from pysurgeon import report
-    from pysurgeon.graph import load
 
-    loaded = load(model)
-    for note in loaded.notes:
-        err.print(f"note: {note}", markup=False)
+    loaded = opened(model)
     found = report.inspect(loaded)
     if as_json:
         print_json(found.to_json())
@@ -64,10 +61,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
-    from pysurgeon.graph import load
     from pysurgeon.training import WorkerTrainer, training_report
 
-    loaded = load(model)
+    loaded = opened(model)
     facts = training_report(loaded)
     verdict = "every node that has to can be differentiated"
     blocked = [f for f in facts if f.status == "no gradient"]
@@ -100,7 +96,7 @@ def recommend(
     data_dir: DataDir = None,
     limit: Limit = None,
     normalize: Normal = "standard",
-    objective: Annotated[Objective, typer.Option("--objective")] = "accuracy",
+    objective: Annotated[Objective, typer.Option("--objective", help="What is to become better.")] = "accuracy",
     price: Annotated[float, typer.Option("--price", help="Accuracy that 1 % more parameters has to buy.")] = 2e-5,
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 12,
     seed: Seed = 0,
@@ -109,9 +105,8 @@ def recommend(
 ) -> None:
     """Ranked operations with their evidence."""
     from pysurgeon import api, report
-    from pysurgeon.graph import load
 
-    loaded = load(model)
+    loaded = opened(model)
     dataset = _load_data(data, data_dir, limit, normalize, seed)
     with err.status("looking at the model"):
         found = api.recommend(loaded, dataset, objective=objective, price=price, seed=seed, threads=threads)
@@ -146,11 +141,11 @@ def apply(
 ) -> None:
     """Operate on a model and verify it by running both. Without -o nothing is written."""
     from pysurgeon import api, report
-    from pysurgeon.graph import ensure_free, load, save
+    from pysurgeon.graph import ensure_free, save
     from pysurgeon.surgery import parse
 
     parsed = [parse(text, seed=seed + k) for k, text in enumerate(operations)]
-    loaded = load(model)
+    loaded = opened(model)
     ensure_free([output] if output else [], force=force)
     dataset = None if data is None else _load_data(data, data_dir, limit, normalize, seed)
     result = api.apply(loaded, *parsed, data=dataset)
@@ -178,9 +173,8 @@ def compare(
 ) -> None:
     """Difference of outputs, test accuracy, parameters, MACs and latency of two models."""
     from pysurgeon import report
-    from pysurgeon.graph import load
 
-    models = load(a), load(b)
+    models = opened(a), opened(b)
     dataset = None if data is None else _load_data(data, data_dir, limit, normalize, seed)
     with err.status("comparing"):
         found = report.compare(*models, dataset, threads=threads)

@@ -27,7 +27,12 @@ Limit = Annotated[int | None, typer.Option("--limit", min=2, help="Use at most s
 Validation = Annotated[
     float, typer.Option("--validation", help="Share of the training split that decisions are made on.")
 ]
-Normal = Annotated[Normalize, typer.Option("--normalize", help="How raw values become the model's input.")]
+Normal = Annotated[
+    Normalize,
+    typer.Option(
+        "--normalize", help="Raw values to input: zero mean and unit deviation per channel, 0..1, or as they are."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random derives from it.")]
@@ -36,6 +41,8 @@ Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the 
 StepCount = Annotated[int | None, typer.Option("--steps", help="Optimizer steps instead of epochs.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples a step.")]
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
-Optim = Annotated[Literal["adamw", "sgd"], typer.Option("--optimizer")]
-Decay = Annotated[float, typer.Option("--weight-decay")]
-Aug = Annotated[Literal["none", "flip-crop"], typer.Option("--augment")]
+Optim = Annotated[Literal["adamw", "sgd"], typer.Option("--optimizer", help="adamw, or sgd with momentum 0.9.")]
+Decay = Annotated[float, typer.Option("--weight-decay", help="Of weights; biases and norm parameters are spared.")]
+Aug = Annotated[
+    Literal["none", "flip-crop"], typer.Option("--augment", help="Of training images: random flips and crops.")
+]

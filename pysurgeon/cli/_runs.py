@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, out, print_json
+from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, opened, out, print_json
 from pysurgeon.cli._options import (
     Aug,
     BatchSize,
@@ -65,9 +65,9 @@ def train(
     """Train a model as it stands."""
     from pysurgeon import api, report
     from pysurgeon.evolution import EvolveSettings, load_data
-    from pysurgeon.graph import ensure_free, load
+    from pysurgeon.graph import ensure_free
 
-    loaded = load(model)
+    loaded = opened(model)
     ensure_free([output], force=force)
     settings = EvolveSettings(
         data=data,
@@ -128,11 +128,15 @@ def evolve(
     generations: Annotated[int, typer.Option("--generations", help="How often the trunk branches.")] = 6,
     branches: Annotated[int, typer.Option("--branches", help="Recommended branches a generation.")] = 3,
     strategy: Annotated[Strategy, typer.Option("--strategy", help="random is the control.")] = "bic",
-    objective: Annotated[Objective, typer.Option("--objective")] = "accuracy",
+    objective: Annotated[Objective, typer.Option("--objective", help="What selection is for.")] = "accuracy",
     tolerance: Annotated[float, typer.Option("--tolerance", help="Accuracy that size and latency may cost.")] = 0.01,
-    price: Annotated[float, typer.Option("--price", help="Accuracy that 1 % more parameters has to buy.")] = 2e-5,
-    max_params: Annotated[int | None, typer.Option("--max-params")] = None,
-    max_macs: Annotated[int | None, typer.Option("--max-macs")] = None,
+    price: Annotated[
+        float, typer.Option("--price", help="Accuracy that 1 % more parameters and MACs has to buy.")
+    ] = 2e-5,
+    max_params: Annotated[int | None, typer.Option("--max-params", help="Most parameters a branch may have.")] = None,
+    max_macs: Annotated[
+        int | None, typer.Option("--max-macs", help="Most multiply-accumulate operations a sample.")
+    ] = None,
     max_latency: Annotated[
         float | None, typer.Option("--max-latency", help="Milliseconds, one sample, one thread.")
     ] = None,
@@ -149,9 +153,9 @@ def evolve(
 ) -> None:
     """Let the Surgeon train a model and operate on it meanwhile."""
     from pysurgeon.evolution import EvolveSettings, begin
-    from pysurgeon.graph import ensure_free, load
+    from pysurgeon.graph import ensure_free
 
-    loaded = load(model)
+    loaded = opened(model)
     ensure_free([output] if output else [], force=force)
     settings = EvolveSettings(
         data=data,

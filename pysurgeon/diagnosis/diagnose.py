@@ -9,13 +9,18 @@ import numpy as np
 
 from pysurgeon.diagnosis.criteria import activation_rank, effective_rank, stable_rank, weight_rank
 from pysurgeon.errors import ModelError, Refused
-from pysurgeon.graph import Array
+from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery import Calibration, RemoveLayer
 from pysurgeon.surgery.elimination import Elimination, eliminate
 from pysurgeon.surgery.factorize import largest_rank, principal_directions, weight_matrix
 from pysurgeon.surgery.narrow import views
+
+# Errors of the readers beyond which nothing is recommended, so that nothing more is computed.
+LARGEST_ERROR = 0.25
+# Values going into a layer beyond which the fit that could replace it is not tried: it takes their number to the third power.
+LARGEST_FIT = 2048
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class LayerDiagnosis:
         stable_rank: Of the weight.
         largest_rank: Largest rank for which factors are smaller, 0 if none.
         output_energy: Energies of the output's principal directions, descending.
-        linearity: R^2 of the readers' fit on the layer's input, `None` where the layer cannot be removed.
+        linearity: R^2 of the readers' fit on the layer's input, `None` where the layer cannot be removed or has more
+            inputs than `LARGEST_FIT`.
     """
 
     layer: Layer
@@ -132,7 +138,7 @@ def _width(structure: Structure, width: Width, calibration: Calibration) -> Widt
         activation_rank=activation_rank(eigenvalues, len(rows)),
         effective_rank=effective_rank(eigenvalues),
         dead=int(np.sum(variances <= 1e-12 * max(float(variances.max()), 1e-300))),
-        elimination=eliminate([view for _, view in views(structure, width, calibration)]),
+        elimination=eliminate([view for _, view in views(structure, width, calibration)], most=LARGEST_ERROR),
     )
 
 
@@ -166,6 +172,9 @@ def _layers(structure: Structure, calibration: Calibration, threads: int) -> lis
 
 
 def _linearity(structure: Structure, layer: Layer, calibration: Calibration) -> float | None:
+    units = (sizes(layer.data) or (None,))[1 if layer.operator == "Conv" else -1]
+    if units is None or units > LARGEST_FIT:
+        return None
     try:
         plan = RemoveLayer(layer.name).plan(structure, calibration)
     except Refused:

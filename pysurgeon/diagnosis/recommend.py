@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from pysurgeon.diagnosis.diagnose import Diagnosis, LayerDiagnosis, WidthDiagnosis
+from pysurgeon.diagnosis.diagnose import LARGEST_ERROR, Diagnosis, LayerDiagnosis, WidthDiagnosis
 from pysurgeon.errors import Refused
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.surgery import (
@@ -42,7 +42,7 @@ Objective = Literal["accuracy", "size", "latency"]
 # The share of the headroom that widening a full width, or one more layer, is expected to gain at most.
 _WIDEN_SHARE, _INSERT_SHARE = 0.5, 0.1
 # Errors of the readers at which to propose making something smaller.
-_ERRORS = (0.02, 0.1, 0.25)
+_ERRORS = (0.02, 0.1, LARGEST_ERROR)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ def _widenings(found: WidthDiagnosis, headroom: float, factors: tuple[float, ...
     n = found.width.size
     used = min(1.0, (found.activation_rank + 1) / n)
     for m in sorted({max(n + 1, round(n * f)) for f in factors}, reverse=True):
-        worth = min(1.0, n * found.elimination.error(1) ** 2)
+        # The only unit of a group is irreplaceable by definition, which says nothing: what counts is its share of the layer.
+        worth = min(1.0, n * found.elimination.error(1) ** 2) / (found.width.multiple if n == 1 else 1)
         gain = _WIDEN_SHARE * headroom * used * (1.0 - float(np.exp(-worth * (1.0 - n / m))))
         evidence = {
             "activation_rank": found.activation_rank,

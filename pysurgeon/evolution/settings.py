@@ -104,13 +104,13 @@ class EvolveSettings:
             if getattr(self, name) not in get_args(choice):
                 message = f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choice))}"
                 raise UsageError(message)
-        if (self.epochs is None) == (self.steps is None):
-            message = "give either a number of epochs or a number of steps"
-            raise UsageError(message)
         for name, value in (("epochs", self.epochs), ("steps", self.steps), ("rate", self.rate)):
             if value is not None and not 0 < value < math.inf:
                 message = f"{name} is {value}; it must be a number above 0"
                 raise UsageError(message)
+        if (self.epochs is None) == (self.steps is None):
+            message = "give either a number of epochs or a number of steps"
+            raise UsageError(message)
         if not 0 < self.validation < 1:
             message = f"the share of the validation part is {self.validation}; it must lie between 0 and 1"
             raise UsageError(message)

@@ -160,7 +160,8 @@ def load(path: str | Path) -> Model:
 
     path = Path(path)
     if not path.is_file():
-        message = f"{path}: no such file; give the path of an .onnx file"
+        what = "is a folder" if path.is_dir() else "does not exist"
+        message = f"{path} {what}; give the path of an .onnx file"
         raise ModelError(message)
     try:
         proto = onnx.load_model(str(path), format="protobuf", load_external_data=False)

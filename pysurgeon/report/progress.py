@@ -275,7 +275,7 @@ class TrainProgress:
     """Shows how the training of one model goes on; an `Observer` and a context manager.
 
     Args:
-        console: Where to; nothing is shown on one that is no terminal.
+        console: Where to; on one that is no terminal, a line for every tenth of the steps.
         steps: Steps to take.
     """
 
@@ -308,7 +308,11 @@ class TrainProgress:
     def training(self, branch: str, step: int, loss: float) -> None:  # noqa: ARG002 (there is only one)
         """See `Observer`."""
         with self._lock:
+            tenths, before = 10 * step // self._steps, 10 * self._step // self._steps
             self._step, self._loss = step, loss
+        if tenths > before and not self._console.is_terminal:
+            count = f"step {fmt.count(step)} of {fmt.count(self._steps)}"
+            self._console.print(f"{count}, training loss {loss:.3f}", markup=False)
 
     def _display(self) -> RenderableType:
         with self._lock:

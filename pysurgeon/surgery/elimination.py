@@ -59,14 +59,20 @@ class Elimination:
         return float(np.sqrt(self.cost[removed - 1])) if removed else 0.0
 
 
-def eliminate(views: Sequence[View]) -> Elimination:
-    """Greedy elimination over all readers of a width, each weighed by its own signal."""
+def eliminate(views: Sequence[View], *, most: float = np.inf) -> Elimination:
+    """Greedy elimination over all readers of a width, each weighed by its own signal.
+
+    Args:
+        views: The width as each of its readers sees it.
+        most: Relative root mean square error beyond which nobody asks. Units that would come later have no order, and infinite
+            costs.
+    """
     n = len(views[0].gram)
     inverses = [np.linalg.inv(ridged(v.gram)) for v in views]
     # A reader that gets nothing loses nothing.
     energies = [v.energy / v.signal if v.signal > 0 else np.zeros_like(v.energy) for v in views]
     alive = np.ones(n, dtype=bool)
-    order, cost, total = np.zeros(n, np.int64), np.zeros(n), 0.0
+    order, cost, total = np.zeros(n, np.int64), np.full(n, np.inf), 0.0
     for k in range(n):
         increase = np.zeros(n)
         for h, m in zip(inverses, energies, strict=True):
@@ -74,6 +80,9 @@ def eliminate(views: Sequence[View]) -> Elimination:
         r = int(np.argmin(np.where(alive, increase, np.inf)))
         total += max(0.0, float(increase[r])) / len(views)
         order[k], cost[k], alive[r] = r, total, False
+        if total > most**2:
+            order[k + 1 :] = np.flatnonzero(alive)
+            break
         for h, m in zip(inverses, energies, strict=True):
             column = h[:, r] / h[r, r]
             cross = m[:, r].copy()

@@ -101,7 +101,9 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
     own = {v.name for node in site.nodes for v in node.inputs if v is not None} | {layer.weight}
     others = [t for t, _ in width.writers if t not in own]
     if others:
-        message = f"layer {layer.name!r} shares its width with {others[0]!r} (a residual or concatenated path)"
+        message = (
+            f"layer {layer.name!r} writes a width that {others[0]!r} writes, too, so its input could not take its place"
+        )
         raise Refused(message)
     if len({(r.tensor, r.axis) for r in width.reads}) != len(width.reads):
         message = f"a reader of layer {layer.name!r} is used more than once"

@@ -37,13 +37,13 @@ def file(tmp_path: Path) -> Path:
 def test_missing_file(tmp_path):
     with pytest.raises(ModelError) as error:
         load(tmp_path / "none.onnx")
-    assert "no such file" in one_sentence(error)
+    assert "does not exist" in one_sentence(error)
 
 
 def test_directory(tmp_path):
     with pytest.raises(ModelError) as error:
         load(tmp_path)
-    one_sentence(error)
+    assert "is a folder" in one_sentence(error)
 
 
 def test_empty_file(tmp_path):

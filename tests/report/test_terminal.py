@@ -144,7 +144,7 @@ def test_threads_may_report_at_once() -> None:
     assert failures == []
 
 
-def test_training_one_model_shows_its_steps_on_a_terminal_alone() -> None:
+def test_training_one_model_shows_its_steps() -> None:
     console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None, legacy_windows=False)
     progress = TrainProgress(console, 200)
     progress.training("model", 50, 0.5)
@@ -153,10 +153,11 @@ def test_training_one_model_shows_its_steps_on_a_terminal_alone() -> None:
     assert isinstance(console.file, io.StringIO)
     assert "step 50/200" in console.file.getvalue()
     quiet = Console(width=80, file=io.StringIO(), force_terminal=False)
-    with TrainProgress(quiet, 200) as silent:
-        silent.training("model", 50, 0.5)
+    with TrainProgress(quiet, 200) as lines:
+        for step in (19, 20, 39, 45):
+            lines.training("model", step, 0.5)
     assert isinstance(quiet.file, io.StringIO)
-    assert quiet.file.getvalue() == ""
+    assert quiet.file.getvalue().splitlines() == [f"step {k} of 200, training loss 0.500" for k in (20, 45)]
 
 
 def test_the_plan_counts_all_branches() -> None:

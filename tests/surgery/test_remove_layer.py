@@ -17,7 +17,7 @@ SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 REASONS = (
     "must stay what it is",
     "only the number of units may change",
-    "shares its width",
+    "writes a width that",
     "cannot be refitted",
     "is not one width",
     "would give outputs that are infinite",
@@ -218,8 +218,8 @@ def test_the_share_that_is_explained_ranks_the_sites():
     [
         ("mlp_relu.legacy", "5", "gives the model's output"),
         ("residual.legacy", "3.conv1", "(?, 4, 6, 6) into (?, 6, 3, 3)"),
-        ("residual.legacy", "2.conv2", "shares its width with '0.weight'"),
-        ("dense_net.legacy", "stem", "shares its width with 'norm.weight'"),
+        ("residual.legacy", "2.conv2", "a width that '0.weight' writes, too"),
+        ("dense_net.legacy", "stem", "a width that 'norm.weight' writes, too"),
         ("grouped.legacy", "2", "is not one width"),
         ("mixer.legacy", "down1", "normalizes along it"),
         ("softmax.legacy", "3", "Softmax"),
