@@ -13,12 +13,10 @@ from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery import Calibration, RemoveLayer
-from pysurgeon.surgery.elimination import Elimination, eliminate
+from pysurgeon.surgery.elimination import Elimination
 from pysurgeon.surgery.factorize import largest_rank, principal_directions, weight_matrix
-from pysurgeon.surgery.narrow import views
+from pysurgeon.surgery.narrow import LARGEST_ERROR, elimination_of
 
-# Errors of the readers beyond which nothing is recommended, so that nothing more is computed.
-LARGEST_ERROR = 0.25
 # Values going into a layer beyond which the fit that could replace it is not tried: it takes their number to the third power.
 LARGEST_FIT = 2048
 
@@ -138,7 +136,7 @@ def _width(structure: Structure, width: Width, calibration: Calibration) -> Widt
         activation_rank=activation_rank(eigenvalues, len(rows)),
         effective_rank=effective_rank(eigenvalues),
         dead=int(np.sum(variances <= 1e-12 * max(float(variances.max()), 1e-300))),
-        elimination=eliminate([view for _, view in views(structure, width, calibration)], most=LARGEST_ERROR),
+        elimination=elimination_of(structure, width, calibration, most=LARGEST_ERROR),
     )
 
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from pysurgeon.diagnosis.diagnose import LARGEST_ERROR, Diagnosis, LayerDiagnosis, WidthDiagnosis
+from pysurgeon.diagnosis.diagnose import Diagnosis, LayerDiagnosis, WidthDiagnosis
 from pysurgeon.errors import Refused
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.surgery import (
@@ -36,6 +36,7 @@ from pysurgeon.surgery import (
     Widen,
     apply_edit,
 )
+from pysurgeon.surgery.narrow import LARGEST_ERROR
 
 Objective = Literal["accuracy", "size", "latency"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,6 +15,8 @@ from pysurgeon.graph.session import Session, random_feeds
 from pysurgeon.graph.terms import Dim
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.edit import units
+
+T = TypeVar("T")
 
 LARGEST_SAMPLE = 20_000  # rows of activations that a Gram matrix is estimated from
 
@@ -32,6 +35,7 @@ class Calibration:
         self.seed = seed
         # Weak: a run sees many models, and what is known of one goes with it.
         self._activations: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Model, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
 
     def activations(self, model: Model, names: list[str]) -> dict[str, Array]:
         """The values of these names on the calibration batch, graph inputs included."""
@@ -45,6 +49,17 @@ class Calibration:
         """The outputs of a model on the calibration batch."""
         names = [o.name for o in model.outputs]
         return self.activations(model, names)
+
+    def kept(self, model: Model, key: tuple[str, ...], compute: Callable[[], T]) -> T:
+        """What was computed for this model under this key, computed now if it was not.
+
+        Plans of one model share a lot. What is kept must not refer to the model, or neither would ever be freed.
+        """
+        known = self._kept.setdefault(model, {})
+        if key not in known:
+            known[key] = compute()
+        value: T = known[key]
+        return value
 
     def rows(self, structure: Structure, read: Read, dim: Dim) -> Array:
         """What a reader sees of the units of a dim: float64 (samples, n), at most `LARGEST_SAMPLE` rows."""

@@ -109,6 +109,11 @@ def largest_rank(shape: tuple[int, ...]) -> int:
 
 def principal_directions(structure: Structure, layer: Layer, calibration: Calibration) -> tuple[Array, Array]:
     """Energies (descending) and directions of what a layer gives before its bias: float64 (M,) and (M, M)."""
+    key = ("directions", layer.name)
+    return calibration.kept(structure.model, key, lambda: _principal_directions(structure, layer, calibration))
+
+
+def _principal_directions(structure: Structure, layer: Layer, calibration: Calibration) -> tuple[Array, Array]:
     output = calibration.activations(structure.model, [str(layer.output.name)])[str(layer.output.name)]
     weight_is_left = layer.operator == "MatMul" and layer.weight_position == 0
     channel = 1 if layer.operator == "Conv" else (-2 if weight_is_left else -1)

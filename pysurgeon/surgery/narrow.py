@@ -14,9 +14,12 @@ from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of, with_constant
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Select, units
-from pysurgeon.surgery.elimination import View, compensation, eliminate, loss
+from pysurgeon.surgery.elimination import Elimination, View, compensation, eliminate, loss
 from pysurgeon.surgery.operation import Operation, Plan
 from pysurgeon.surgery.widen import resizable
+
+# Error of the readers up to which an elimination goes first: beyond it nobody narrows but by express wish.
+LARGEST_ERROR = 0.25
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Narrow(Operation):
             raise Refused(message)
         seen = views(structure, width, calibration)
         removed = width.size - self.size
-        elimination = eliminate([view for _, view in seen])
+        elimination = elimination_of(structure, width, calibration, most=LARGEST_ERROR)
+        if not np.isfinite(elimination.cost[removed - 1]):
+            elimination = elimination_of(structure, width, calibration, most=np.inf)
         kept = np.sort(elimination.order[removed:])
         maps = [AxisMap(t, a, width.dim, Select.of(kept)) for t, a in width.writers]
         losses, values = [], {}
@@ -71,8 +76,19 @@ class Narrow(Operation):
         )
 
 
+def elimination_of(structure: Structure, width: Width, calibration: Calibration, *, most: float) -> Elimination:
+    """The order in which the units of a width go, up to a relative error of the readers of `most`."""
+    seen = views(structure, width, calibration)
+    key = ("elimination", width.name, str(most))
+    return calibration.kept(structure.model, key, lambda: eliminate([view for _, view in seen], most=most))
+
+
 def views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[Read, View]]:
     """The width as each of its readers sees it on the calibration batch. A tensor that is used twice is one reader."""
+    return calibration.kept(structure.model, ("views", width.name), lambda: _views(structure, width, calibration))
+
+
+def _views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[Read, View]]:
     found: dict[tuple[str, int], tuple[Read, Array | None, list[Array]]] = {}
     for read in width.reads:
         rows = calibration.rows(structure, read, width.dim)
