@@ -42,18 +42,19 @@ class Start(nn.Module):
         return self.fc2(self.fc1(x.flatten(1)).relu())
 
 
-def export(data: str, path: Path, *, seed: int = 0, dynamo: bool = False) -> None:
+def export(data: str, path: Path, *, seed: int = 0, scale: int = 1, dynamo: bool = False) -> None:
     """Write the start network for a data set.
 
     Args:
         data: A key of `SETS`.
         path: The .onnx file.
         seed: Of the initial weights.
+        scale: Filters and units are multiplied by it: what is far too large shows the other direction.
         dynamo: Which of torch's two exporters to use.
     """
     shape, filters, units = SETS[data]
     torch.manual_seed(seed)
-    network = Start(shape, filters, units).eval()
+    network = Start(shape, filters * scale, units * scale).eval()
     sample = torch.zeros(2, *shape)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -82,9 +83,10 @@ def main() -> None:
     parser.add_argument("data", choices=sorted(SETS))
     parser.add_argument("path", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=int, default=1, help="multiply filters and units")
     parser.add_argument("--dynamo", action="store_true", help="use torch's newer exporter")
     arguments = parser.parse_args()
-    export(arguments.data, arguments.path, seed=arguments.seed, dynamo=arguments.dynamo)
+    export(arguments.data, arguments.path, seed=arguments.seed, scale=arguments.scale, dynamo=arguments.dynamo)
     print(f"{arguments.path}: {arguments.path.stat().st_size:,} bytes")
 
 
