@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pysurgeon.data import Batches, Dataset
+from pysurgeon.data import Dataset
 from pysurgeon.data import load as load_dataset
 from pysurgeon.diagnosis import Objective, Recommendation, diagnose
 from pysurgeon.diagnosis import recommend as rank
@@ -16,6 +16,7 @@ from pysurgeon.evolution import (
     EvolveSettings,
     Journal,
     Observer,
+    Plan,
     begin,
     calibration_feeds,
     check,
@@ -29,10 +30,8 @@ from pysurgeon.report import compare, inspect, write_report
 from pysurgeon.surgery import Calibration, Operation, Record, operate
 from pysurgeon.training import (
     Outcome,
-    Schedule,
     State,
     TrainResult,
-    TrainSettings,
     WorkerTrainer,
     evaluate,
     with_input_metadata,
@@ -181,33 +180,25 @@ def train(
     """
     ensure_free([] if output is None else [output], force=force)
     dataset = data if data is not None else load_data(settings)
-    per_epoch = Batches(dataset, settings.batch_size, seed=settings.seed).steps_per_epoch
-    steps = settings.steps or max(1, round((settings.epochs or 0) * per_epoch))
+    plan = Plan.of(settings, dataset)
+    steps = plan.timeline.total
     began = time.monotonic()
     with WorkerTrainer(1, settings.threads) as trainer:
         trainer.check(model, dataset)
         result = trainer.train(
             model,
             dataset,
-            TrainSettings(
-                schedule=Schedule(settings.rate, steps, warmup_steps=min(100, steps // 20)),
-                batch_size=settings.batch_size,
-                optimizer=settings.optimizer,
-                weight_decay=settings.weight_decay,
-                augment=settings.augment,
-                seed=settings.seed,
-                threads=settings.threads,
-            ),
+            plan.training,
             state=State(),
             steps=steps,
-            evaluate_every=per_epoch,
+            evaluate_every=plan.steps_per_epoch,
             progress=None if observer is None else lambda step, loss: observer.training("model", step, loss),
         )
     _check(result)
     trained = with_input_metadata(result.model, dataset)
     return TrainOutcome(
         model=trained,
-        epochs=round(steps / per_epoch, 3),
+        epochs=round(steps / plan.steps_per_epoch, 3),
         steps=result.steps,
         validation_accuracy=result.history[-1].validation_accuracy,
         test_accuracy=evaluate(trained, dataset, "test", threads=settings.threads).accuracy,

@@ -2,6 +2,7 @@
 
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.journal import Journal
+from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.run import EvolveResult, Figures, Steps, begin, check, go_on, load_data, read
 from pysurgeon.evolution.settings import EvolveSettings, Strategy
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon, calibration_feeds
@@ -13,6 +14,7 @@ __all__ = [
     "Figures",
     "Journal",
     "Observer",
+    "Plan",
     "SerialExecutor",
     "Setup",
     "Silent",

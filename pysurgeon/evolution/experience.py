@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
+
+from pysurgeon.evolution.fitness import merit
 
 # Accuracy that counts as evidence for the prior guesses, and how far experience may move them. Both are cautious: a race
 # sees only the beginning of what new units will learn.
@@ -29,8 +30,7 @@ def experience(events: Iterable[dict[str, Any]]) -> dict[str, float]:
         if event["event"] == "branched" and not event["refused"]:
             branched[event["branch"]] = event
         elif event["event"] == "trained" and event["accuracy"] is not None and event["loss"] is not None:
-            merit = (event["accuracy"] + math.exp(-event["loss"])) / 2
-            trained.setdefault(event["branch"], {})[event["until"]] = merit
+            trained.setdefault(event["branch"], {})[event["until"]] = merit(event["accuracy"], event["loss"])
     expected: dict[str, float] = {}
     seen: dict[str, float] = {}
     for name, event in branched.items():

@@ -7,9 +7,8 @@ on the same scale from 0 to 1. The one counts decisions, the other sees them com
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from pysurgeon.diagnosis import growth
 from pysurgeon.evolution.population import Branch
@@ -49,17 +48,18 @@ class Fitness:
             reference: Best validation accuracy seen so far, which `size` and `latency` may fall short of by the
                 tolerance.
         """
+        worth = merit(branch.accuracy, branch.loss)
         size = costs(branch.model)
         if self.settings.objective == "accuracy":
-            return (merit(branch) - self.settings.price * 100 * growth(self.start, size),)
+            return (worth - self.settings.price * 100 * growth(self.start, size),)
         good_enough = branch.accuracy >= reference - self.settings.tolerance
         cost = branch.latency if self.settings.objective == "latency" else float(size.parameters)
-        return (1.0, -cost, merit(branch)) if good_enough else (0.0, merit(branch), -cost)
+        return (1.0, -cost, worth) if good_enough else (0.0, worth, -cost)
 
 
-def merit(branch: Branch) -> float:
-    """Mean of the validation accuracy and of the geometric mean probability of the right class, 0..1."""
-    return (branch.accuracy + float(np.exp(-branch.loss))) / 2
+def merit(accuracy: float, loss: float) -> float:
+    """Mean of a validation accuracy and of the geometric mean probability of the right class, 0..1."""
+    return (accuracy + math.exp(-loss)) / 2
 
 
 def best(branches: list[Branch], fitness: Fitness, reference: float) -> Branch:

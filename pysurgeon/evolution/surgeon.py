@@ -17,9 +17,10 @@ from pysurgeon.evolution.executor import Executor
 from pysurgeon.evolution.experience import experience
 from pysurgeon.evolution.fitness import Fitness, best, ranked
 from pysurgeon.evolution.journal import Journal, write_file
+from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
 from pysurgeon.evolution.settings import EvolveSettings
-from pysurgeon.evolution.timeline import Timeline, survivors
+from pysurgeon.evolution.timeline import survivors
 from pysurgeon.graph import Array, Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
@@ -27,11 +28,9 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, carry, operate
 from pysurgeon.training import (
     Outcome,
-    Schedule,
     State,
     Trainer,
     TrainResult,
-    TrainSettings,
     evaluate,
     fit_input,
     with_input_metadata,
@@ -74,21 +73,9 @@ class Surgeon:
         self._trainer, self._executor, self._observer = setup.trainer, setup.executor, setup.observer
         self._start = load(journal.folder / "start.onnx")
         self._trainer.check(self._start, self.data)
-        batches = Batches(self.data, self.settings.batch_size, seed=self.settings.seed)
-        total = self.settings.steps or max(1, round((self.settings.epochs or 0) * batches.steps_per_epoch))
-        self._per_epoch = batches.steps_per_epoch
-        self.timeline = Timeline(total, self.settings.generations)
+        plan = Plan.of(self.settings, self.data)
+        self._per_epoch, self.timeline, self._training = plan.steps_per_epoch, plan.timeline, plan.training
         self._fitness = Fitness(self.settings, costs(self._start))
-        schedule = Schedule(self.settings.rate, total, warmup_steps=min(100, total // 20))
-        self._training = TrainSettings(
-            schedule=schedule,
-            batch_size=self.settings.batch_size,
-            optimizer=self.settings.optimizer,
-            weight_decay=self.settings.weight_decay,
-            augment=self.settings.augment,
-            seed=self.settings.seed,
-            threads=self.settings.threads,
-        )
         feeds = calibration_feeds(self._start, self.data, seed=self.settings.seed)
         self._calibration = Calibration(self._start, feeds, seed=self.settings.seed)
         self._began = time.monotonic()

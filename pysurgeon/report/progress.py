@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pysurgeon.data import Batches, Dataset
-from pysurgeon.evolution import EvolveSettings
+from pysurgeon.data import Dataset
+from pysurgeon.evolution import EvolveSettings, Plan
 from pysurgeon.evolution.timeline import Timeline, survivors
 from pysurgeon.report import _format as fmt
 
@@ -41,9 +41,7 @@ class RunPlan:
     @staticmethod
     def of(settings: EvolveSettings, data: Dataset) -> RunPlan:
         """The plan of a run."""
-        per_epoch = Batches(data, settings.batch_size, seed=settings.seed).steps_per_epoch
-        total = settings.steps or max(1, round((settings.epochs or 0) * per_epoch))
-        return RunPlan(Timeline(total, settings.generations), settings.branches + 2)
+        return RunPlan(Plan.of(settings, data).timeline, settings.branches + 2)
 
     def steps_before(self, generation: int) -> int:
         """Steps that all branches together take before a generation, counted from 0."""

@@ -1,0 +1,41 @@
+"""What settings mean for a data set: how many steps the trunk takes, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pysurgeon.data import Batches, Dataset
+from pysurgeon.evolution.settings import EvolveSettings
+from pysurgeon.evolution.timeline import Timeline
+from pysurgeon.training import Schedule, TrainSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trunk's way. `evolve`, `train` and whoever shows their progress take it from here.
+
+    Attributes:
+        steps_per_epoch: Batches in a pass over the training part.
+        timeline: The trunk's steps, cut into races.
+        training: How every branch is trained.
+    """
+
+    steps_per_epoch: int
+    timeline: Timeline
+    training: TrainSettings
+
+    @staticmethod
+    def of(settings: EvolveSettings, data: Dataset) -> Plan:
+        """The plan for these settings and this data."""
+        per_epoch = Batches(data, settings.batch_size, seed=settings.seed).steps_per_epoch
+        total = settings.steps or max(1, round((settings.epochs or 0) * per_epoch))
+        training = TrainSettings(
+            schedule=Schedule(settings.rate, total, warmup_steps=min(100, total // 20)),
+            batch_size=settings.batch_size,
+            optimizer=settings.optimizer,
+            weight_decay=settings.weight_decay,
+            augment=settings.augment,
+            seed=settings.seed,
+            threads=settings.threads,
+        )
+        return Plan(per_epoch, Timeline(total, settings.generations), training)
