@@ -1,7 +1,8 @@
 """The graph of a model: loading, running, costs, and the widths along which it can be resized."""
 
 from pysurgeon.graph._tensors import Array, constant, count_uses
-from pysurgeon.graph.model import Model, Port, ensure_free, from_proto, load, refresh, save, sizes
+from pysurgeon.graph.files import ensure_free, load, save
+from pysurgeon.graph.model import Model, Port, from_proto, refresh, sizes
 
 __all__ = [
     "Array",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.errors import ModelError, OutputExistsError
-from pysurgeon.graph import _normalize
+from pysurgeon.errors import ModelError
+from pysurgeon.graph import _external, _normalize
 from pysurgeon.graph._tensors import RESHAPING, Array, behind
 from pysurgeon.graph.registry import lookup
 
@@ -89,7 +87,8 @@ class Model:
 
     def parameter_count(self) -> int:
         """Number of trainable parameters."""
-        return sum(self.tensor(name).size for name in self.trainable())
+        tensors = (self.ir.graph.initializers[name].const_value for name in self.trainable())
+        return sum(tensor.size for tensor in tensors if tensor is not None)
 
     def with_tensors(self, tensors: Mapping[str, Array]) -> Model:
         """The same network with other values in some initializers.
@@ -122,12 +121,32 @@ class Model:
         clone.metadata_props.update(entries)
         return Model(clone, self.notes)
 
+    @property
+    def external(self) -> bool:
+        """Whether the file that it was loaded from kept its weights in a data file; `save` does the same then."""
+        return _external.remembered(self.ir)
+
     def to_proto(self) -> onnx.ModelProto:
-        """The model as the protobuf message of the ONNX format."""
+        """The model as the protobuf message of the ONNX format, all weights inside.
+
+        Raises:
+            ModelError: The weights take more than the 2 GB that a message can hold.
+        """
+        size = _external.tensor_bytes(self.ir)
+        if size > _external.LARGEST_MESSAGE:
+            message = (
+                f"the model has {size / 1e9:.1f} GB of weights, and an ONNX message holds at most 2 GB: save it to a file, "
+                "which puts the weights into a data file beside it"
+            )
+            raise ModelError(message)
         return ir.to_proto(self.ir)
 
     def to_bytes(self) -> bytes:
-        """The model as the contents of an `.onnx` file."""
+        """The model as the contents of an `.onnx` file, all weights inside.
+
+        Raises:
+            ModelError: The weights take more than the 2 GB that a message can hold.
+        """
         return bytes(self.to_proto().SerializeToString())
 
     def _placed(self, places: Any) -> Iterator[str]:
@@ -149,38 +168,27 @@ class Model:
                 yield str(value.name)
 
 
-def load(path: str | Path) -> Model:
-    """Load and normalize an ONNX file.
-
-    Raises:
-        ModelError: The file is missing, is not ONNX, is truncated or is not valid.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        message = f"{path} {what}; give the path of an .onnx file"
-        raise ModelError(message)
-    try:
-        proto = onnx.load_model(str(path), format="protobuf", load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        message = f"{path} is not an ONNX file or is truncated ({_first_line(error)}); export it again"
-        raise ModelError(message) from error
-    except OSError as error:
-        message = f"{path} cannot be read ({_first_line(error)})"
-        raise ModelError(message) from error
-    try:
-        onnx.load_external_data_for_model(proto, str(path.parent))
-    except (OSError, EOFError, ValueError, onnx.checker.ValidationError) as error:
-        message = f"{path}: the file of its external data is missing or does not fit ({_first_line(error)})"
-        raise ModelError(message) from error
-    return from_proto(proto, origin=str(path))
-
-
 def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
     """Check and normalize a model that is in memory already. The message is not modified.
+
+    Raises:
+        ModelError: It is not a valid model, or its weights are in other files.
+    """
+    if _external.external_tensors(proto):
+        message = (
+            f"{origin} keeps tensors in other files, which this message alone does not lead to: load it from its path"
+        )
+        raise ModelError(message)
+    return read(proto, origin)
+
+
+def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Model:
+    """What `load` and `from_proto` have in common.
+
+    Args:
+        proto: Not modified.
+        origin: What errors call it.
+        path: The file, for a message whose tensors are in data files beside it. They have been looked for.
 
     Raises:
         ModelError: It is not a valid model.
@@ -198,15 +206,19 @@ def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
         )
         raise ModelError(message)
     try:
-        onnx.checker.check_model(proto)
+        # Given a path, the checker sees that the data files are there and does not read them.
+        onnx.checker.check_model(proto if path is None else str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
-        message = f"{origin} is not a valid ONNX model: {_first_line(error)}"
+        message = f"{origin} is not a valid ONNX model: {first_line(error)}"
         raise ModelError(message) from error
     try:
         graph = ir.from_proto(proto)
-    except (ir.serde.SerdeError, TypeError, ValueError) as error:
-        message = f"{origin} holds something that cannot be read: {_first_line(error)}"
+        _external.settle(graph, None if path is None else _external.DataFiles(path.parent))
+    except (ir.serde.SerdeError, TypeError, ValueError, OSError) as error:
+        message = f"{origin} holds something that cannot be read: {first_line(error)}"
         raise ModelError(message) from error
+    if path is not None:
+        _external.remember(graph)
     try:
         model, notes = _normalize.normalize(graph)
     except ModelError as error:
@@ -221,49 +233,11 @@ def refresh(model: ir.Model) -> Model:
     return Model(graph, notes)
 
 
-def save(model: Model, path: str | Path, *, force: bool = False) -> Path:
-    """Write a model to an `.onnx` file, all at once: either the whole file is there afterwards or nothing is.
-
-    Raises:
-        OutputExistsError: The file exists and `force` is not given.
-        ModelError: It cannot be written there.
-    """
-    path = Path(path)
-    ensure_free([path], force=force)
-    content = model.to_bytes()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        message = f"{path} cannot be written ({_first_line(error)}); choose another place"
-        raise ModelError(message) from error
-    return path
-
-
 def sizes(value: ir.Value) -> tuple[int | None, ...] | None:
     """The shape of a value, `None` for a dimension of unknown size; `None` if not even the rank is known."""
     if value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else None for d in value.shape)
-
-
-def ensure_free(paths: Sequence[Path], *, force: bool) -> None:
-    """Refuse early, before any work, to overwrite what exists.
-
-    Raises:
-        OutputExistsError: One of the paths exists and `force` is not given.
-    """
-    for path in paths:
-        if path.exists() and not force:
-            message = f"{path} exists; choose another name or say --force"
-            raise OutputExistsError(message)
 
 
 def _port(value: ir.Value) -> Port:
@@ -274,6 +248,7 @@ def _port(value: ir.Value) -> Port:
     return Port(str(value.name), shape, value.dtype.numpy())
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, cut to fit into a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,12 +11,19 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
+from pysurgeon.graph import _external
 from pysurgeon.graph._tensors import Array
 from pysurgeon.graph.model import Model
 
 # onnxruntime 1.19 reads no newer ones.
 NEWEST_IR = 10
 NEWEST_OPSET = 21
+
+# Bytes of weights from which on a session is made for memory and not for speed.
+LARGE = 1 << 30
+
+# onnxruntime's name for its own memory as a place of external data; the offset is the address then.
+_ADDRESS = "*/_ORT_MEM_ADDR_/*"
 
 
 class Session:
@@ -31,8 +39,6 @@ class Session:
     """
 
     def __init__(self, model: Model, extra: Sequence[str] = (), *, threads: int = 1) -> None:
-        import onnxruntime as ort
-
         graph = model.ir
         if extra:
             graph = graph.clone()
@@ -42,16 +48,18 @@ class Session:
             for name in extra:
                 if name not in present:
                     graph.graph.outputs.append(values[name])
-        proto = ir.to_proto(graph)
-        proto.ir_version = min(proto.ir_version, NEWEST_IR)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        # Threads that spin after a run take the core from the kernels and workers beside them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # The engine works with the arrays of the model itself, which must live as long as it does.
+        graph_lent, self._lent = _lend(graph)
+        size = _external.tensor_bytes(graph)
         try:
-            self._session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            try:
+                self._session = _open(graph_lent, size, threads, lent=bool(self._lent))
+            except Exception:
+                if not self._lent or size > _external.LARGEST_MESSAGE:
+                    raise
+                # An engine that does not take tensors from memory, or has to know the values of a large one.
+                self._lent = []
+                self._session = _open(graph, size, threads, lent=False)
         except Exception as error:  # onnxruntime raises a class of its own for every status
             lines = str(error).strip().splitlines() or [type(error).__name__]
             message = (
@@ -87,6 +95,69 @@ class Session:
         """A forward pass for every batch."""
         for batch in batches:
             yield self.run(batch)
+
+
+def _lend(model: ir.Model) -> tuple[ir.Model, list[Array]]:
+    """Let the large tensors of a graph be references to the memory of their arrays.
+
+    onnxruntime offers two other ways to hand over arrays. `add_external_initializers` copies them (1.19), and
+    `add_initializer` goes wrong where an optimizer transposes a tensor or folds it into another: the session goes on
+    with the array as it was. Tensors given by address are not copied, and optimizers can read them.
+
+    Returns:
+        The graph, a copy where something was lent, and the arrays that have to stay where they are.
+    """
+    arrays: list[Array] = []
+
+    def refer(name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor | None:
+        array = tensor.numpy()
+        if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
+            return None
+        arrays.append(array)
+        shape = ir.Shape(array.shape)
+        return ir.ExternalTensor(_ADDRESS, array.ctypes.data, array.nbytes, tensor.dtype, shape=shape, name=name)
+
+    large = any(
+        v.const_value.nbytes >= _external.SMALLEST
+        for g in _external.graphs(model)
+        for v in g.initializers.values()
+        if v.const_value is not None
+    )
+    return (_external.referring(model, refer), arrays) if large else (model, [])
+
+
+def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
+    """An onnxruntime session.
+
+    Args:
+        model: Its graph.
+        size: Bytes of its weights.
+        threads: Threads inside an operator.
+        lent: Whether some of its tensors are references to memory.
+    """
+    import onnxruntime as ort
+
+    proto = ir.to_proto(model)
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Threads that spin after a run take the core from the kernels and workers beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    disabled = []
+    if size > LARGE:
+        # Both make a second copy of the weights: in the order that the kernels like best, and behind a Transpose.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        disabled = ["ConstantFolding"]
+    settings = {"sess_options": options, "providers": ["CPUExecutionProvider"], "disabled_optimizers": disabled}
+    if not lent:
+        return ort.InferenceSession(proto.SerializeToString(), **settings)
+    # An optimizer that reads a tensor from elsewhere wants a model with a path, even if the place is memory.
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        file.write(proto.SerializeToString())
+        file.flush()
+        return ort.InferenceSession(file.name, **settings)
 
 
 def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Array]:

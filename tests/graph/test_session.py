@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+from typing import Any
+
 import models
 import numpy as np
+import onnx_ir as ir
 import pytest
 from checks import loaded
 
 from pysurgeon.errors import ModelError
+from pysurgeon.graph import Model, _external, from_proto, session
 from pysurgeon.graph.session import Session, latency, output_error, random_feeds
 
 
@@ -47,6 +52,113 @@ def test_input_that_does_not_fit(feeds):
 def test_a_model_that_cannot_be_run(name):
     with pytest.raises(ModelError, match="onnxruntime cannot run the model"):
         Session(loaded(name))
+
+
+def same_bits(a: Model, b: Model) -> bool:
+    feeds = random_feeds(a, batch=5)
+    expected, got = Session(a).run(feeds), Session(b).run(feeds)
+    return expected.keys() == got.keys() and all(expected[k].tobytes() == got[k].tobytes() for k in expected)
+
+
+@pytest.mark.parametrize("name", models.RUNNABLE)
+def test_lent_tensors_give_the_same_bits(name, monkeypatch):
+    """With nearly all tensors lent to the engine, and with none."""
+    model, feeds = loaded(name), random_feeds(loaded(name), batch=5)
+    monkeypatch.setattr(_external, "SMALLEST", 1 << 40)
+    expected = Session(model).run(feeds)
+    monkeypatch.setattr(_external, "SMALLEST", 48)
+    monkeypatch.setattr(session, "_open", opened := Opened(session._open))
+    got = Session(model).run(feeds)
+    assert opened.lent == [any(t.nbytes >= 48 for t in model.tensors().values())]
+    assert expected.keys() == got.keys()
+    for key, array in expected.items():
+        assert array.tobytes() == got[key].tobytes()
+
+
+class Opened:
+    """Stands in for what opens sessions and counts: how many were opened, and with lent tensors or not."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.lent = real, []
+
+    def __call__(self, model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
+        self.lent.append(lent)
+        return self.real(model, size, threads, lent=lent)
+
+
+def wide(transposed: bool = False) -> Model:
+    """A weight of 4 MB; where asked for, behind a Transpose that the engine's optimizers fold into it."""
+    weight = "t = Transpose <perm = [1, 0]> (w) m = MatMul (x, t)" if transposed else "m = MatMul (x, w)"
+    return from_proto(
+        models.parsed(
+            f'<ir_version: 8, opset_import: ["" : 17]> s (float[N, 1000] x) => (float[N, 1000] y) {{ {weight} y = Relu (m) }}',
+            w=(1000, 1000),
+        )
+    )
+
+
+def test_lent_tensors_survive_the_optimizers():
+    """Elementwise operators between two Transposes are where the engine rewrites a constant under its own name."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> s (float[N, 2, 2, 600] x) => (float[N, 2, 2, 600] y) {
+        a = Transpose <perm = [0, 3, 1, 2]> (x)
+        b = Add (a, w)
+        c = Mul (b, v)
+        y = Transpose <perm = [0, 2, 3, 1]> (c)
+    }"""
+    model = from_proto(models.parsed(text, w=(600, 1, 1), v=(1, 600, 2, 2)))
+    feeds = random_feeds(model)
+    w, v = (model.tensor(name) for name in "wv")
+    expected = (feeds["x"] + w.reshape(600)) * v[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(Session(model).run(feeds)["y"], expected)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_session_keeps_what_was_lent(transposed):
+    """The arrays belong to the session as long as it lives, whatever becomes of the model."""
+    model = wide(transposed)
+    feeds = random_feeds(model)
+    weight = model.tensor("w")
+    expected = np.maximum(feeds["x"] @ (weight.T if transposed else weight), 0)
+    running = Session(model)
+    del model, weight
+    gc.collect()
+    noise = [np.full((1000, 1000), k, np.float32) for k in range(8)]  # takes the memory if it was given back
+    assert output_error({"y": expected}, running.run(feeds)) < 1e-5
+    assert len(noise) == 8
+
+
+def test_large_sessions_do_not_copy_weights(monkeypatch):
+    """Weights from `LARGE` on are neither packed nor folded: the engine works with the very arrays of the model."""
+    model = wide(transposed=True)
+    feeds = random_feeds(model)
+    expected = Session(model).run(feeds)
+    monkeypatch.setattr(session, "LARGE", 0)
+    model = from_proto(model.to_proto())
+    weight = np.array(model.tensor("w"))
+    model = model.with_tensors({"w": weight})
+    assert model.tensor("w") is weight
+    running = Session(model)
+    assert output_error(expected, running.run(feeds)) < 1e-5
+    weight[:] = 0  # nobody may do this; here it shows whose memory is read
+    assert not running.run(feeds)["y"].any()
+
+
+def test_an_engine_that_does_not_take_lent_tensors(monkeypatch):
+    monkeypatch.setattr(session, "_ADDRESS", "nowhere")
+    monkeypatch.setattr(session, "_open", opened := Opened(session._open))
+    model = wide()
+    feeds = random_feeds(model)
+    expected = np.maximum(feeds["x"] @ model.tensor("w"), 0)
+    assert output_error({"y": expected}, Session(model).run(feeds)) < 1e-5
+    assert opened.lent == [True, False]
+
+
+def test_arrays_that_the_engine_cannot_read_in_place_are_copied():
+    model = wide()
+    turned = model.tensor("w").T
+    clone = model.ir.clone()
+    clone.graph.initializers["w"].const_value = ir.Tensor(turned, name="w")
+    assert same_bits(Model(clone), model.with_tensors({"w": np.ascontiguousarray(turned)}))
 
 
 def test_output_error():
