@@ -61,6 +61,15 @@ def plain(tensor: ir.TensorProtocol) -> bool:
     return tensor.dtype not in (ir.DataType.STRING, ir.DataType.UNDEFINED) and tensor.dtype.bitwidth >= 8
 
 
+def has_large(model: ir.Model) -> bool:
+    """Whether there is an initializer that is large enough to be kept outside."""
+    return any(
+        v.const_value is not None and v.const_value.nbytes >= SMALLEST
+        for g in graphs(model)
+        for v in g.initializers.values()
+    )
+
+
 def referring(model: ir.Model, refer: Callable[[str, ir.TensorProtocol], ir.ExternalTensor | None]) -> ir.Model:
     """A copy of a graph in which some initializers are references to where their bytes are.
 

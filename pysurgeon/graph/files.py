@@ -73,7 +73,8 @@ def save(model: Model, path: str | Path, *, force: bool = False) -> Path:
     pending: list[Path] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if model.external or _external.tensor_bytes(model.ir) > _external.LARGEST_MESSAGE:
+        too_large = _external.tensor_bytes(model.ir) > _external.LARGEST_MESSAGE
+        if too_large or (model.external and _external.has_large(model.ir)):
             data, content = _write_data(model, path, pending)
         else:
             content = model.to_bytes()

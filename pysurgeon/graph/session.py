@@ -117,13 +117,8 @@ def _lend(model: ir.Model) -> tuple[ir.Model, list[Array]]:
         shape = ir.Shape(array.shape)
         return ir.ExternalTensor(_ADDRESS, array.ctypes.data, array.nbytes, tensor.dtype, shape=shape, name=name)
 
-    large = any(
-        v.const_value.nbytes >= _external.SMALLEST
-        for g in _external.graphs(model)
-        for v in g.initializers.values()
-        if v.const_value is not None
-    )
-    return (_external.referring(model, refer), arrays) if large else (model, [])
+    # Most models are small, and a copy of their graph would be all that comes of it.
+    return (_external.referring(model, refer), arrays) if _external.has_large(model) else (model, arrays)
 
 
 def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
