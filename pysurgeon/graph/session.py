@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph import _external
+from pysurgeon.graph import _external, _older
 from pysurgeon.graph._tensors import Array
 from pysurgeon.graph.model import Model
 
@@ -54,6 +54,8 @@ class Session:
         try:
             try:
                 self._session = _open(graph_lent, size, threads, lent=bool(self._lent))
+            except ModelError:
+                raise
             except Exception:
                 if not self._lent or size > _external.LARGEST_MESSAGE:
                     raise
@@ -65,6 +67,8 @@ class Session:
             message = (
                 f"onnxruntime cannot run the model (opset {model.opset}; up to {NEWEST_OPSET} is supported): {lines[0]}"
             )
+            if model.opset > NEWEST_OPSET:
+                message += f"; export it again with opset_version={NEWEST_OPSET} or lower"
             raise ModelError(message) from error
         self.inputs = model.inputs
         self.outputs = tuple(o.name for o in self._session.get_outputs())
@@ -133,6 +137,7 @@ def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
     import onnxruntime as ort
 
     proto = ir.to_proto(model)
+    proto = _older.lowered(proto, NEWEST_OPSET)
     proto.ir_version = min(proto.ir_version, NEWEST_IR)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -158,13 +163,23 @@ def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
 def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Array]:
     """Input to compare models on where no data is given.
 
-    Standard normal for float inputs, zeros and ones for integer ones. A first dimension of unknown size becomes
-    `batch`, any other one 16.
+    Standard normal for float inputs, zeros and ones for integer ones: they may be indices, of which there need not be more.
+    A first dimension of unknown size becomes `batch`, any other one 16. Dimensions of one name get the size that the first
+    of them gets.
     """
     rng = np.random.default_rng(seed)
+    named: dict[str, int] = {}
     feeds: dict[str, Array] = {}
+    values = {value.name: value for value in model.ir.graph.inputs}
     for port in model.inputs:
-        shape = tuple((batch if axis == 0 else 16) if d is None else d for axis, d in enumerate(port.shape))
+        dims = values[port.name].shape
+        assert dims is not None
+        shape = []
+        for axis, dim in enumerate(dims):
+            size = dim if isinstance(dim, int) else batch if axis == 0 else 16
+            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
+                size = named.setdefault(dim.value, size)
+            shape.append(size)
         if np.issubdtype(port.dtype, np.floating):
             feeds[port.name] = rng.standard_normal(shape).astype(port.dtype)
         else:

@@ -7,6 +7,7 @@ from typing import Any
 
 import models
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from checks import loaded
@@ -182,6 +183,39 @@ def test_random_feeds():
     assert not np.array_equal(feeds["x"], other["x"])
     assert random_feeds(loaded("fixed_batch"), batch=5)["input"].shape[0] == 1
     assert random_feeds(loaded("float64.legacy"))["input"].dtype == np.float64
+
+
+def test_random_feeds_of_dynamic_dimensions():
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    m (int64[N, S] ids, float[N, S, 3] x, float[S, M] p, bool[N] flag, int32[M, 2] k, float[1, M] q) => (float[N, S, 3] y) {
+        y = Relu (x)
+    }"""
+    proto = onnx.parser.parse_model(text)
+    for value in (proto.graph.input[4], proto.graph.input[5]):  # dimensions of unknown size without a name
+        value.type.tensor_type.shape.dim[0 if value.name == "k" else 1].ClearField("dim_param")
+    feeds = random_feeds(from_proto(proto), batch=5)
+    assert {name: array.shape for name, array in feeds.items()} == {
+        "ids": (5, 16),
+        "x": (5, 16, 3),
+        "p": (16, 16),  # S stands first here, but has its size already
+        "flag": (5,),
+        "k": (5, 2),
+        "q": (1, 16),
+    }
+    assert {name: array.dtype.name for name, array in feeds.items() if array.dtype.kind in "ib"} == {
+        "ids": "int64",
+        "flag": "bool",
+        "k": "int32",
+    }
+    assert set(np.unique(feeds["ids"])) == {0, 1}
+
+
+def test_random_feeds_of_one_name_fit_together():
+    text = """<ir_version: 8, opset_import: ["" : 17]> m (float[T] p, float[N, T] x) => (float[N, T] y) { y = Add (x, p) }"""
+    model = from_proto(onnx.parser.parse_model(text))
+    feeds = random_feeds(model, batch=5)
+    assert {name: array.shape for name, array in feeds.items()} == {"p": (5,), "x": (5, 5)}
+    assert Session(model).run(feeds)["y"].shape == (5, 5)
 
 
 def test_latency_is_a_time():
