@@ -7,7 +7,7 @@ way through serialization.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from pysurgeon.graph._tensors import Array
 
 if TYPE_CHECKING:
     import onnx
-    import onnx_ir
 
 # Bytes of the smallest tensor that is kept outside. Smaller ones are shapes, axes and biases: the shape inference of ONNX
 # and of the engine looks at their values, and a page for each would be waste.
@@ -44,15 +43,10 @@ def remembered(model: ir.Model) -> bool:
     return bool(model.graph.meta.get(_META))
 
 
-def graphs(model: ir.Model) -> Iterator[onnx_ir.Graph]:
-    """The graph and those inside its nodes."""
-    yield from model.graphs()
-
-
 def tensor_bytes(model: ir.Model) -> int:
     """Bytes of all initializers, those of subgraphs included. One that several share counts once for each."""
     return sum(
-        v.const_value.nbytes for g in graphs(model) for v in g.initializers.values() if v.const_value is not None
+        v.const_value.nbytes for g in model.graphs() for v in g.initializers.values() if v.const_value is not None
     )
 
 
@@ -65,7 +59,7 @@ def has_large(model: ir.Model) -> bool:
     """Whether there is an initializer that is large enough to be kept outside."""
     return any(
         v.const_value is not None and v.const_value.nbytes >= SMALLEST
-        for g in graphs(model)
+        for g in model.graphs()
         for v in g.initializers.values()
     )
 
@@ -79,7 +73,7 @@ def referring(model: ir.Model, refer: Callable[[str, ir.TensorProtocol], ir.Exte
             at least `SMALLEST` bytes.
     """
     clone = model.clone()
-    for graph in graphs(clone):
+    for graph in clone.graphs():
         for name, value in graph.initializers.items():
             tensor = value.const_value
             if tensor is not None and plain(tensor) and tensor.nbytes >= SMALLEST:
@@ -198,7 +192,7 @@ def settle(model: ir.Model, files: DataFiles | None = None) -> None:
         model: Just read.
         files: Where its references lead, `None` if it has none.
     """
-    for graph in graphs(model):
+    for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
                 value.const_value = _settled(value.const_value, files)

@@ -255,6 +255,7 @@ def test_what_is_the_same(made, version, target):
         (node("Upsample"), 25, 21, "Upsample is not known in operator set 25"),
         (helper.make_node("ReduceMax", ["x", "axes"], ["y"]), 18, 13, "inputs or outputs of its own"),
         (helper.make_node("Relu6", ["x"], ["y"]), 22, 21, "Relu6 is not known"),
+        (node("BatchNormalization"), 14, 9, "takes or gives other values"),
         (node("Softmax"), 13, 11, "another default of 'axis'"),
     ],
 )
