@@ -28,7 +28,7 @@ def export_recipe(
     inputs = tuple(i.draw(rng, EXPORTED) for i in recipe.inputs)
     recipe.module.eval()
     weights.perturb(recipe.module)
-    weights.settle(recipe.module, tuple(i.draw(rng, EXPORTED | {"N": 4}) for i in recipe.inputs))
+    weights.settle(recipe.module, weights.settling(recipe, rng))
     training = variant == "training"
     static = ""
     try:

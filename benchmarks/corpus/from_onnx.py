@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from .seeds import seed
@@ -38,7 +39,9 @@ def proto(name: str) -> ModelProto:
     stem, _, variant = name.partition("@")
     model = onnx.load(_files()[stem])
     if variant == "weights":
-        _fill(model, np.random.default_rng(seed(f"onnx/{name}")))
+        rng = np.random.default_rng(seed(f"onnx/{name}"))
+        _fill(model, rng)
+        _temper(model, rng)
     return model
 
 
@@ -86,6 +89,25 @@ def _random(
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
     logits = reader.op_type == "Gemm" and not _reaches(reader, "Relu", consumers)
     return (math.sqrt((0.5 if logits else 2) / math.prod(shape[1:])) * rng.standard_normal(shape)).astype(np.float32)
+
+
+def _temper(model: ModelProto, rng: np.random.Generator) -> None:
+    """Scale the last layer so that logits are of the order of one; a softmax of hundreds is one-hot whatever it is given."""
+    last = model.graph.node[-1]
+    if last.op_type != "Softmax" or model.graph.node[-2].op_type != "Gemm":
+        return
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.append(onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = session.get_inputs()[0]
+    logits = session.run(None, {image.name: rng.standard_normal(image.shape).astype(np.float32)})[0]
+    for tensor in model.graph.initializer:
+        if tensor.name in model.graph.node[-2].input[1:]:
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor) / np.float32(logits.std()), tensor.name)
+            )
 
 
 def _joins_residual(node: NodeProto, consumers: dict[str, list[NodeProto]]) -> bool:

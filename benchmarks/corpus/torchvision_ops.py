@@ -9,12 +9,15 @@ still fails, as it should.
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import torch
 
-_SCHEMAS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
 # A Library takes its declarations along when it is collected.
 _declared: list[torch.library.Library] = []
 
@@ -24,14 +27,13 @@ def declare() -> None:
     if _declared:
         return
     try:
-        pass
+        importlib.import_module("torchvision")
     except RuntimeError:
         # What was imported half stays in sys.modules and would be taken for the whole.
-        import sys
-
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         library = torch.library.Library("torchvision", "FRAGMENT")
-        for schema in _SCHEMAS.values():
+        for schema in _SCHEMAS:
             library.define(schema)
         _declared.append(library)
+        importlib.import_module("torchvision")
