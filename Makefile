@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(P
 PYSURGEON := $(VENV)/bin/pysurgeon
 DEMO ?= runs/demo
 
-.PHONY: demo test lint install
+.PHONY: demo test lint install corpus-install
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; say make PYTHON=/path/to/python3.11"; exit 1; }
@@ -31,6 +31,10 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildc
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed
+
+# The libraries of benchmarks/corpus, beside the tools of the developer.
+corpus-install: $(VENV)/.installed-dev
+	$(PIP) --group corpus
 
 demo: $(VENV)/.installed
 	@mkdir -p $(DEMO)

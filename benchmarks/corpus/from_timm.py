@@ -51,10 +51,14 @@ _DYNAMO = """
     nf_resnet26 pit_ti_224 poolformer_s12 regnety_002 resmlp_12_224 resnet10t swin_tiny_patch4_window7_224 test_vit3 xcit_nano_12_p16_224
 """
 # The first one that works is taken; None is the size that the model was published for.
-_SIZES = (64, 96, 128, 192, None)
+_SIZES = (64, 96, 128, 192, 224, None)
 # With less, the last feature map is a single pixel, or windows are as large as the map.
-_LARGER = {"swin": 112, "nasnetalarge": 96, "pnasnet": 96, "inception": 96, "legacy_xception": 96}
-
+_LARGER = {"swin": 112, "nasnetalarge": 96, "pnasnet": 96, "inception": 96, "legacy_xception": 96, "pvt_v2_b2_li": 224}
+# Not for the legacy exporter: the Unfold of halos has no dynamic sizes, `rms_norm` has no symbolic function, and mixed rotary positions
+# are expanded with sizes of the trace.
+_DYNAMO_ONLY = "eca_halonext26ts halonet26t lamhalobotnet50ts_256 test_vit4 vit_small_patch16_rope_mixed_224".split()
+# col2im came with operator set 18.
+_OPSETS = {"volo_d1_224": 18}
 # Traced, these pass a tensor for `is_causal`, which fused attention refuses.
 _UNFUSED = ("eva02", "vit_small_patch16_rope")
 
@@ -62,8 +66,8 @@ _UNFUSED = ("eva02", "vit_small_patch16_rope")
 def members() -> list[str]:
     """Names, with the variants, without the family."""
     known = set(timm.list_models())
-    names = [name for name in f"{_CONVOLUTIONAL} {_ATTENTION}".split() if name in known]
-    return [*names, *(f"{name}@dynamo" for name in _DYNAMO.split())]
+    names = [name for name in f"{_CONVOLUTIONAL} {_ATTENTION}".split() if name in known and name not in _DYNAMO_ONLY]
+    return [*names, *(f"{name}@dynamo" for name in _DYNAMO_ONLY), *(f"{name}@dynamo" for name in _DYNAMO.split())]
 
 
 def recipe(name: str) -> Recipe:
@@ -81,7 +85,7 @@ def recipe(name: str) -> Recipe:
         except (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             failures.append(f"{size}: {error}")
             continue
-        return Recipe(module, images(used))
+        return Recipe(module, images(used), opset=_OPSETS.get(name, 17))
     message = f"{name} takes no image: {'; '.join(failures)}"
     raise ValueError(message)
 

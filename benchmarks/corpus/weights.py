@@ -39,6 +39,9 @@ def perturb(module: nn.Module) -> None:
             parameter.normal_(0, 0.1)
         elif _is_constant(parameter):
             _replace_constant(name.lower(), parameter)
+        elif parameter.ndim == 2 and leaf == "weight" and float(parameter.std()) < 0.1 * parameter.shape[1] ** -0.5:
+            # A head that starts near zero, behind which everything else is small.
+            parameter.mul_(0.5 * parameter.shape[1] ** -0.5 / float(parameter.std()))
     for buffer_owner in module.modules():
         if isinstance(getattr(buffer_owner, "running_var", None), torch.Tensor):
             buffer_owner.running_mean.normal_(0, 0.1)
