@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from pathlib import Path
 
@@ -25,7 +27,8 @@ def write(recipe: Recipe, variant: str, inputs: tuple[torch.Tensor, ...], path: 
         path: In a folder of its own; the exporters leave files beside it.
         dynamic: False pins the sizes of `inputs`.
     """
-    with warnings.catch_warnings():
+    # The legacy exporter prints the whole graph of what it cannot write.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         if variant == "dynamo":
             _write_dynamo(recipe, inputs, path, dynamic)
@@ -53,7 +56,7 @@ def _write_legacy(recipe: Recipe, variant: str, inputs: tuple[torch.Tensor, ...]
     torch.onnx.export(
         recipe.module,
         inputs,
-        path,
+        str(path),  # beyond 2 GB it takes nothing but a string
         dynamo=False,
         opset_version=recipe.opset,
         training=modes.get(variant, torch.onnx.TrainingMode.EVAL),

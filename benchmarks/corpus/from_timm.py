@@ -54,11 +54,11 @@ _DYNAMO = """
 _SIZES = (64, 96, 128, 192, 224, None)
 # With less, the last feature map is a single pixel, or windows are as large as the map.
 _LARGER = {"swin": 112, "nasnetalarge": 96, "pnasnet": 96, "inception": 96, "legacy_xception": 96, "pvt_v2_b2_li": 224}
-# Not for the legacy exporter: the Unfold of halos has no dynamic sizes, `rms_norm` has no symbolic function, and mixed rotary positions
-# are expanded with sizes of the trace.
-_DYNAMO_ONLY = "eca_halonext26ts halonet26t lamhalobotnet50ts_256 test_vit4 vit_small_patch16_rope_mixed_224".split()
-# col2im came with operator set 18.
-_OPSETS = {"volo_d1_224": 18}
+# Not for the legacy exporter: the Unfold of halos has no dynamic sizes, `rms_norm` has no symbolic function, mixed rotary positions are
+# expanded with sizes of the trace, and `col2im` is beyond operator set 17.
+_DYNAMO_ONLY = (
+    "eca_halonext26ts halonet26t lamhalobotnet50ts_256 test_vit4 vit_small_patch16_rope_mixed_224 volo_d1_224".split()
+)
 # Traced, these pass a tensor for `is_causal`, which fused attention refuses.
 _UNFUSED = ("eva02", "vit_small_patch16_rope")
 
@@ -85,7 +85,7 @@ def recipe(name: str) -> Recipe:
         except (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             failures.append(f"{size}: {error}")
             continue
-        return Recipe(module, images(used), opset=_OPSETS.get(name, 17))
+        return Recipe(module, images(used))
     message = f"{name} takes no image: {'; '.join(failures)}"
     raise ValueError(message)
 
