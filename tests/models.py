@@ -679,7 +679,7 @@ def _fixed_batch() -> onnx.ModelProto:
 
 HAND_MADE: dict[str, Callable[[], onnx.ModelProto]] = {
     **{f"plain_opset{k}": _plain(k) for k in (11, 13, 17, 20)},
-    "unknown_operator": _middle("LpNormalization"),
+    "unknown_operator": _middle("ai.onnx.ml.Normalizer", ', "ai.onnx.ml" : 3'),
     "subgraph": _subgraph,
     "overridable": _overridable,
     "old_norm": _old_norm,

@@ -127,7 +127,10 @@ def diagnose(structure: Structure, calibration: Calibration, *, threads: int = 1
 
 
 def _width(structure: Structure, width: Width, calibration: Calibration) -> WidthDiagnosis:
-    rows = calibration.rows(structure, width.reads[0], width.dim)
+    if width.reads:
+        rows = calibration.rows(structure, width.reads[0], width.dim)
+    else:
+        rows = calibration.units_of(structure, width.products[0].value, width.products[0].axis, width.dim)
     covariance = np.atleast_2d(np.cov(rows, rowvar=False))
     eigenvalues = np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0.0)
     variances = np.diag(covariance)

@@ -145,7 +145,10 @@ def _proposals(diagnosis: Diagnosis, accuracy: float, factors: tuple[float, ...]
 def _widenings(found: WidthDiagnosis, headroom: float, factors: tuple[float, ...], seed: int) -> Iterator[Proposal]:
     n = found.width.size
     used = min(1.0, (found.activation_rank + 1) / n)
-    for m in sorted({max(n + 1, round(n * f)) for f in factors}, reverse=True):
+    wanted = {max(n + 1, round(n * f)) for f in factors}
+    if not found.width.exact:  # whole multiples keep the function, if anything does
+        wanted = {m for m in wanted if m % n == 0 and found.width.averaged}
+    for m in sorted(wanted, reverse=True):
         # The only unit of a group is irreplaceable by definition, which says nothing: what counts is its share of the layer.
         worth = min(1.0, n * found.elimination.error(1) ** 2) / (found.width.multiple if n == 1 else 1)
         gain = _WIDEN_SHARE * headroom * used * (1.0 - float(np.exp(-worth * (1.0 - n / m))))

@@ -5,7 +5,10 @@
 - Equal tensors that an exporter merged through Identity nodes become tensors of their own again: they were equal by
   chance, and training or resizing one must not touch the other.
 - What is computed from constants, weights left out, becomes a constant.
-- Shape arithmetic becomes a constant where at most one dimension of the result is unknown (that one is written as -1).
+- Sizes that are known, wherever the graph computes them, become constants; so do shapes of which at most one dimension is unknown
+  (written as -1) or that copy unknown dimensions from where they were (written as 0).
+- A Split into equal parts says how large they are.
+- Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
 - What nobody uses is dropped.
 """
 
@@ -19,12 +22,13 @@ from onnx_ir.passes import common
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
-from pysurgeon.graph._shape_arithmetic import reshape_target
+from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
+from pysurgeon.graph._symbolic import symbolic_shapes
 from pysurgeon.graph._tensors import Array, constant
 from pysurgeon.graph.registry import lookup
 
 
-def normalize(model: ir.Model, *, reset_shapes: bool = False) -> tuple[ir.Model, tuple[str, ...]]:
+def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     """Normalize in place. Returns the model and the notes that a user should see.
 
     Raises:
@@ -34,11 +38,11 @@ def normalize(model: ir.Model, *, reset_shapes: bool = False) -> tuple[ir.Model,
     graph = model.graph
     if "" not in graph.opset_imports and "ai.onnx" in graph.opset_imports:
         graph.opset_imports[""] = graph.opset_imports.pop("ai.onnx")  # two names of the standard domain
+    _inline(model, notes)
+    _only_inputs(model, notes)
     common.TopologicalSortPass()(model)
     _inference_mode(model, notes)
     _own_tensors(graph)
-    if reset_shapes:
-        _reset_shapes(graph)
     if _inference_error(model, strict=True) is not None:
         # What a file says about the shapes inside it may be stale. Or data propagation met something unusual but valid.
         _reset_shapes(graph)
@@ -48,10 +52,46 @@ def normalize(model: ir.Model, *, reset_shapes: bool = False) -> tuple[ir.Model,
             raise ModelError(message) from error
     if fold_constants(model):
         _inference_error(model)
-    while _fold_shape_arithmetic(graph):
-        _inference_error(model)  # what was folded may tell more shapes
+    if any(node.op_type == "Shape" for node in graph) or _lacks_shapes(graph):
+        fold_shapes(model)
+        fold_constants(model)
+    _sizes_of_parts(graph)
     common.RemoveUnusedNodesPass()(model)
+    _in_order_of_use(graph)
     return model, tuple(notes)
+
+
+def _in_order_of_use(graph: ir.Graph) -> None:
+    """One order of the initializers, whatever was added when: what is saved and loaded again is the same file."""
+    used = (v for node in graph for v in node.inputs if v is not None and v.is_initializer())
+    order = [str(v.name) for v in dict.fromkeys(used) if v.graph is graph]
+    for name in order:
+        graph.initializers[name] = graph.initializers.pop(name)
+
+
+def renew(model: ir.Model) -> ir.Model:
+    """Infer in place the shapes of what an edit has added to a normalized model, and drop what nobody uses any more.
+
+    Raises:
+        ModelError: The shapes contradict one another: the edit was wrong.
+    """
+    common.TopologicalSortPass()(model)
+    common.RemoveUnusedNodesPass()(model)  # first: what an edit leads round may not fit any more
+    error = _inference_error(model, strict=True)
+    if error is not None:
+        message = f"the shapes in the edited model contradict one another: {str(error).splitlines()[0]}"
+        raise ModelError(message) from error
+    _in_order_of_use(model.graph)
+    return model
+
+
+def _lacks_shapes(graph: ir.Graph) -> bool:
+    return any(
+        o.shape is None or any(not isinstance(d, int) and d.value is None for d in o.shape)
+        for node in graph
+        for o in node.outputs
+        if o.uses()
+    )
 
 
 def _reset_shapes(graph: ir.Graph) -> None:
@@ -131,30 +171,124 @@ def _initializer(name: str, array: Array) -> ir.Value:
     return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
 
-def _fold_shape_arithmetic(graph: ir.Graph) -> bool:
-    folded_any = False
+def fold_shapes(model: ir.Model) -> None:
+    """Give every value its shape, with names for dynamic dimensions, and make constants of what is computed from shapes."""
+    graph = model.graph
+    shapes = symbolic_shapes(model)
+    for value, dims in shapes.dims.items():
+        if not (value.is_graph_output() or value.is_graph_input() or value.is_initializer()):
+            value.shape = ir.Shape(dims)
+    taken = _Taken(graph)
+    for value, array in shapes.constants.items():
+        needed = any(not all(o in shapes.constants for o in user.outputs) for user, _ in value.uses())
+        if needed and not value.is_graph_output():
+            value.replace_all_uses_with(taken.add(f"{value.name}_sizes", array))
     for node in list(graph):
-        if node.op_type != "Reshape" or node.domain != "" or len(node.inputs) < 2:
+        position = _SHAPE_OPERAND.get(node.op_type)
+        operand = None if position is None or len(node.inputs) <= position else node.inputs[position]
+        target = None if operand is None or node.domain != "" else shapes.numbers.get(operand)
+        if position is None or target is None:
             continue
-        shape, output = node.inputs[1], node.outputs[0]
-        if shape is None or constant(shape) is not None:
-            continue
-        dims = reshape_target(node)
-        if dims is None:
-            continue
-        name = _fresh(graph, f"{output.name}_shape")
-        folded = _initializer(name, np.array(dims, dtype=np.int64))
-        graph.register_initializer(folded)
-        node.replace_input_with(1, folded)
-        if not output.is_graph_output():
-            output.shape = None
-        folded_any = True
-    return folded_any
+        folded = _TARGETS[node.op_type](node, target) if node.op_type in _TARGETS else None
+        if folded is not None:
+            name = f"{node.outputs[0].name}_shape"
+            node.replace_input_with(position, taken.add(name, np.array(folded, dtype=np.int64)))
+        else:
+            _spell_out(node, position, target, taken)
 
 
-def _fresh(graph: ir.Graph, name: str) -> str:
-    taken = set(graph.initializers) | {o.name for node in graph for o in node.outputs}
-    candidate, k = name, 1
-    while candidate in taken:
-        candidate, k = f"{name}_{k}", k + 1
-    return candidate
+def _spell_out(node: ir.Node, position: int, target: list[int | str | None], taken: _Taken) -> None:
+    """Write a shape as a row of constants and sizes of inputs, however it was computed, if it is one."""
+    graph = taken.graph
+    inputs = {d.value: (v, k) for v in graph.inputs for k, d in enumerate(v.shape or ()) if not isinstance(d, int)}
+    if not all(isinstance(e, int) or e in inputs for e in target):
+        return
+    name = f"{node.outputs[0].name}_target"
+    parts = []
+    for e in target:
+        if isinstance(e, int):
+            parts.append(taken.add(f"{name}_part", np.array([e], dtype=np.int64)))
+            continue
+        source, axis = inputs[e]
+        whole = ir.node("Shape", [source], name=taken.unique(f"{name}_sizes/node"))
+        one = ir.node(
+            "Gather",
+            [whole.outputs[0], taken.add(f"{name}_axis", np.array([axis], np.int64))],
+            name=taken.unique(f"{name}_size/node"),
+        )
+        for new, length, kind in ((whole, len(source.shape or ()), "sizes"), (one, 1, "size")):
+            taken.declare(new, f"{name}_{kind}", length)
+            graph.insert_before(node, new)
+        parts.append(one.outputs[0])
+    joined = ir.node("Concat", parts, attributes={"axis": 0}, name=taken.unique(f"{name}/node"))
+    taken.declare(joined, name, len(parts))
+    graph.insert_before(node, joined)
+    node.replace_input_with(position, joined.outputs[0])
+
+
+_SHAPE_OPERAND = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0}
+_TARGETS = {"Reshape": reshape_target, "Expand": expand_target}
+
+
+def _sizes_of_parts(graph: ir.Graph) -> None:
+    """Write down the sizes of a Split into equal parts: they need not stay equal."""
+    taken = _Taken(graph)
+    for node in graph:
+        if node.op_type != "Split" or node.domain != "" or "split" in node.attributes or len(node.inputs) > 1:
+            continue
+        axis = node.attributes.get_int("axis", 0)
+        parts = [None if o.shape is None else o.shape[axis] for o in node.outputs]
+        if not all(isinstance(p, int) for p in parts):
+            continue
+        node.attributes.pop("num_outputs", None)
+        if graph.opset_imports.get("", 0) < 13:
+            node.attributes["split"] = ir.AttrInt64s("split", [int(p) for p in parts])  # type: ignore[arg-type]
+        else:
+            node.resize_inputs(2)
+            node.replace_input_with(1, taken.add(f"{node.outputs[0].name}_split", np.array(parts, dtype=np.int64)))
+
+
+def _inline(model: ir.Model, notes: list[str]) -> None:
+    if model.functions:
+        count = len(model.functions)
+        common.InlinePass()(model)
+        notes.append(f"{count} functions of the file were inlined, so that what is inside them can be operated on")
+
+
+def _only_inputs(model: ir.Model, notes: list[str]) -> None:
+    """Before version 4 of the format, every initializer had to be listed as an input, so that says nothing about it."""
+    both = [v for v in model.graph.inputs if v.is_initializer()]
+    if not both or model.ir_version is None or model.ir_version >= 4:
+        return
+    for value in both:
+        model.graph.inputs.remove(value)
+    model.ir_version = 4
+    notes.append(f"{len(both)} initializers were listed as inputs, as files of version 3 had to; they no longer are")
+
+
+class _Taken:
+    """Adds constants to a graph under names that are free."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._names = set(graph.initializers) | {str(v.name) for v in graph.inputs}
+        self._names |= {str(o.name) for node in graph for o in node.outputs}
+
+    def add(self, name: str, array: Array) -> ir.Value:
+        """An initializer with this name or, if it is taken, with a number behind it."""
+        value = _initializer(self.unique(name), array)
+        self.graph.register_initializer(value)
+        return value
+
+    def unique(self, name: str) -> str:
+        """This name or, if it is taken, one with a number behind it."""
+        candidate, k = name, 1
+        while candidate in self._names:
+            candidate, k = f"{name}_{k}", k + 1
+        self._names.add(candidate)
+        return candidate
+
+    def declare(self, node: ir.Node, name: str, length: int) -> None:
+        """Give the output of a node that gives sizes its name, type and shape."""
+        output = node.outputs[0]
+        output.name, output.shape, output.type = self.unique(name), ir.Shape([length]), ir.TensorType(ir.DataType.INT64)

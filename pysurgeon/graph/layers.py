@@ -61,7 +61,7 @@ def layers(model: Model) -> list[Layer]:
             continue
         found.append(
             Layer(
-                name=names.unique(_layer_name(node, str(weight.name))),
+                name=names.unique(layer_name(node, str(weight.name))),
                 operator=node.op_type,
                 node=node,
                 weight=str(weight.name),
@@ -115,7 +115,8 @@ def _added_bias(node: ir.Node) -> str:
     return str(other.name) if other is not None and other.is_initializer() else ""
 
 
-def _layer_name(node: ir.Node, weight: str) -> str:
+def layer_name(node: ir.Node, weight: str) -> str:
+    """What a user calls a node with this weight."""
     for suffix in (".weight", "_weight", "/weight", ".W", "_W"):
         if weight.endswith(suffix) and len(weight) > len(suffix):
             return weight[: -len(suffix)]

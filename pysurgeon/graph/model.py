@@ -228,9 +228,14 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
 
 
 def refresh(model: ir.Model) -> Model:
-    """Make a Model of a graph that an edit has just changed: shapes are inferred anew and unused values dropped."""
-    graph, notes = _normalize.normalize(model, reset_shapes=True)
-    return Model(graph, notes)
+    """Make a Model of a normalized graph that an edit has just changed.
+
+    Shapes of new values are inferred and unused values dropped.
+
+    Raises:
+        ModelError: The shapes in it contradict one another: the edit was wrong.
+    """
+    return Model(_normalize.renew(model))
 
 
 def sizes(value: ir.Value) -> tuple[int | None, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,25 +16,40 @@ Rule = Callable[["Inference", "ir.Node"], None]
 Macs = Callable[["ir.Node"], int]
 
 
+class Scaling(Enum):
+    """What becomes of a unit that comes in multiplied by a positive number (see `shares`)."""
+
+    NONE = "it must come in as it is"
+    MOVES = "it goes out multiplied by the same number"
+    ADDS = "so must all others that are added to it be multiplied, and then so is the sum"
+    MULTIPLIES = "the result is multiplied by the product of the operands' numbers"
+    DIVIDES = "the result is multiplied by the quotient of the operands' numbers"
+    NORMALIZES = "it must come in as it is, and goes out multiplied as the scale and the bias are"
+
+
 @dataclass(frozen=True)
 class Operator:
     """What is known about an operator.
 
     Attributes:
         infer: Contributes the equations between the terms of the operator's inputs and outputs.
+        summary: What is inferred, for the table of supported operators; what keeps its size behind a semicolon.
         macs: Multiply-accumulate operations for one sample, `None` where it does none worth counting.
         parameters: Input positions whose initializers training adjusts.
         statistics: Input positions whose initializers training updates without a gradient.
         elementwise: Whether it treats every element alike, so that a scalar operand is part of its formula.
         layer: Whether a node of it that holds a weight is a layer that operations can name.
+        scaling: What becomes of a unit that is multiplied by a positive number.
     """
 
     infer: Rule
+    summary: str
     macs: Macs | None = None
     parameters: tuple[int, ...] = ()
     statistics: tuple[int, ...] = ()
     elementwise: bool = False
     layer: bool = False
+    scaling: Scaling = Scaling.NONE
 
 
 _OPERATORS: dict[tuple[str, str], Operator] = {}

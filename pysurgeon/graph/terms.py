@@ -10,8 +10,9 @@ their size, and the reason says why.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +22,12 @@ class Dim:
     Attributes:
         number: Order of creation, for stable output.
         size: Number of elements, `None` if unknown (a dynamic batch, say).
+        symbol: What the file calls an unknown size; the same name is the same number.
     """
 
     number: int
     size: int | None
+    symbol: str | None = None
 
     def __repr__(self) -> str:
         return f"d{self.number}:{'?' if self.size is None else self.size}"
@@ -78,41 +81,73 @@ def leaves(term: Term) -> Iterator[Dim]:
             yield from leaves(child)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """Something that an operator says of a dim besides which other dims it is.
+
+    Attributes:
+        effect: `pinned`: it keeps its size. `averaged`: an operator averages along it, so only a whole multiple of the units, all
+            copied alike, leaves what it computes as it was. `changed`: whatever is resized there changes what is computed.
+        reason: Why, as a clause.
+    """
+
+    effect: Literal["pinned", "averaged", "changed"]
+    reason: str
+
+
+# A width that runs through a whole network could collect one reason a node; these are enough to understand.
+_MOST_MARKS = 6
+
+
 class Solver:
     """Union-find over dims with substitution by terms."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
         self._bindings: dict[Dim, Term] = {}
-        self._pins: dict[Dim, list[str]] = {}
+        self._marks: dict[Dim, dict[Mark, None]] = {}
 
-    def fresh(self, size: int | None) -> Dim:
+    def fresh(self, size: int | None, symbol: str | None = None) -> Dim:
         """A new dim."""
-        return Dim(next(self._numbers), size)
+        return Dim(next(self._numbers), size, symbol)
 
     def resolve(self, term: Term) -> Term:
         """The term with all substitutions applied, nested products and sums flattened."""
         if isinstance(term, Dim):
-            bound = self._bindings.get(term)
-            if bound is None:
+            chain: list[Dim] = []
+            last: Term = term
+            while isinstance(last, Dim) and (bound := self._bindings.get(last)) is not None:
+                chain.append(last)
+                last = bound
+            if not chain:
                 return term
-            resolved = self.resolve(bound)
-            self._bindings[term] = resolved  # path compression
-            return resolved
+            if not isinstance(last, Dim):
+                last = self.resolve(last)
+            for dim in chain:
+                self._bindings[dim] = last  # path compression
+            return last
         if isinstance(term, Prod):
-            return _prod([self.resolve(f) for f in term.factors])
-        return _sum([self.resolve(p) for p in term.parts])
+            return prod([self.resolve(f) for f in term.factors])
+        return concatenation([self.resolve(p) for p in term.parts])
 
     def pin(self, term: Term, reason: str) -> None:
         """Keep the sizes of all dims of a term, for this reason."""
+        self.mark(term, Mark("pinned", reason))
+
+    def mark(self, term: Term, mark: Mark) -> None:
+        """Note something of all dims of a term."""
         for dim in leaves(self.resolve(term)):
-            reasons = self._pins.setdefault(dim, [])
-            if reason not in reasons:
-                reasons.append(reason)
+            marks = self._marks.setdefault(dim, {})
+            if len(marks) < _MOST_MARKS or mark.effect not in {m.effect for m in marks}:
+                marks[mark] = None
+
+    def marks(self, dim: Dim) -> tuple[Mark, ...]:
+        """What was noted of a (resolved) dim."""
+        return tuple(self._marks.get(dim, ()))
 
     def reasons(self, dim: Dim) -> tuple[str, ...]:
         """Why a (resolved) dim keeps its size; empty if it need not."""
-        return tuple(self._pins.get(dim, ()))
+        return tuple(m.reason for m in self.marks(dim) if m.effect == "pinned")
 
     def unify(self, a: Term, b: Term, where: str) -> None:
         """Make two terms equal; pin what cannot be aligned, with a reason that names `where`."""
@@ -150,8 +185,8 @@ class Solver:
                 return
             dim, term = term, dim  # the dim whose size is known survives
         self._bindings[dim] = term
-        for reason in self._pins.pop(dim, []):
-            self.pin(term, reason)
+        for mark in self._marks.pop(dim, ()):
+            self.mark(term, mark)
 
     def _align_sums(self, left: list[Term], right: list[Term], where: str) -> None:
         while left and right:
@@ -160,7 +195,11 @@ class Solver:
             if a == b or (size_a == size_b and size_a is not None):
                 self.unify(a, b, where)
             elif size_a is None or size_b is None:
-                self._give_up(_sum([a, *left]), _sum([b, *right]), f"parts of unknown size are joined at {where}")
+                self._give_up(
+                    concatenation([a, *left]),
+                    concatenation([b, *right]),
+                    f"parts of unknown size are joined at {where}",
+                )
                 return
             elif size_a > size_b:
                 left[:0] = self._cut(a, size_b, where)
@@ -181,7 +220,7 @@ class Solver:
 
     def _distribute(self, product: Prod, parts: Sum, where: str) -> None:
         """`f*rest = p1 + p2 + ...` holds if `f = q1 + q2 + ...` with `p_i = q_i*rest`."""
-        inner = size(_prod(list(product.factors[1:])))
+        inner = size(prod(list(product.factors[1:])))
         sizes = [size(p) for p in parts.parts]
         if inner is None or inner == 0 or any(s is None or s % inner for s in sizes):
             self._give_up(product, parts, f"a boundary falls inside an inner dimension at {where}")
@@ -189,51 +228,64 @@ class Solver:
         pieces = tuple(self.fresh((s or 0) // inner) for s in sizes)
         self.unify(product.factors[0], Sum(pieces), where)
         for piece, part in zip(pieces, parts.parts, strict=True):
-            self.unify(_prod([piece, *product.factors[1:]]), part, where)
+            self.unify(prod([piece, *product.factors[1:]]), part, where)
 
     def _align_products(self, left: list[Term], right: list[Term], where: str) -> None:
         self._match_ends(left, right, where)
         while left and right:
-            a, b = self.resolve(left[0]), self.resolve(right[0])
-            size_a, size_b = size(a), size(b)
             if len(left) == 1 or len(right) == 1:
-                self.unify(_prod(left), _prod(right), where)
+                self.unify(prod(left), prod(right), where)
                 return
-            if size_a is None or size_b is None:
-                self._give_up(_prod(left), _prod(right), f"dimensions of unknown size are rearranged at {where}")
-                return
-            if size_a == size_b:
-                self.unify(a, b, where)
-                left.pop(0)
-                right.pop(0)
-            elif size_a == 1:
-                self.pin(left.pop(0), f"a dimension of size one disappears at {where}")
-            elif size_b == 1:
-                self.pin(right.pop(0), f"a dimension of size one disappears at {where}")
-            elif size_a > size_b and size_a % size_b == 0:
-                left[:1] = self._factor(a, size_b, where)
-            elif size_b > size_a and size_b % size_a == 0:
-                right[:1] = self._factor(b, size_a, where)
-            else:
-                self._give_up(_prod(left), _prod(right), f"its factors do not line up at {where}")
+            if not (self._align_end(left, right, 0, where) or self._align_end(left, right, -1, where)):
+                sizes = [size(t) for t in (*left, *right)]
+                why = "dimensions of unknown size are rearranged" if None in sizes else "its factors do not line up"
+                self._give_up(prod(left), prod(right), f"{why} at {where}")
                 return
         for rest in (*left, *right):
             self.pin(rest, f"a dimension of size one disappears at {where}")
+
+    def _align_end(self, left: list[Term], right: list[Term], end: int, where: str) -> bool:
+        """Take off or split the factors at one end; `False` if it cannot be told how they line up there."""
+        a, b = self.resolve(left[end]), self.resolve(right[end])
+        size_a, size_b = size(a), size(b)
+        if _alike(a, b):
+            self.unify(a, b, where)
+            left.pop(end)
+            right.pop(end)
+        elif size_a is None or size_b is None or size_a == 0 or size_b == 0:
+            return False
+        elif size_a == 1:
+            self.pin(left.pop(end), f"a dimension of size one disappears at {where}")
+        elif size_b == 1:
+            self.pin(right.pop(end), f"a dimension of size one disappears at {where}")
+        elif size_a % size_b == 0:
+            self._split_end(left, a, size_b, end, where)
+        elif size_b % size_a == 0:
+            self._split_end(right, b, size_a, end, where)
+        else:
+            return False
+        return True
+
+    def _split_end(self, factors: list[Term], term: Term, known: int, end: int, where: str) -> None:
+        """Split the factor at one end so that the new end has the size `known`."""
+        total = size(term)
+        assert total is not None
+        factors[end : end + 1 or None] = self._factor(term, known if end == 0 else total // known, where)
 
     def _match_ends(self, left: list[Term], right: list[Term], where: str) -> None:
         """Take off what is certainly equal at both ends; with one unknown size in the middle this decides."""
         for end in (-1, 0):
             while len(left) > 1 and len(right) > 1:
                 a, b = self.resolve(left[end]), self.resolve(right[end])
-                if a != b and (size(a) is None or size(a) != size(b)):
+                if not _alike(a, b):
                     break
                 self.unify(a, b, where)
                 left.pop(end)
                 right.pop(end)
         if len(left) > 1 and len(right) > 1:
             a, b = self.resolve(left[0]), self.resolve(right[0])
-            rest = size(_prod(left[1:]))
-            if size(a) is None and size(b) is None and rest is not None and rest == size(_prod(right[1:])):
+            rest = size(prod(left[1:]))
+            if size(a) is None and size(b) is None and rest is not None and rest == size(prod(right[1:])):
                 self.unify(a, b, where)  # the batch: two unknown sizes are equal because all others are
                 left.pop(0)
                 right.pop(0)
@@ -247,11 +299,22 @@ class Solver:
         return pair
 
 
-def _prod(factors: list[Term]) -> Term:
+def _alike(a: Term, b: Term) -> bool:
+    """Whether two terms certainly have the same number of elements."""
+    if a == b:
+        return True
+    if isinstance(a, Dim) and isinstance(b, Dim) and a.symbol is not None and a.symbol == b.symbol:
+        return True
+    return size(a) is not None and size(a) == size(b)
+
+
+def prod(factors: Sequence[Term]) -> Term:
+    """Row-major product, flat; of one factor the factor itself."""
     flat = [g for f in factors for g in (f.factors if isinstance(f, Prod) else (f,))]
     return flat[0] if len(flat) == 1 else Prod(tuple(flat))
 
 
-def _sum(parts: list[Term]) -> Term:
+def concatenation(parts: Sequence[Term]) -> Term:
+    """Concatenation, flat; of one part the part itself."""
     flat = [q for p in parts for q in (p.parts if isinstance(p, Sum) else (p,))]
     return flat[0] if len(flat) == 1 else Sum(tuple(flat))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph.inference import Inference, Read
-from pysurgeon.graph.layers import Layer, Names, layers
+from pysurgeon.graph._tensors import PASSING
+from pysurgeon.graph.inference import Inference, Product, Read
+from pysurgeon.graph.layers import Layer, Names, layer_name, layers
 from pysurgeon.graph.model import Model
-from pysurgeon.graph.terms import Dim, Sum, Term, leaves, size
+from pysurgeon.graph.registry import lookup
+from pysurgeon.graph.shares import Carriers, Exponents, Unsolvable
+from pysurgeon.graph.terms import Dim, Mark, Sum, Term, leaves, size
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,15 @@ class Width:
         multiple: Elements of the first writer's axis that one unit stands for (in a grouped convolution, one more filter
             in each group is `group` more filters).
         resizable: Whether it can be resized.
-        exact: Whether it can be widened without changing the function.
-        reason: Why it cannot be resized; empty if it can.
+        exact: Whether it can be widened to any size without changing the function.
+        reason: Why it cannot be resized, or not exactly; empty if it can.
         writers: (tensor, axis) pairs whose rows make the units: filters, biases, norm parameters.
         readers: (tensor, axis) pairs that are contracted with the units.
+        averaged: Whether an operator averages along it, so that it can be widened exactly to whole multiples.
+        exponents: By (tensor, axis), which power of a copy's share it is multiplied with (see `shares`).
         dim: The dim of the inference that it stands for.
         reads: Where the readers meet the activations.
+        products: Where activations that hold the units are contracted with one another.
     """
 
     name: str
@@ -42,8 +49,11 @@ class Width:
     reason: str
     writers: tuple[tuple[str, int], ...]
     readers: tuple[tuple[str, int], ...]
+    averaged: bool
+    exponents: Exponents = field(repr=False)
     dim: Dim = field(repr=False)
     reads: tuple[Read, ...] = field(repr=False)
+    products: tuple[Product, ...] = field(repr=False)
 
 
 class Structure:
@@ -107,61 +117,128 @@ class Structure:
                 for dim in dict.fromkeys(leaves(term)):
                     side = readers if self.inference.is_read(tensor, axis) else writers
                     side.setdefault(dim, []).append((tensor, axis))
+        reads: dict[tuple[str, int], list[Read]] = {}
+        for read in self.inference.reads:
+            reads.setdefault((read.tensor, read.axis), []).append(read)
+        products: dict[Dim, list[Product]] = {}
+        for product in self.inference.products:
+            for dim in dict.fromkeys(leaves(self.inference.solver.resolve(product.term))):
+                products.setdefault(dim, []).append(product)
         names = Names()
-        for dim, layer, place in self._named(set(writers) | set(readers)):
-            yield self._width(dim, names.unique(place), layer, writers.get(dim, []), readers.get(dim, []))
+        for dim, place, tensor, axis in self._named(writers, readers, set(products)):
+            yield self._width(
+                dim,
+                names.unique(place),
+                self._multiple(dim, tensor, axis),
+                writers.get(dim, []),
+                readers.get(dim, []),
+                tuple(r for at in (*readers.get(dim, []), *writers.get(dim, [])) for r in reads.get(at, ())),
+                tuple(products.get(dim, ())),
+            )
 
-    def _named(self, dims: set[Dim]) -> Iterator[tuple[Dim, Layer, str]]:
-        """Every dim that a layer writes, in topological order of the layers, with the name it gets from there."""
+    def _named(
+        self,
+        writers: dict[Dim, list[tuple[str, int]]],
+        readers: dict[Dim, list[tuple[str, int]]],
+        products: set[Dim],
+    ) -> Iterator[tuple[Dim, str, str, int]]:
+        """Every dim that is written, with the name it gets from there, and the (tensor, axis) that writes it.
+
+        Layers in topological order come first; what no layer writes is named after the node that uses its first writer.
+        """
         seen: set[Dim] = set()
         for layer in self.layers:
-            rank = len(self.inference.resolved(self.model.ir.graph.initializers[layer.weight]))
-            for axis in range(rank):
-                if self.inference.is_read(layer.weight, axis):
+            for axis in range(len(self.model.ir.graph.initializers[layer.weight].shape or ())):
+                if self.inference.is_read(layer.weight, axis) or self._is_kernel(layer, axis):
                     continue
                 for position, dim in enumerate(leaves(self.term(layer.weight, axis))):
-                    if dim in dims and dim not in seen and not self._is_kernel(layer, axis):
+                    if dim not in seen and (dim in writers or dim in readers):
                         seen.add(dim)
-                        yield dim, layer, layer.name if position == 0 else f"{layer.name}.inner"
+                        yield dim, layer.name if position == 0 else f"{layer.name}.inner", layer.weight, axis
+        for dim, places in writers.items():
+            if dim in seen:
+                continue
+            pinned = any(m.effect == "pinned" for m in self.inference.solver.marks(dim))
+            for tensor, axis in places:
+                user = _user(self.model.ir.graph.initializers[tensor])
+                operator = lookup(user)
+                if (not pinned and (dim in readers or dim in products)) or (
+                    operator is not None and operator.parameters and not (operator.elementwise or operator.layer)
+                ):
+                    yield dim, layer_name(user, tensor), tensor, axis
+                    break
 
     @staticmethod
     def _is_kernel(layer: Layer, axis: int) -> bool:
-        return layer.operator == "Conv" and axis >= 2
+        return layer.operator in ("Conv", "ConvTranspose") and axis >= 2
+
+    @cached_property
+    def _carriers(self) -> Carriers:
+        return Carriers(self.inference)
 
     def _width(
-        self, dim: Dim, name: str, layer: Layer, writers: list[tuple[str, int]], readers: list[tuple[str, int]]
+        self,
+        dim: Dim,
+        name: str,
+        multiple: int,
+        writers: list[tuple[str, int]],
+        readers: list[tuple[str, int]],
+        reads: tuple[Read, ...],
+        products: tuple[Product, ...],
     ) -> Width:
-        reasons = list(self.inference.solver.reasons(dim))
+        marks = self.inference.solver.marks(dim)
+        pins = [m.reason for m in marks if m.effect == "pinned"]
         if dim.size is None:
-            reasons.append("its size is not known")
-        for tensor, _ in (*writers, *readers):
-            value = self.model.ir.graph.initializers[tensor]
-            if value.is_graph_input():
-                reasons.append(f"its tensor {tensor!r} is also a graph input, so whoever runs the model may replace it")
-            elif self.model.tensor(tensor).dtype != np.float32:
-                reasons.append(f"its tensor {tensor!r} is {self.model.tensor(tensor).dtype}, not float32")
-        if not readers and not reasons:
-            reasons.append("nothing with a weight reads it")
+            pins.append("its size is not known")
+        pins += self._tensor_reasons([t for t, _ in (*writers, *readers)], {t for t, _ in writers})
+        if not reads and not products and not pins:
+            pins.append("nothing with a weight reads it")
+        exponents: Exponents | None = None
+        if not pins:
+            try:
+                exponents = self._carriers.exponents(dim)
+            except Unsolvable as reason:
+                marks = (*marks, Mark("changed", str(reason)))
+        changes = [m.reason for m in marks if m.effect == "changed"]
+        averages = [m.reason for m in marks if m.effect == "averaged"]
+        reasons = pins or changes or averages
         return Width(
             name=name,
             size=dim.size or 0,
-            multiple=self._multiple(dim, layer),
-            resizable=not reasons,
+            multiple=multiple,
+            resizable=not pins,
             exact=not reasons,
             reason="; ".join(dict.fromkeys(reasons)),
             writers=tuple(writers),
             readers=tuple(readers),
+            averaged=bool(averages) and not pins and not changes,
+            exponents=exponents
+            if exponents is not None
+            else dict.fromkeys(writers, Fraction(0)) | dict.fromkeys(readers, Fraction(1)),
             dim=dim,
-            reads=tuple(r for r in self.inference.reads if (r.tensor, r.axis) in readers),
+            reads=reads,
+            products=products,
         )
 
-    def _multiple(self, dim: Dim, layer: Layer) -> int:
-        rank = len(self.inference.resolved(self.model.ir.graph.initializers[layer.weight]))
-        for axis in range(rank):
-            count = _elements_per_unit(self.term(layer.weight, axis), dim)
-            if count and not self.inference.is_read(layer.weight, axis):
-                return count
-        return 1
+    def _tensor_reasons(self, tensors: list[str], written: set[str]) -> Iterator[str]:
+        for tensor in dict.fromkeys(tensors):
+            value = self.model.ir.graph.initializers[tensor]
+            dtype = None if value.dtype is None else value.dtype.numpy()
+            if value.is_graph_input():
+                yield f"its tensor {tensor!r} is also a graph input, so whoever runs the model may replace it"
+            elif dtype is None or not (dtype == np.float32 or (dtype.kind in "biu" and tensor in written)):
+                yield f"its tensor {tensor!r} is {dtype}, not float32"
+
+    def _multiple(self, dim: Dim, tensor: str, axis: int) -> int:
+        return _elements_per_unit(self.term(tensor, axis), dim) or 1
+
+
+def _user(value: ir.Value) -> ir.Node:
+    """The first node that works with a tensor, behind what only passes it on."""
+    node = next(iter(value.uses())).node
+    while node.op_type in PASSING and node.outputs[0].uses():
+        node = next(iter(node.outputs[0].uses())).node
+    return node
 
 
 def _elements_per_unit(term: Term, dim: Dim) -> int:

@@ -18,8 +18,10 @@ def bias_of(structure: Structure, width: Width, read: Read) -> str | None:
     `None` where there is none, where something else uses it, or where a constant would not be one: at the border of a padded
     convolution.
     """
-    node = next(n for n in structure.model.nodes if n.outputs[0].name == read.node)
+    node = structure.inference.nodes[read.node]
     weight = structure.model.ir.graph.initializers[read.tensor]
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return None
     outputs = _outputs(node, structure.model.tensor(read.tensor).shape, read.axis)
     bias = _bias(node)
     if outputs is None or bias is None or not bias.is_initializer() or bias.is_graph_input() or bias.name is None:

@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.graph import Array, Model, constant, refresh
+from pysurgeon.graph.inference import SizeAttribute
 from pysurgeon.graph.layers import Names, value_names
-from pysurgeon.graph.terms import Dim, leaves
+from pysurgeon.graph.terms import Dim, Term, leaves, size
 from pysurgeon.surgery.edit import Edit, NodeSpec, term_size
 
 
@@ -19,6 +20,7 @@ def apply_edit(edit: Edit) -> Model:
     clone = old.ir.clone()
     _set_tensors(clone.graph, old, edit)
     _set_sizes(clone, edit)
+    _set_shapes(clone.graph, edit)
     _set_nodes(clone.graph, edit)
     return Model(refresh(clone).ir, old.notes)
 
@@ -67,26 +69,60 @@ def _set_sizes(model: ir.Model, edit: Edit) -> None:
     resized, solver = edit.resized, edit.structure.inference.solver
     if not resized:
         return
-    nodes = {node.outputs[0].name: node for node in model.graph}
-    names = Names(value_names(model))
+    nodes = {str(o.name): node for node in model.graph for o in node.outputs}
     for attribute in edit.structure.inference.size_attributes:
         term = solver.resolve(attribute.term)
         if _holds(term, resized):
-            nodes[attribute.node].attributes[attribute.name] = ir.AttrInt64(attribute.name, term_size(term, resized))
+            _set_attribute(nodes[attribute.node], attribute, attribute.sign * term_size(term, resized))
     changed: dict[tuple[str, int], dict[int, int]] = {}
-    for element in edit.structure.inference.shape_constants:
-        term = solver.resolve(element.term)
+    for literal in edit.structure.inference.shape_constants:
+        term = solver.resolve(literal.term)
         if _holds(term, resized):
-            changed.setdefault((element.node, element.position), {})[element.element] = term_size(term, resized)
+            place = literal.place
+            changed.setdefault((place.node, place.position), {})[place.element] = literal.sign * term_size(
+                term, resized
+            )
+    names = Names(value_names(model)) if changed else None
     for (output, position), elements in changed.items():
         node = nodes[output]
         array = np.array(constant(node.inputs[position]))
         for k, new in elements.items():
-            array[k] = new
+            array.reshape(-1)[k] = new
+        assert names is not None
         # A constant of its own: exporters let several nodes share one.
         value = _initializer(names.unique(f"{output}_shape"), array)
         model.graph.register_initializer(value)
         node.replace_input_with(position, value)
+
+
+def _set_shapes(graph: ir.Graph, edit: Edit) -> None:
+    """The shapes of all values follow their terms. A name for a size that is not known would be that of another size."""
+    resized, inference = edit.resized, edit.structure.inference
+    if not resized:
+        return
+    for old, new in zip(edit.structure.model.ir.graph, graph, strict=True):
+        for before, after in zip(old.outputs, new.outputs, strict=True):
+            if before.shape is None or before.is_graph_output():
+                continue
+            terms = inference.resolved(before)
+            if any(_holds(t, resized) for t in terms):
+                known = [d if isinstance(d, int) else d.value for d in before.shape]
+                after.shape = ir.Shape(
+                    [_size_after(t, resized) if _holds(t, resized) else d for t, d in zip(terms, known, strict=True)]
+                )
+
+
+def _size_after(term: Term, resized: Mapping[Dim, int]) -> int | None:
+    return None if size(term) is None else term_size(term, resized)
+
+
+def _set_attribute(node: ir.Node, attribute: SizeAttribute, new: int) -> None:
+    if attribute.element is None:
+        node.attributes[attribute.name] = ir.AttrInt64(attribute.name, new)
+        return
+    elements = list(node.attributes[attribute.name].as_ints())
+    elements[attribute.element] = new
+    node.attributes[attribute.name] = ir.AttrInt64s(attribute.name, elements)
 
 
 def _holds(term: object, resized: Mapping[Dim, int]) -> bool:

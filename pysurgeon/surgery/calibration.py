@@ -63,8 +63,12 @@ class Calibration:
 
     def rows(self, structure: Structure, read: Read, dim: Dim) -> Array:
         """What a reader sees of the units of a dim: float64 (samples, n), at most `LARGEST_SAMPLE` rows."""
-        activation = self.activations(structure.model, [read.value])[read.value]
-        return self.sample(units(activation, read.value_axis, structure.value_term(read.value, read.value_axis), dim))
+        return self.units_of(structure, read.value, read.value_axis, dim)
+
+    def units_of(self, structure: Structure, value: str, axis: int, dim: Dim) -> Array:
+        """The units of a dim along the axis of any value: float64 (samples, n), at most `LARGEST_SAMPLE` rows."""
+        activation = self.activations(structure.model, [value])[value]
+        return self.sample(units(activation, axis, structure.value_term(value, axis), dim))
 
     def sample(self, rows: Array) -> Array:
         """At most `LARGEST_SAMPLE` rows, always the same ones for one number of rows, as float64.

@@ -190,7 +190,12 @@ def _map_blocks(blocks: Array, term: Term, dim: Dim, unit_map: UnitMap, resized:
 
     outer, _, inner = blocks.shape
     if term is dim:
-        source = np.ascontiguousarray(blocks, dtype=np.float32)
+        if blocks.dtype != np.float32:
+            # Masks and indices are picked, never scaled; there are few of them.
+            assert isinstance(unit_map, Select)
+            assert np.all(unit_map.scale == 1)
+            return blocks[:, unit_map.index]
+        source = np.ascontiguousarray(blocks)
         if isinstance(unit_map, Select):
             return kernels.gather_blocks(source, unit_map.index, unit_map.scale)
         return kernels.map_blocks(source, np.ascontiguousarray(unit_map.matrix, dtype=np.float32))

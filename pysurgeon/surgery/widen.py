@@ -5,16 +5,22 @@ old unit, and the reader becomes W' = W B with B A = 1, so that W' x' = W x for 
 as long as it treats every unit alike.
 
 - `split`: a unit is copied and its reader's share divided unequally among the copies, so that their gradients differ
-  and the twins part (after Net2Net, Chen, Goodfellow and Shlens 2016, whose shares are equal).
+  and the twins part (after Net2Net, Chen, Goodfellow and Shlens 2016, whose shares are equal). Where the units of two computed
+  values are multiplied with one another, the tensors that write them carry the shares (see `pysurgeon.graph.shares`).
 - `fresh`: the weights of a new unit are random, with the scale of the tensor they join, and it is read with zero. Its biases
   and norm parameters are those of some old unit, so that it is neither dead nor far out. The reader's zeros get a gradient
   in the first step, the writer's weights in the second. Where an operator on the way is not defined for every number (the
-  logarithm of a unit, say), zero times NaN would be NaN: there, new units are split from old ones.
+  logarithm of a unit, say), zero times NaN would be NaN: there, new units are split from old ones. So they are where writer and
+  reader are one tensor that carries the root of the share: two zeros would never learn.
+
+Along a width that an operator averages, n units become a whole multiple of n, every one copied as often as all others: that
+leaves the average where it was. Nothing else would.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -72,17 +78,18 @@ class Widen(Operation):
         if numbers > LARGEST_FILE // 4:
             message = f"width {self.width!r} with {self.size} units would have {numbers:.1e} parameters, more than a file can hold"
             raise Refused(message)
+        refuse_inexact(width, self.size)
         rng = np.random.default_rng([self.seed, width.size, self.size])
         source = np.concatenate([np.arange(width.size), _sources(width.size, self.size - width.size, rng)])
-        undefined = next((n for n in structure.model.nodes if _is_partial(n) and _meets(structure, n, width)), None)
-        fresh = self.how == "fresh" and undefined is None
+        why = self._why_split(structure, width)
+        fresh = self.how == "fresh" and not why
         share = (np.arange(self.size) < width.size) if fresh else _shares(source, width.size, rng)
-        write, read = Select.of(source), Select.of(source, np.asarray(share, np.float32))
         # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones, which is what lets it
         # catch up with units that have learnt for long.
         history = Select.of(source, np.arange(self.size) < width.size) if fresh else None
-        maps = tuple(AxisMap(t, a, width.dim, write, history) for t, a in width.writers) + tuple(
-            AxisMap(t, a, width.dim, read, history) for t, a in width.readers
+        maps = tuple(
+            AxisMap(t, a, width.dim, Select.of(source, _power(share, width.exponents[t, a])), history)
+            for t, a in (*width.writers, *width.readers)
         )
         edit = Edit(structure, maps)
         if fresh:
@@ -90,9 +97,19 @@ class Widen(Operation):
             edit = Edit(structure, maps, values=values)
         added = self.size - width.size
         way = "random and read with zero" if fresh else "copies with unequal shares"
-        if self.how == "fresh" and undefined is not None:
-            way += f" ({describe(undefined)} is not defined for every number)"
+        if self.how == "fresh" and why:
+            way += f" ({why})"
         return Plan(edit, 0.0, f"{added} new units, {way}, keep the function")
+
+    @staticmethod
+    def _why_split(structure: Structure, width: Width) -> str:
+        """Why new units have to be split from old ones, as a clause; empty if they need not."""
+        if width.averaged:
+            return "only copies leave an average alone"
+        if any(0 < e < 1 for e in width.exponents.values()):
+            return "units of one tensor are multiplied with one another, and two zeros would never learn"
+        undefined = next((n for n in structure.model.nodes if _is_partial(n) and _meets(structure, n, width)), None)
+        return "" if undefined is None else f"{describe(undefined)} is not defined for every number"
 
     def _fresh(self, structure: Structure, edit: Edit, width: Width, tensor: str, rng: np.random.Generator) -> Array:
         """The weight after the maps, with random rows where a unit is new."""
@@ -116,6 +133,25 @@ class Widen(Operation):
                 along = np.ones([old_shape[axis] if k == axis else 1 for k in range(len(shape))], np.float32)
                 new &= map_axis(along, axis, structure.term(tensor, axis), width.dim, mark) == 0
         return new
+
+
+def refuse_inexact(width: Width, size: int) -> None:
+    """Refuse sizes to which a width cannot be widened exactly.
+
+    Raises:
+        Refused: There is none, or only whole multiples are.
+    """
+    if width.exact or (width.averaged and size % width.size == 0):
+        return
+    if width.averaged:
+        low = width.size * (size // width.size)
+        message = (
+            f"width {width.name!r} has {width.size} units, and only whole multiples keep the function: {width.reason}; "
+            f"widen it to {max(2 * width.size, low)}"
+        )
+    else:
+        message = f"width {width.name!r} cannot be widened without changing the function: {width.reason}"
+    raise Refused(message)
 
 
 def resizable(structure: Structure, name: str) -> Width:
@@ -149,8 +185,20 @@ def _meets(structure: Structure, node: ir.Node, width: Width) -> bool:
 
 
 def _weights(structure: Structure, width: Width) -> list[str]:
-    """Writers that are weights rather than biases or norm parameters."""
-    return list(dict.fromkeys(t for t, _ in width.writers if structure.model.tensor(t).ndim >= 2))
+    """Writers that are weights, rather than biases or norm parameters, and do not carry the shares."""
+    return list(
+        dict.fromkeys(
+            t for t, a in width.writers if not width.exponents[t, a] and _is_weight(structure.model.tensor(t))
+        )
+    )
+
+
+def _is_weight(array: Array) -> bool:
+    return array.ndim >= 2 and array.dtype == np.float32
+
+
+def _power(share: Array, exponent: Fraction) -> Array:
+    return np.power(np.asarray(share, np.float64), float(exponent)).astype(np.float32)
 
 
 def _sources(n: int, count: int, rng: np.random.Generator) -> Array:

@@ -285,13 +285,15 @@ def test_two_unknown_axes_that_become_one_leave_the_channels_alone(solver):
 
 
 def test_unknown_sizes_are_not_guessed_equal(solver):
-    """(N, 4) -> (M, 8): M is half of N."""
+    """(N, 4) -> (M, 8): M is half of N, so N is M times two."""
     n, m = solver.fresh(None), solver.fresh(None)
     a, b = solver.fresh(4), solver.fresh(8)
     solver.unify(Prod((n, a)), Prod((m, b)), "here")
-    assert solver.resolve(n) != solver.resolve(m)
-    assert solver.reasons(a)
-    assert solver.reasons(b)
+    assert resolved(solver, n, m, a, b) == ["(?a*2b)", "?a", "4c", "(2b*4c)"]
+    c, d = solver.fresh(4), solver.fresh(6)
+    solver.unify(Prod((n, c)), Prod((solver.fresh(None), d)), "there")  # 4 and 6 do not line up
+    assert solver.reasons(c)
+    assert solver.reasons(d)
     p, q = solver.fresh(None), solver.fresh(None)
     solver.unify(Sum((p, solver.fresh(4))), Sum((q, solver.fresh(4))), "there")
     assert solver.resolve(p) != solver.resolve(q)

@@ -221,7 +221,7 @@ def test_the_share_that_is_explained_ranks_the_sites():
         ("residual.legacy", "2.conv2", "a width that '0.weight' writes, too"),
         ("dense_net.legacy", "stem", "a width that 'norm.weight' writes, too"),
         ("grouped.legacy", "2", "is not one width"),
-        ("mixer.legacy", "down1", "normalizes along it"),
+        ("mixer.legacy", "down1", "so its input could not take its place"),
         ("softmax.legacy", "3", "Softmax"),
         ("float64.legacy", "1", "float64"),
     ],

@@ -1,5 +1,31 @@
 """What every operator means for the widths, one family a file. Importing this package registers all of them."""
 
-from pysurgeon.graph.operators import contraction, elementwise, layout, normalization, pooling, reduction
+from pysurgeon.graph.operators import (
+    attention,
+    contraction,
+    elementwise,
+    indexing,
+    layout,
+    normalization,
+    pooling,
+    quantization,
+    recurrent,
+    reduction,
+    resampling,
+    shapes,
+)
 
-__all__ = ["contraction", "elementwise", "layout", "normalization", "pooling", "reduction"]
+__all__ = [
+    "attention",
+    "contraction",
+    "elementwise",
+    "indexing",
+    "layout",
+    "normalization",
+    "pooling",
+    "quantization",
+    "recurrent",
+    "reduction",
+    "resampling",
+    "shapes",
+]

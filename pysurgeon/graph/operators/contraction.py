@@ -1,4 +1,4 @@
-"""Conv, Gemm, MatMul: the operators that read a width with a weight."""
+"""Conv, Gemm, MatMul, Einsum: the operators that read a width."""
 
 from __future__ import annotations
 
@@ -6,52 +6,58 @@ from math import prod
 
 import onnx_ir as ir
 
-from pysurgeon.graph.inference import Inference, describe
+from pysurgeon.graph.inference import Inference, describe, operand
 from pysurgeon.graph.model import sizes
 from pysurgeon.graph.operators.elementwise import broadcast
-from pysurgeon.graph.registry import Operator, register
-from pysurgeon.graph.terms import Prod, Term
-
-
-def _present(node: ir.Node, position: int) -> ir.Value | None:
-    return node.inputs[position] if position < len(node.inputs) else None
+from pysurgeon.graph.registry import Operator, Scaling, register
+from pysurgeon.graph.terms import Prod, Term, size
 
 
 def conv(inference: Inference, node: ir.Node) -> None:
-    """x (N, C, *), weight (M, C/group, *), bias (M) -> (N, M, *)."""
+    """x (N, C, *), weight (M, C/group, *), bias (M) -> (N, M, *). Transposed: weight (C, M/group, *)."""
     x, weight, output = node.inputs[0], node.inputs[1], node.outputs[0]
     assert x is not None
     assert weight is not None
-    xs, ws, ys = inference.terms(x) or (), inference.terms(weight) or (), inference.terms(output) or ()
+    xs, ws, ys = inference.terms(x), inference.terms(weight), inference.terms(output)
     inference.equal(xs[0], ys[0], node)
-    for term in (*xs[2:], *ys[2:]):
-        inference.pin(term, f"it is a spatial axis of {describe(node)}")
-    for term in ws[2:]:
-        inference.pin(term, f"it is the kernel size of {describe(node)}")
+    inference.pin_all((*xs[2:], *ys[2:]), f"it is a spatial axis of {describe(node)}")
+    inference.pin_all(ws[2:], f"it is the kernel size of {describe(node)}")
     group = int(node.attributes.get_int("group", 1))
-    filters = (sizes(weight) or (None,))[0]
+    # The axis of the weight that covers all groups, and the one that is the same in each of them.
+    outer, inner = (ys[1], xs[1]) if node.op_type == "Conv" else (xs[1], ys[1])
     if group == 1:
-        inference.equal(xs[1], ws[1], node)
-        inference.equal(ys[1], ws[0], node)
-    elif filters is None:
-        inference.pin_node(node, f"{describe(node)}: the number of filters is not known")
+        inference.equal(outer, ws[0], node)
+        inference.equal(inner, ws[1], node)
+        read: Term = inference.solver.resolve(xs[1])
     else:
-        groups = inference.fresh(group)
-        inference.equal(xs[1], Prod((groups, ws[1])), node)
-        inference.equal(ws[0], Prod((groups, inference.fresh(filters // group))), node)
-        inference.equal(ys[1], ws[0], node)
+        first = size(ws[0])
+        if first is None:
+            inference.pin_node(node, f"{describe(node)}: the number of filters is not known")
+            return
+        groups, of_group = inference.fresh(group), inference.fresh(first // group)
+        inference.equal(inner, Prod((groups, ws[1])), node)
+        inference.equal(ws[0], Prod((groups, of_group)), node)
+        inference.equal(outer, ws[0], node)
         inference.attribute(node, "group", groups)
-    inference.contract(node, x, 1, weight, 1, ws[1])
-    bias = _present(node, 2)
+        read = ws[1] if node.op_type == "Conv" else of_group
+    if node.op_type == "Conv":
+        inference.contract(node, x, 1, weight, 1, read)
+    elif group == 1:
+        inference.contract(node, x, 1, weight, 0, read)
+    else:
+        # The groups' axis of the weight is written and read at once: one group is kept with all that belongs to it.
+        inference.pin(read, f"it is read by {describe(node)} on an axis that holds the groups, too")
+    bias = operand(node, 2)
     if bias is not None:
-        inference.equal((inference.terms(bias) or ())[0], ws[0], node)
+        inference.equal(inference.terms(bias)[0], ys[1], node)
 
 
 def conv_macs(node: ir.Node) -> int:
-    """One sample: output elements times the weights that each one reads."""
-    weight, output = node.inputs[1], node.outputs[0]
+    """One sample: output elements times the weights that each one reads (input elements, if transposed)."""
+    x, weight, output = node.inputs[0], node.inputs[1], node.outputs[0]
+    assert x is not None
     assert weight is not None
-    w, y = sizes(weight), sizes(output)
+    w, y = sizes(weight), sizes(output if node.op_type == "Conv" else x)
     return 0 if w is None or y is None else prod(d or 1 for d in y[1:]) * prod(d or 1 for d in w[1:])
 
 
@@ -62,44 +68,35 @@ def gemm(inference: Inference, node: ir.Node) -> None:
     assert b is not None
     a_axes = (1, 0) if node.attributes.get_int("transA", 0) else (0, 1)
     b_axes = (1, 0) if node.attributes.get_int("transB", 0) else (0, 1)
-    ta, tb, ty = inference.terms(a) or (), inference.terms(b) or (), inference.terms(output) or ()
+    ta, tb, ty = inference.terms(a), inference.terms(b), inference.terms(output)
     inference.equal(ta[a_axes[0]], ty[0], node)
     inference.equal(tb[b_axes[1]], ty[1], node)
     inference.equal(ta[a_axes[1]], tb[b_axes[0]], node)
     inference.contract(node, a, a_axes[1], b, b_axes[0], tb[b_axes[0]])
-    c = _present(node, 2)
+    c = operand(node, 2)
     if c is not None:
         broadcast(inference, node, [c, output])
 
 
 def matmul(inference: Inference, node: ir.Node) -> None:
-    """(..., M, K) @ (..., K, N); leading axes broadcast."""
+    """(..., M, K) @ (..., K, N); leading axes broadcast; an operand of one axis is a vector (K)."""
     a, b, output = node.inputs[0], node.inputs[1], node.outputs[0]
     assert a is not None
     assert b is not None
-    ta, tb, ty = inference.terms(a) or (), inference.terms(b) or (), inference.terms(output) or ()
-    if len(ta) < 2 or len(tb) < 2:
-        inference.pin_node(node, f"{describe(node)}: a product with a vector is not supported")
-        return
-    inference.equal(ta[-2], ty[-2], node)
-    inference.equal(tb[-1], ty[-1], node)
-    inference.equal(ta[-1], tb[-2], node)
-    for terms in (ta, tb):
-        for k in range(3, len(terms) + 1):
-            if inference.solver.resolve(terms[-k]) != inference.solver.resolve(ty[-k]):
-                _leading(inference, node, terms[-k], ty[-k])
-    weight_is_left = a.is_initializer()
-    if weight_is_left:
-        inference.contract(node, b, len(tb) - 2, a, len(ta) - 1, ta[-1])
-    else:
-        inference.contract(node, a, len(ta) - 1, b, len(tb) - 2, tb[-2])
-
-
-def _leading(inference: Inference, node: ir.Node, operand: Term, result: Term) -> None:
-    if getattr(operand, "size", None) == 1:
-        inference.pin(operand, f"it is broadcast in {describe(node)}")
-    else:
-        inference.equal(operand, result, node)
+    ta, tb, ty = inference.terms(a), inference.terms(b), list(inference.terms(output))
+    k_of_b = max(0, len(tb) - 2)
+    if len(tb) > 1:
+        inference.equal(tb[-1], ty.pop(), node)
+    if len(ta) > 1:
+        inference.equal(ta[-2], ty.pop(), node)
+    inference.equal(ta[-1], tb[k_of_b], node)
+    for leading in (ta[:-2], tb[:-2]):
+        for operand_term, result in zip(leading[::-1], ty[::-1], strict=False):
+            if size(operand_term) == 1 and size(result) != 1:
+                inference.pin(operand_term, f"it is broadcast in {describe(node)}")
+            else:
+                inference.equal(operand_term, result, node)
+    inference.contract(node, a, len(ta) - 1, b, k_of_b, tb[k_of_b])
 
 
 def matmul_macs(node: ir.Node) -> int:
@@ -114,6 +111,88 @@ def matmul_macs(node: ir.Node) -> int:
     return prod(d or 1 for d in y) // batch * (x[axis] or 1)
 
 
-register("Conv", operator=Operator(conv, conv_macs, parameters=(1, 2), layer=True))
-register("Gemm", operator=Operator(gemm, matmul_macs, parameters=(1, 2), layer=True))
-register("MatMul", operator=Operator(matmul, matmul_macs, parameters=(0, 1), layer=True))
+def einsum(inference: Inference, node: ir.Node) -> None:
+    """Every letter is one term; what is not in the result is contracted if two operands have it."""
+    equation = node.attributes.get_string("equation", "").replace(" ", "")
+    left, arrow, result = equation.partition("->")
+    parts = left.split(",")
+    letters = [*parts, result]
+    once = all(len(set(p)) == len(p) for p in letters)
+    if not arrow or "." in equation or not once or len(parts) != len(node.inputs):
+        inference.pin_node(node, f"{describe(node)}: its equation {equation!r} could not be followed")
+        return
+    values = [*node.inputs, node.outputs[0]]
+    first: dict[str, Term] = {}
+    at: dict[str, list[tuple[ir.Value, int]]] = {}
+    for value, names in zip(values, letters, strict=True):
+        assert value is not None
+        for axis, (name, term) in enumerate(zip(names, inference.terms(value), strict=True)):
+            if size(term) == 1 and name in first and size(first[name]) != 1:
+                inference.pin(term, f"it is broadcast in {describe(node)}")
+                continue
+            inference.equal(first.setdefault(name, term), term, node)
+            at.setdefault(name, []).append((value, axis))
+    for name, places in at.items():
+        if name in result:
+            continue
+        if len(places) == 2:
+            (a, i), (b, j) = places
+            inference.contract(node, a, i, b, j, first[name])
+        else:
+            inference.change(first[name], f"{describe(node)} sums along it")
+
+
+def einsum_macs(node: ir.Node) -> int:
+    """One sample: the product of all sizes in the equation; an unknown one, or a leading batch, counts as one."""
+    parts = node.attributes.get_string("equation", "").replace(" ", "").partition("->")[0].split(",")
+    found: dict[str, int] = {}
+    for value, names in zip(node.inputs, parts, strict=False):
+        for name, d in zip(names, (sizes(value) if value is not None else None) or (), strict=False):
+            found[name] = max(found.get(name, 1), d or 1)
+    return prod(found.values())
+
+
+register(
+    "Conv",
+    "ConvTranspose",
+    operator=Operator(
+        conv,
+        "channels in and out, of any rank; with groups: the groups, and the channels inside each; spatial axes and kernel sizes stay",
+        conv_macs,
+        parameters=(1, 2),
+        layer=True,
+        scaling=Scaling.MULTIPLIES,
+    ),
+)
+register(
+    "Gemm",
+    operator=Operator(
+        gemm,
+        "all three axes, transposed or not",
+        matmul_macs,
+        parameters=(1, 2),
+        layer=True,
+        scaling=Scaling.MULTIPLIES,
+    ),
+)
+register(
+    "MatMul",
+    operator=Operator(
+        matmul,
+        "all axes; a product of two computed values is a width that both of them write",
+        matmul_macs,
+        parameters=(0, 1),
+        layer=True,
+        scaling=Scaling.MULTIPLIES,
+    ),
+)
+register(
+    "Einsum",
+    operator=Operator(
+        einsum,
+        "every letter; equations with an ellipsis or a repeated letter keep all sizes",
+        einsum_macs,
+        parameters=(0, 1),
+        scaling=Scaling.MULTIPLIES,
+    ),
+)

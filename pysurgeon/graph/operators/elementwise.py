@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from pysurgeon.graph.inference import Inference, describe
-from pysurgeon.graph.registry import Operator, register
+from pysurgeon.graph.registry import Operator, Scaling, register
 from pysurgeon.graph.terms import size
 
 
 def broadcast(inference: Inference, node: ir.Node, values: Sequence[ir.Value | None]) -> None:
     """State that the axes of all values, aligned at the last one, are equal unless one of size one is stretched."""
-    terms = [inference.terms(v) or () for v in values if v is not None]
+    terms = [inference.terms(v) for v in values if v is not None]
     for k in range(1, max((len(t) for t in terms), default=0) + 1):
         column = [t[-k] for t in terms if len(t) >= k]
         stretched = [c for c in column if size(c) == 1]
@@ -21,8 +21,7 @@ def broadcast(inference: Inference, node: ir.Node, values: Sequence[ir.Value | N
         for other in full[1:]:
             inference.equal(full[0], other, node)
         if full:
-            for term in stretched:
-                inference.pin(term, f"it is broadcast in {describe(node)}")
+            inference.pin_all(stretched, f"it is broadcast in {describe(node)}")
         else:
             for other in stretched[1:]:
                 inference.equal(stretched[0], other, node)
@@ -40,13 +39,32 @@ def first_only(inference: Inference, node: ir.Node) -> None:
 
 UNARY = (
     "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish "
-    "Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign "
-    "Sqrt Tan Tanh ThresholdedRelu"
+    "Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign "
+    "Sqrt Swish Tan Tanh ThresholdedRelu"
 ).split()
-ARITHMETIC = "Add Div Mul PRelu Pow Sub Sum".split()
-CHOICE = "And Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Or Where Xor".split()
+_HOMOGENEOUS = "Abs Cast Identity LeakyRelu Neg Relu".split()
+_CHOICE = (
+    "And BitShift BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrEqual Less LessOrEqual Mod Or Xor".split()
+)
 
-register(*UNARY, operator=Operator(elementwise))
-register(*ARITHMETIC, operator=Operator(elementwise, parameters=(0, 1), elementwise=True))
-register(*CHOICE, operator=Operator(elementwise, elementwise=True))
-register("Clip", "Dropout", operator=Operator(first_only))
+_SAME = "all axes"
+_ALIKE = "all axes, with broadcasting; an axis of one that is stretched stays"
+
+register(
+    *(u for u in UNARY if u not in _HOMOGENEOUS),
+    operator=Operator(elementwise, _SAME),
+)
+register(*_HOMOGENEOUS, operator=Operator(elementwise, _SAME, scaling=Scaling.MOVES))
+register(
+    "Add",
+    "Sub",
+    "Sum",
+    operator=Operator(elementwise, _ALIKE, parameters=(0, 1), elementwise=True, scaling=Scaling.ADDS),
+)
+register("Mul", operator=Operator(elementwise, _ALIKE, parameters=(0, 1), elementwise=True, scaling=Scaling.MULTIPLIES))
+register("Div", operator=Operator(elementwise, _ALIKE, parameters=(0, 1), elementwise=True, scaling=Scaling.DIVIDES))
+register("PRelu", "Pow", operator=Operator(elementwise, _ALIKE, parameters=(0, 1), elementwise=True))
+register("Max", "Mean", "Min", "Where", operator=Operator(elementwise, _ALIKE, elementwise=True, scaling=Scaling.ADDS))
+register(*_CHOICE, operator=Operator(elementwise, _ALIKE, elementwise=True))
+register("Clip", "CastLike", operator=Operator(first_only, _SAME))
+register("Dropout", operator=Operator(first_only, _SAME, scaling=Scaling.MOVES))

@@ -4,45 +4,87 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from pysurgeon.graph._shape_arithmetic import Number, numbers
 from pysurgeon.graph.inference import Inference, describe, product, static
-from pysurgeon.graph.registry import Operator, register
-from pysurgeon.graph.terms import Sum
+from pysurgeon.graph.registry import Operator, Scaling, register
+from pysurgeon.graph.terms import Prod, Sum, Term, size
 
 
 def reshape(inference: Inference, node: ir.Node) -> None:
     """The product of all axes stays; written-down sizes are remembered."""
-    x, output = node.inputs[0], node.outputs[0]
-    assert x is not None
-    target = static(node.inputs[1])
-    source, result = inference.terms(x) or (), inference.terms(output) or ()
+    source, result = list(inference.terms(node.inputs[0])), list(inference.terms(node.outputs[0]))
+    target = numbers(node, 1)
     if target is None or len(target) != len(result):
         inference.pin_node(node, f"{describe(node)}: its shape is computed and could not be followed")
         return
     if not source or not result:
-        for term in (*source, *result):
-            inference.pin(term, f"{describe(node)} changes to or from a scalar")
+        inference.pin_all((*source, *result), f"{describe(node)} changes to or from a scalar")
         return
-    inference.equal(product(source), product(result), node)
-    keeps_zeros = bool(node.attributes.get_int("allowzero", 0))
-    for element, dim in enumerate(target):
-        if dim > 0:
-            inference.shape_constant(node, 1, element, result[element])
-        elif (
-            dim == 0
-            and not keeps_zeros
-            and element < len(source)
-            and not inference.same(source[element], result[element])
-        ):
-            # The size is copied from an axis that holds other elements, so both have to stay.
-            for term in (source[element], result[element]):
-                inference.pin(term, f"{describe(node)} copies its size from another axis")
+    copies = not node.attributes.get_int("allowzero", 0)
+    leading = 0
+    while copies and leading < min(len(source), len(target)) and target[leading].element == 0:
+        inference.equal(source[leading], result[leading], node)
+        leading += 1
+    rest = product(source[leading:]), product(result[leading:])
+    if leading < min(len(source), len(result)):
+        inference.equal(*rest, node)
+    else:
+        inference.pin_all(rest, f"{describe(node)} adds or drops it")
+    for k, number in list(enumerate(target))[leading:]:
+        if copies and number.element == 0:
+            # The size is copied from an axis that may hold other elements: then both have to stay.
+            if k >= len(source) or not inference.same(source[k], result[k]):
+                inference.pin_all(
+                    (*source[k : k + 1], result[k]), f"{describe(node)} copies its size from another axis"
+                )
+        elif number.element != -1:
+            written(inference, node, number, result[k])
+
+
+def written(inference: Inference, node: ir.Node, number: Number, term: Term) -> None:
+    """State that this number of a shape operand is the size of a term."""
+    if number.origin is not None:
+        inference.written_at(number.origin, term)
+    elif number.axis is None or not inference.same(inference.terms(number.axis[0])[number.axis[1]], term):
+        inference.pin(term, f"its size is computed where {describe(node)} needs it")
+
+
+def expand(inference: Inference, node: ir.Node) -> None:
+    """Axes of one are stretched to sizes that are written down; the others stay."""
+    source, result = inference.terms(node.inputs[0]), inference.terms(node.outputs[0])
+    target = numbers(node, 1)
+    if target is None:
+        inference.pin_node(node, f"{describe(node)}: its shape is computed and could not be followed")
+        return
+    for k, term in enumerate(result):
+        inner = source[k - len(result)] if k - len(result) >= -len(source) else None
+        number = target[k - len(result)] if k - len(result) >= -len(target) else None
+        if inner is not None and size(inner) == 1 and size(term) != 1:
+            inference.pin(inner, f"it is broadcast in {describe(node)}")
+        elif inner is not None:
+            inference.equal(inner, term, node)
+        if number is not None and number.element != 1:
+            written(inference, node, number, term)
+
+
+def tile(inference: Inference, node: ir.Node) -> None:
+    """An axis that is repeated r times is r of them in a row."""
+    source, result, repeats = inference.terms(node.inputs[0]), inference.terms(node.outputs[0]), static(node.inputs[1])
+    if repeats is None or 0 in repeats:
+        inference.pin_node(node, f"{describe(node)}: its repeats are not constants")
+        return
+    for k, (term, times) in enumerate(zip(source, repeats, strict=True)):
+        if times == 1:
+            inference.equal(term, result[k], node)
+        else:
+            copies = inference.fresh(times)
+            inference.equal(result[k], Prod((copies, term)), node)
+            inference.shape_constant(node, 1, k, copies)
 
 
 def flatten(inference: Inference, node: ir.Node) -> None:
     """All axes before `axis` become one, all from there on another."""
-    x, output = node.inputs[0], node.outputs[0]
-    assert x is not None
-    source, result = inference.terms(x) or (), inference.terms(output) or ()
+    source, result = inference.terms(node.inputs[0]), inference.terms(node.outputs[0])
     axis = int(node.attributes.get_int("axis", 1))
     axis = axis + len(source) if axis < 0 else axis
     for part, term in ((source[:axis], result[0]), (source[axis:], result[1])):
@@ -54,9 +96,7 @@ def flatten(inference: Inference, node: ir.Node) -> None:
 
 def transpose(inference: Inference, node: ir.Node) -> None:
     """Axes are permuted."""
-    x, output = node.inputs[0], node.outputs[0]
-    assert x is not None
-    source, result = inference.terms(x) or (), inference.terms(output) or ()
+    source, result = inference.terms(node.inputs[0]), inference.terms(node.outputs[0])
     permutation = node.attributes.get_ints("perm", tuple(range(len(source)))[::-1])
     for term, axis in zip(result, permutation, strict=True):
         inference.equal(term, source[axis], node)
@@ -64,14 +104,35 @@ def transpose(inference: Inference, node: ir.Node) -> None:
 
 def concat(inference: Inference, node: ir.Node) -> None:
     """Parts stand side by side along `axis`; the other axes are equal."""
-    result = inference.terms(node.outputs[0]) or ()
+    result = inference.terms(node.outputs[0])
     axis = int(node.attributes.get_int("axis", 0)) % len(result)
-    parts = [inference.terms(v) or () for v in node.inputs if v is not None]
-    inference.equal(result[axis], Sum(tuple(p[axis] for p in parts)), node)
+    parts = [inference.terms(v) for v in node.inputs if v is not None]
     for part in parts:
         for k, term in enumerate(part):
             if k != axis:
                 inference.equal(term, result[k], node)
+    inference.equal(result[axis], Sum(tuple(p[axis] for p in parts if size(p[axis]) != 0)), node)
+
+
+def split(inference: Inference, node: ir.Node) -> None:
+    """The reverse of a concatenation, at sizes that are written down (loading writes down equal ones)."""
+    source = inference.terms(node.inputs[0])
+    axis = int(node.attributes.get_int("axis", 0)) % len(source)
+    parts = [inference.terms(o) for o in node.outputs]
+    operand_given = len(node.inputs) > 1 and node.inputs[1] is not None
+    given = static(node.inputs[1]) if operand_given else node.attributes.get_ints("split", None)
+    if given is None or any(size(p[axis]) in (None, 0) for p in parts):
+        inference.pin_node(node, f"{describe(node)}: the sizes of its parts are not constants")
+        return
+    for k, part in enumerate(parts):
+        for j, term in enumerate(part):
+            if j != axis:
+                inference.equal(term, source[j], node)
+        if operand_given:
+            inference.shape_constant(node, 1, k, part[axis])
+        else:
+            inference.attribute(node, "split", part[axis], element=k)
+    inference.equal(source[axis], Sum(tuple(p[axis] for p in parts)) if len(parts) > 1 else parts[0][axis], node)
 
 
 def squeeze(inference: Inference, node: ir.Node) -> None:
@@ -85,11 +146,11 @@ def unsqueeze(inference: Inference, node: ir.Node) -> None:
 
 
 def _axes_of_size_one(inference: Inference, node: ir.Node, longer: ir.Value | None, shorter: ir.Value | None) -> None:
-    assert longer is not None
-    assert shorter is not None
-    many, few = inference.terms(longer) or (), list(inference.terms(shorter) or ())
+    many, few = inference.terms(longer), list(inference.terms(shorter))
     given = static(node.inputs[1]) if len(node.inputs) > 1 else node.attributes.get_ints("axes", None)
-    if given is None:
+    if given is None and len(node.inputs) < 2 and node.op_type == "Squeeze":
+        given = [k for k, t in enumerate(many) if size(t) == 1]
+    if given is None or len(given) != len(many) - len(few):
         inference.pin_node(node, f"{describe(node)}: its axes are not constants")
         return
     axes = {a % len(many) for a in given}
@@ -100,9 +161,16 @@ def _axes_of_size_one(inference: Inference, node: ir.Node, longer: ir.Value | No
             inference.equal(term, few.pop(0), node)
 
 
-register("Reshape", operator=Operator(reshape))
-register("Flatten", operator=Operator(flatten))
-register("Transpose", operator=Operator(transpose))
-register("Concat", operator=Operator(concat))
-register("Squeeze", operator=Operator(squeeze))
-register("Unsqueeze", operator=Operator(unsqueeze))
+_MOVES = Scaling.MOVES
+register("Reshape", operator=Operator(reshape, "factors are aligned, sizes in the shape follow", scaling=_MOVES))
+register("Flatten", operator=Operator(flatten, "factors are aligned", scaling=_MOVES))
+register("Transpose", operator=Operator(transpose, "all axes", scaling=_MOVES))
+register("Concat", operator=Operator(concat, "all axes, parts side by side", scaling=_MOVES))
+register("Split", operator=Operator(split, "all axes, a dim is cut where a part ends, sizes follow", scaling=_MOVES))
+register("Squeeze", operator=Operator(squeeze, "the axes that stay", scaling=_MOVES))
+register("Unsqueeze", operator=Operator(unsqueeze, "the axes that were there", scaling=_MOVES))
+register(
+    "Expand",
+    operator=Operator(expand, "all axes, sizes follow; an axis of one that is stretched stays", scaling=_MOVES),
+)
+register("Tile", operator=Operator(tile, "all axes, the repeats follow", scaling=_MOVES))

@@ -5,22 +5,20 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from pysurgeon.graph.inference import Inference, describe
-from pysurgeon.graph.registry import Operator, register
+from pysurgeon.graph.registry import Operator, Scaling, register
 
 
 def pool(inference: Inference, node: ir.Node) -> None:
     """x (N, C, *) -> (N, C, *)."""
-    x = node.inputs[0]
-    assert x is not None
-    source = inference.terms(x) or ()
+    source = inference.terms(node.inputs[0])
     for output in node.outputs:
-        target = inference.terms(output) or ()
-        inference.equal(source[0], target[0], node)
-        inference.equal(source[1], target[1], node)
-        for term in (*source[2:], *target[2:]):
-            inference.pin(term, f"it is a spatial axis of {describe(node)}")
+        target = inference.terms(output)
+        if target:
+            inference.equal_all(source[:2], target[:2], node)
+            inference.pin_all((*source[2:], *target[2:]), f"it is a spatial axis of {describe(node)}")
 
 
 register(
-    "AveragePool", "MaxPool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", operator=Operator(pool)
+    *"AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool".split(),
+    operator=Operator(pool, "channels; spatial axes stay", scaling=Scaling.MOVES),
 )

@@ -1,0 +1,145 @@
+"""Operators that pick elements by their places: a dim is cut where the picked part begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from pysurgeon.graph._tensors import constant
+from pysurgeon.graph.inference import Inference, describe, operand, static
+from pysurgeon.graph.registry import Operator, Scaling, register
+from pysurgeon.graph.terms import Prod, Term, concatenation, size
+
+# An end beyond this means "to the end", whatever the size is.
+_ENDLESS = 2**31 - 1
+
+
+def slice_(inference: Inference, node: ir.Node) -> None:
+    """A contiguous part of an axis is cut out of it; every k-th element is the first factor of a product."""
+    source, result = inference.terms(node.inputs[0]), inference.terms(node.outputs[0])
+    bounds = _bounds(node, len(source))
+    if bounds is None:
+        inference.pin_node(node, f"{describe(node)}: its axes or bounds are not constants")
+        return
+    for axis, (term, part) in enumerate(zip(source, result, strict=True)):
+        if axis not in bounds:
+            inference.equal(term, part, node)
+            continue
+        element, start, end, step = bounds[axis]
+        if start == 0 and end >= _ENDLESS and step == 1:
+            inference.equal(term, part, node)
+        elif size(term) is None or step < 1 or not _cut(inference, node, term, part, element, start, end, step):
+            inference.pin_all((term, part), f"{describe(node)} picks elements of it")
+
+
+def _bounds(node: ir.Node, rank: int) -> dict[int, tuple[int, int, int, int]] | None:
+    """By axis: which element of the operands is meant, start, end and step."""
+    if len(node.inputs) > 1:
+        starts, ends = static(node.inputs[1]), static(node.inputs[2])
+        axes = static(node.inputs[3]) if operand(node, 3) is not None else list(range(len(starts or ())))
+        steps = static(node.inputs[4]) if operand(node, 4) is not None else [1] * len(starts or ())
+    else:
+        starts, ends = (list(node.attributes.get_ints(n, ())) for n in ("starts", "ends"))
+        axes, steps = list(node.attributes.get_ints("axes", tuple(range(len(starts))))), [1] * len(starts)
+    if starts is None or ends is None or axes is None or steps is None:
+        return None
+    return {a % rank: (k, s, e, d) for k, (a, s, e, d) in enumerate(zip(axes, starts, ends, steps, strict=True))}
+
+
+def _cut(
+    inference: Inference, node: ir.Node, term: Term, part: Term, element: int, start: int, end: int, step: int
+) -> bool:
+    n, m = size(term), size(part)
+    if n is None or m is None or m == 0:
+        return False
+    first, last = (min(max(b + n if b < 0 else b, 0), n) for b in (start, end))
+    if step > 1:
+        every = n % step == 0 and first < step and m * step == n and (end >= _ENDLESS or end == n)
+        if every:
+            places = inference.fresh(step)
+            inference.pin(places, f"{describe(node)} picks every {step}th element")
+            inference.equal(term, Prod((part, places)), node)
+            if end == n:
+                _literal(inference, node, 2, element, term)
+        return every
+    if last - first != m or n < end < _ENDLESS:
+        return False
+    before = [inference.fresh(first)] if first else []
+    after = [inference.fresh(n - last)] if last < n else []
+    inference.equal(term, concatenation([*before, part, *after]), node)
+    if start < 0:
+        _literal(inference, node, 1, element, concatenation([part, *after]), sign=-1)
+    elif before:
+        _literal(inference, node, 1, element, before[0])
+    if end < 0:
+        _literal(inference, node, 2, element, after[0], sign=-1)
+    elif end < _ENDLESS:
+        _literal(inference, node, 2, element, concatenation([*before, part]))
+    return True
+
+
+def _literal(inference: Inference, node: ir.Node, position: int, element: int, term: Term, *, sign: int = 1) -> None:
+    if len(node.inputs) > 1:
+        inference.shape_constant(node, position, element, term, sign=sign)
+    else:
+        inference.attribute(node, ("starts", "ends")[position - 1], term, element=element, sign=sign)
+
+
+def gather(inference: Inference, node: ir.Node) -> None:
+    """Rows of a table, or a part of an axis at constant places; the other axes are free."""
+    data, index = node.inputs[0], node.inputs[1]
+    assert index is not None
+    source, result, places = inference.terms(data), inference.terms(node.outputs[0]), inference.terms(index)
+    axis = int(node.attributes.get_int("axis", 0)) % len(source)
+    inference.equal_all((*source[:axis], *source[axis + 1 :]), (*result[:axis], *result[axis + len(places) :]), node)
+    picked = result[axis : axis + len(places)]
+    inference.equal_all(picked, places, node)
+    indices = constant(index)
+    if indices is None or not _pick(inference, node, source[axis], picked, np.asarray(indices)):
+        inference.pin(source[axis], f"{describe(node)} picks elements of it")
+    inference.pin_all(picked, f"{describe(node)} picks elements of it")
+
+
+def _pick(
+    inference: Inference,
+    node: ir.Node,
+    term: Term,
+    picked: Sequence[Term],
+    indices: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+) -> bool:
+    """A single place or a contiguous run: cut it out, it stays and so does its place, what comes behind is free."""
+    n, flat = size(term), indices.reshape(-1)
+    if n is None or len(picked) > 1 or not len(flat) or np.any(np.diff(flat) != 1) or not -n <= flat[0] < n:
+        return False
+    first = int(flat[0]) % n
+    before = [inference.fresh(first)] if first else []
+    part = inference.fresh(len(flat))
+    after = [inference.fresh(n - first - len(flat))] if first + len(flat) < n else []
+    inference.equal(term, concatenation([*before, part, *after]), node)
+    inference.pin(part, f"{describe(node)} picks it")
+    if len(flat) > 1:
+        inference.pin_all(before, f"{describe(node)} picks what stands behind it")
+    elif flat[0] < 0:
+        inference.shape_constant(node, 1, 0, concatenation([part, *after]), sign=-1)
+    elif before:
+        inference.shape_constant(node, 1, 0, before[0])
+    return True
+
+
+register(
+    "Slice",
+    operator=Operator(
+        slice_, "all axes, a dim is cut where the part begins and ends, bounds follow", scaling=Scaling.MOVES
+    ),
+)
+register(
+    "Gather",
+    operator=Operator(
+        gather,
+        "the axes that stay (of an embedding, its features); what is picked stays, and so does its place",
+        parameters=(0,),
+        scaling=Scaling.MOVES,
+    ),
+)
