@@ -387,7 +387,9 @@ def test_an_operator_set_that_is_too_new_is_named(command: Command, tmp_path: Pa
     assert command("inspect", path, "--json").document["model"]["opset"] == 24
     complains(command("train", path, *QUICK, "-o", "out.onnx"), 1, "24", "21")
     complains(command("doctor", path), 1, "24", "21")
-    assert command("recommend", path, "--data", "digits", "--json").document["recommendations"]  # only training is limited
+    assert command("recommend", path, "--data", "digits", "--json").document[
+        "recommendations"
+    ]  # only training is limited
 
 
 def test_two_inputs_are_named(command: Command, tmp_path: Path) -> None:

@@ -257,13 +257,16 @@ def _inline(model: ir.Model, notes: list[str]) -> None:
 
 def _only_inputs(model: ir.Model, notes: list[str]) -> None:
     """Before version 4 of the format, every initializer had to be listed as an input, so that says nothing about it."""
-    both = [v for v in model.graph.inputs if v.is_initializer()]
-    if not both or model.ir_version is None or model.ir_version >= 4:
+    if model.ir_version is None or model.ir_version >= 4:
         return
+    both = [v for v in model.graph.inputs if v.is_initializer()]
     for value in both:
         model.graph.inputs.remove(value)
     model.ir_version = 4
-    notes.append(f"{len(both)} initializers were listed as inputs, as files of version 3 had to; they no longer are")
+    if both:
+        notes.append(
+            f"{len(both)} initializers were listed as inputs, as files of version 3 had to; they no longer are"
+        )
 
 
 class _Taken:

@@ -122,17 +122,24 @@ class Widen(Operation):
     def _is_new(self, structure: Structure, width: Width, tensor: str, shape: tuple[int, ...]) -> Array:
         """Which elements of a writer belong to new units and are not read with zero, bool, of the writer's new shape."""
         new = np.zeros(shape, dtype=bool)
-        mark = Select.of(np.zeros(self.size, np.int64), (np.arange(self.size) >= width.size).astype(np.float32))
-        old_shape = structure.model.tensor(tensor).shape
         for name, axis in width.writers:
             if name == tensor:
-                along = np.ones([old_shape[axis] if k == axis else 1 for k in range(len(shape))], np.float32)
-                new |= map_axis(along, axis, structure.term(tensor, axis), width.dim, mark) != 0
+                new |= self._along(structure, width, tensor, axis)
         for name, axis in width.readers:
             if name == tensor:  # written and read by one tensor: what it reads from a new unit stays zero
-                along = np.ones([old_shape[axis] if k == axis else 1 for k in range(len(shape))], np.float32)
-                new &= map_axis(along, axis, structure.term(tensor, axis), width.dim, mark) == 0
+                new &= ~self._along(structure, width, tensor, axis)
         return new
+
+    def _along(self, structure: Structure, width: Width, tensor: str, axis: int) -> Array:
+        """Where new units are along an axis of a tensor, bool, broadcasting to its new shape."""
+        old = structure.model.tensor(tensor).shape
+        ones = np.ones([n if k == axis else 1 for k, n in enumerate(old)], np.float32)
+        nothing = Select.of(np.full(self.size, -1))
+        mark = Select.of(np.zeros(self.size, np.int64), (np.arange(self.size) >= width.size).astype(np.float32))
+        term = structure.term(tensor, axis)
+        # What else the axis holds is the same in both.
+        marked, rest = (map_axis(ones, axis, term, width.dim, m) for m in (mark, nothing))
+        return np.asarray(marked != rest)
 
 
 def refuse_inexact(width: Width, size: int) -> None:

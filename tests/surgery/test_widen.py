@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import models
 import numpy as np
 import pytest
@@ -180,3 +182,33 @@ def test_where_units_at_random_may_go(body, random):
     done = operate(model, Widen("h", 30))
     assert ("random" in done.record.reason) is random
     assert difference(model, done.model) <= 1e-5
+
+
+def test_fresh_units_in_one_part_of_a_fused_weight_leave_the_others_alone():
+    """Queries, keys and values in one weight, cut apart behind it: the values' heads grow, nothing else changes."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4, 6] x) => (float[N, 4, 3] y)
+                <int64[3] parts = {5, 5, 7}> {
+                qkv = MatMul (x, w)
+                q, k, v = Split <axis = 2> (qkv, parts)
+                t = Transpose <perm = [0, 2, 1]> (k)
+                s = MatMul (q, t)
+                a = Softmax <axis = -1> (s)
+                h = MatMul (a, v)
+                y = MatMul (h, out)
+            }""",
+            w=(6, 17),
+            out=(7, 3),
+        )
+    )
+    widths = {w.size: w for w in Structure(model).widths if w.exact}
+    assert set(widths) == {5, 7}
+    wider = operate(model, Widen(widths[7].name, 9)).model
+    assert difference(model, wider) <= 1e-5
+    np.testing.assert_array_equal(wider.tensor("w")[:, :17], model.tensor("w"))
+    assert np.all(np.abs(wider.tensor("w")[:, 17:]).sum(0) > 0)
+    np.testing.assert_array_equal(wider.tensor("out")[7:], 0)
+    # Queries and keys are multiplied with one another inside one tensor: both carry the root of the share.
+    assert set(widths[5].exponents.values()) == {Fraction(1, 2)}
+    assert difference(model, operate(model, Widen(widths[5].name, 7)).model) <= 1e-5
