@@ -18,7 +18,8 @@ def fold_constants(model: ir.Model) -> bool:
     Returns:
         Whether anything changed.
     """
-    if not any(_foldable(node) for node in model.graph):
+    foldable = _foldable(model.graph)
+    if not foldable:
         return False  # the optimizer is not even imported for the great majority of models
     from onnxscript.optimizer import fold_constants as fold
 
@@ -27,36 +28,31 @@ def fold_constants(model: ir.Model) -> bool:
         model,
         input_size_limit=LARGEST_RESULT,
         output_size_limit=LARGEST_RESULT,
-        should_fold=lambda node: None if _foldable(node) else False,
+        should_fold=lambda node: None if node in foldable else False,
     )
     for node in unnamed:
         node.name = None  # the optimizer gives names, which are not the user's
     return bool(result.modified)
 
 
-def _foldable(node: ir.Node) -> bool:
-    """Whether a node computes something from constants alone, none of them a weight. The type that CastLike asks for is one."""
-    if node.domain != "" or node.op_type in PASSING or node.op_type == "Constant":
-        return False
-    inputs = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
-    if not inputs:
-        return False
-    for value in inputs:
-        array = constant(value)
-        if value is not None and not _computed_from_constants(value, 0):
-            return False
-        if array is not None and array.dtype.kind == "f" and array.size > 1:
-            return False
-    return True
+def _foldable(graph: ir.Graph) -> set[ir.Node]:
+    """The nodes that compute something from constants alone, none of them a weight. The type that CastLike asks for is one."""
+    nodes: set[ir.Node] = set()
+    computed: set[ir.Value] = set()
+    for node in graph:
+        if node.domain != "" or node.op_type == "Constant":
+            continue
+        inputs = [v for v in (node.inputs[:1] if node.op_type == "CastLike" else node.inputs) if v is not None]
+        if not inputs or not all(v in computed or _is_plain(v, node) for v in inputs):
+            continue
+        if node.op_type not in PASSING:
+            nodes.add(node)
+        if node.op_type not in PASSING or node.op_type == "Identity":
+            computed.update(node.outputs)
+    return nodes
 
 
-def _computed_from_constants(value: ir.Value, depth: int) -> bool:
-    if constant(value) is not None:
-        return True
-    node = value.producer()
-    return (
-        depth < 16
-        and node is not None
-        and (node.op_type == "Identity" or _foldable(node))
-        and all(v is None or _computed_from_constants(v, depth + 1) for v in node.inputs[:1])
-    )
+def _is_plain(value: ir.Value, node: ir.Node) -> bool:
+    """Whether a value is a constant that is no weight. One that is only handed on may be one: its user decides."""
+    array = constant(value)
+    return array is not None and (node.op_type == "Identity" or array.dtype.kind != "f" or array.size <= 1)

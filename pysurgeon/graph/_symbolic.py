@@ -27,6 +27,9 @@ LARGEST = 8192  # elements of a value that is worked out
 _SMALL = ((5, 7), (11, 13), (17, 19), (3, 2), (23, 29), (31, 37))
 _LARGE = ((41, 43), (1009, 1013), (1019, 1021), (1031, 1033), (1039, 1049), (1051, 1061))
 
+# Defined as functions, which inference for a single node does not look into.
+_LIKE_FIRST = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+
 Element = int | str | None
 
 
@@ -201,6 +204,8 @@ class _Instance:
         except Exception:  # noqa: BLE001 (onnx raises several classes; the shapes are not known then)
             self.failures += complete
             return
+        if node.op_type in _LIKE_FIRST and node.inputs[0] in self.shapes:
+            self.shapes[node.outputs[0]] = self.shapes[node.inputs[0]]
         for output in node.outputs:
             kind = found.get(str(output.name))
             if kind is not None and kind.tensor_type.HasField("shape"):

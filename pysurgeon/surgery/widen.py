@@ -35,7 +35,7 @@ from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
 from pysurgeon.surgery.operation import Operation, Plan
 
-LARGEST_FILE = 2**31  # bytes, of a protobuf message
+LARGEST_TENSOR = 2**33  # bytes; beyond it a size is a slip of the keyboard
 
 _PARTIAL = frozenset({"Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt"})
 
@@ -74,9 +74,9 @@ class Widen(Operation):
             message = f"width {self.width!r} has {width.size} units; widening to {self.size} would not widen it"
             raise Refused(message)
         places = {t for t, _ in (*width.writers, *width.readers)}
-        numbers = sum(structure.model.tensor(t).size for t in places) * self.size // width.size
-        if numbers > LARGEST_FILE // 4:
-            message = f"width {self.width!r} with {self.size} units would have {numbers:.1e} parameters, more than a file can hold"
+        largest = max(structure.model.tensor(t).nbytes for t in places) * self.size // width.size
+        if largest > LARGEST_TENSOR:
+            message = f"width {self.width!r} with {self.size} units would need a tensor of {largest:.1e} bytes; at most {LARGEST_TENSOR:.1e} are allowed"
             raise Refused(message)
         refuse_inexact(width, self.size)
         rng = np.random.default_rng([self.seed, width.size, self.size])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import onnx_ir as ir
 import pytest
@@ -39,3 +41,10 @@ def test_importing_loads_no_engine(package):
     code = f"import sys, {package}; print(sorted({{'torch', 'onnxruntime', 'scipy', 'sklearn', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_table_in_the_docs_is_that_of_the_registry():
+    """If not: python docs/operators.py."""
+    docs = Path(__file__).parents[2] / "docs"
+    table = runpy.run_path(str(docs / "operators.py"))["table"]
+    assert (docs / "operators.md").read_text() == table()

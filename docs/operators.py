@@ -1,0 +1,36 @@
+"""Writes docs/operators.md from the registry: python docs/operators.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from pysurgeon.graph.registry import registered
+
+HEAD = """# Operators
+
+What is inferred of every operator, from the registry in `pysurgeon/graph/registry.py`; this file is written by `docs/operators.py`.
+*Since* is the operator set that it came with; files of set 7 and later are read. An operator that is not listed keeps the size of all
+axes of its operands and results, and `pysurgeon inspect` names it.
+
+| operator | since | widths go along |
+|---|---|---|
+"""
+
+
+def table() -> str:
+    """The whole file."""
+    since: dict[tuple[str, str], int] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        key = (schema.domain, schema.name)
+        since[key] = min(schema.since_version, since.get(key, schema.since_version))
+    rows = [
+        f"| `{domain + '.' if domain else ''}{name}` | {since[domain, name]} | {operator.summary} |"
+        for (domain, name), operator in sorted(registered().items())
+    ]
+    return HEAD + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(table())
