@@ -204,8 +204,11 @@ class _Instance:
         except Exception:  # noqa: BLE001 (onnx raises several classes; the shapes are not known then)
             self.failures += complete
             return
-        if node.op_type in _LIKE_FIRST and node.inputs[0] in self.shapes:
-            self.shapes[node.outputs[0]] = self.shapes[node.inputs[0]]
+        x = node.inputs[0] if node.op_type in _LIKE_FIRST else None
+        if x is not None and x in self.shapes:
+            self.shapes[node.outputs[0]] = self.shapes[x]
+            if x.dtype is not None:
+                node.outputs[0].dtype = x.dtype
         for output in node.outputs:
             kind = found.get(str(output.name))
             if kind is not None and kind.tensor_type.HasField("shape"):
