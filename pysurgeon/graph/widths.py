@@ -160,11 +160,10 @@ class Structure:
                 continue
             pinned = any(m.effect == "pinned" for m in self.inference.solver.marks(dim))
             for tensor, axis in places:
-                user = _user(self.model.ir.graph.initializers[tensor])
-                operator = lookup(user)
-                if (not pinned and (dim in readers or dim in products)) or (
-                    operator is not None and operator.parameters and not (operator.elementwise or operator.layer)
-                ):
+                value = self.model.ir.graph.initializers[tensor]
+                user = _user(value)
+                free = not pinned and (dim in readers or dim in products)
+                if free or (_holds_parameters(user) and value.dtype is not None and value.dtype.is_floating_point()):
                     yield dim, layer_name(user, tensor), tensor, axis
                     break
 
@@ -231,6 +230,12 @@ class Structure:
 
     def _multiple(self, dim: Dim, tensor: str, axis: int) -> int:
         return _elements_per_unit(self.term(tensor, axis), dim) or 1
+
+
+def _holds_parameters(node: ir.Node) -> bool:
+    """Whether a node that is no layer works with a weight, as an embedding or a recurrent cell does."""
+    operator = lookup(node)
+    return operator is not None and bool(operator.parameters) and not (operator.elementwise or operator.layer)
 
 
 def _user(value: ir.Value) -> ir.Node:

@@ -15,7 +15,7 @@ from pysurgeon.evolution import EvolveResult, Figures
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
-from pysurgeon.report.documents import InspectResult, inspect
+from pysurgeon.report.documents import InspectResult, WidthDocument, inspect
 from pysurgeon.surgery import Record, parse
 
 _NAME = 26  # columns for a name; what does not fit is shortened in its middle
@@ -34,9 +34,15 @@ def widths_table(source: Structure | InspectResult) -> RenderableType:
             fmt.count(width.size) + (f" × {width.multiple}" if width.multiple > 1 else ""),
             fmt.plural(len(width.writers), "tensor"),
             fmt.plural(len(width.readers), "tensor"),
-            Text("yes", "green") if width.resizable else Text(_NOT_POSSIBLE, "dim"),
+            _resizable(width),
         )
     return _with_reasons(table, [(w.name, w.reason) for w in found.widths if w.reason])
+
+
+def _resizable(width: WidthDocument) -> Text:
+    if not width.resizable:
+        return Text(_NOT_POSSIBLE, "dim")
+    return Text("yes", "green") if width.exact else Text("not exactly", "yellow")
 
 
 def layers_table(source: Structure | InspectResult) -> RenderableType:
