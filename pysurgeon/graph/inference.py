@@ -12,7 +12,7 @@ from pysurgeon.graph._shape_arithmetic import Origin
 from pysurgeon.graph._tensors import PASSING, constant, count_uses
 from pysurgeon.graph.model import Model, sizes
 from pysurgeon.graph.registry import lookup
-from pysurgeon.graph.terms import Dim, Mark, Solver, Term, leaves, prod
+from pysurgeon.graph.terms import Dim, Mark, Prod, Solver, Sum, Term, leaves, prod
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Inference:
         self.size_attributes: list[SizeAttribute] = []
         self._terms: dict[ir.Value, tuple[Term, ...]] = {}
         self._contractions: dict[tuple[str, int], int] = {}
+        self._averages: list[tuple[Term, str]] = []
         self._run()
 
     def terms(self, value: ir.Value | None) -> tuple[Term, ...]:
@@ -145,7 +146,7 @@ class Inference:
 
     def average(self, term: Term, node: ir.Node) -> None:
         """State that a node averages along a term: whole multiples of it are alike, nothing else is."""
-        self.solver.mark(term, Mark("averaged", f"{describe(node)} averages along it"))
+        self._averages.append((term, f"{describe(node)} averages along it"))
 
     def change(self, term: Term, reason: str) -> None:
         """State that no resizing along a term leaves what is computed as it was."""
@@ -218,6 +219,18 @@ class Inference:
         for name, value in graph.initializers.items():
             self._check_sharing(name, value)
         self._check_literals()
+        for term, reason in self._averages:
+            self._mark_average(self.solver.resolve(term), reason)
+
+    def _mark_average(self, term: Term, reason: str) -> None:
+        """Of parts that stand side by side, all would have to be multiplied at once, which no single width does."""
+        if isinstance(term, Prod):
+            for factor in term.factors:
+                self._mark_average(factor, reason)
+        elif isinstance(term, Sum) and len(set(leaves(term))) > 1:
+            self.solver.mark(term, Mark("changed", f"{reason}, together with what stands beside it"))
+        else:
+            self.solver.mark(term, Mark("averaged", reason))
 
     def _all_values(self) -> Iterator[ir.Value]:
         graph = self.model.ir.graph

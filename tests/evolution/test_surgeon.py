@@ -474,7 +474,7 @@ class Impatient(Silent):
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def training(self, branch: str, step: int, loss: float) -> None:  # noqa: ARG002
+    def training(self, branch: str, step: int, loss: float) -> None:
         if len(self._seen) < 2:
             self._seen.add(branch)
             if len(self._seen) == 2:
