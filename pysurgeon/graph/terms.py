@@ -176,8 +176,10 @@ class Solver:
 
     def _bind(self, dim: Dim, term: Term, where: str) -> None:
         if dim in leaves(term):
-            # Only factors of size one can be left over here.
-            self.pin(term, f"a dimension of size one appears or disappears at {where}")
+            # Only factors of size one can be left over here. As long as they stay one, the dim is what it was.
+            for other in leaves(term):
+                if other is not dim:
+                    self.pin(other, f"a dimension of size one appears or disappears at {where}")
             return
         if dim.size is not None and size(term) is None:
             if not isinstance(term, Dim):
