@@ -299,8 +299,3 @@ def static(value: ir.Value | None) -> list[int] | None:
 def operand(node: ir.Node, position: int) -> ir.Value | None:
     """An operand that may be absent."""
     return node.inputs[position] if position < len(node.inputs) else None
-
-
-def dims_of(inference: Inference, value: ir.Value | None) -> list[Dim]:
-    """The dims of all axes of a value after unification."""
-    return [] if value is None else [d for t in inference.resolved(value) for d in leaves(t)]

@@ -294,6 +294,23 @@ def test_along_an_average_whole_multiples_are_exact():
         operate(model, Widen(width.name, 12))
 
 
+def test_an_average_over_parts_side_by_side_is_no_multiple_of_one_of_them():
+    """The last unit is picked and stays; twice the others beside it would move the average."""
+    model = net(
+        "h = MatMul (x, w) a = Gather <axis = 1> (h, last) g = Sigmoid (a) m = ReduceMean <axes = [1]> (h)"
+        " c = Sub (h, m) t = Mul (c, g) y = MatMul (t, v)",
+        x="N, 6",
+        y="N, 3",
+        constants="int64[1] last = {-1}",
+        w=(6, 5),
+        v=(5, 3),
+    )
+    width = next(w for w in Structure(model).widths if w.size == 4)
+    assert (width.resizable, width.exact, width.averaged) == (True, False, False)
+    with pytest.raises(Refused, match="together with what stands beside it"):
+        operate(model, Widen(width.name, 8))
+
+
 def test_a_share_that_cannot_be_carried_is_refused():
     """Queries go through a nonlinearity and so do keys: neither can bring the share along."""
     model = net(
