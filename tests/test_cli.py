@@ -453,7 +453,7 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "beyond": ({"x_train": IMAGES, "y_train": LABELS, "x_val": IMAGES, "y_val": LABELS + 4}, ("label 10", "0..9")),
     "negative": ({"x_train": IMAGES, "y_train": LABELS - 1}, ("label -1",)),
     "far": ({"x_train": IMAGES, "y_train": LABELS * 10**6}, ("number the classes from 0",)),
-    "fractions": ({"x_train": IMAGES, "y_train": LABELS + 0.5}, ("float64", "integers")),
+    "fractions": ({"x_train": IMAGES, "y_train": LABELS + 0.5}, ("numbers to predict", "(batch)")),
     "words": ({"x_train": IMAGES, "y_train": LABELS.astype(str)}, ("class numbers",)),
     "one-hot": ({"x_train": IMAGES, "y_train": np.eye(10)[LABELS]}, ("argmax",)),
     "holes": ({"x_train": HOLED, "y_train": LABELS}, ("nan", "index 3")),

@@ -383,8 +383,8 @@ def calibration_feeds(model: Model, data: Dataset, *, seed: int = 0) -> dict[str
     """
     fit = fit_input(model, data)
     fixed = model.inputs[0].shape[0]
-    x, _ = Batches(data, fixed or CALIBRATION_SAMPLES, seed=seed).batch(0)
-    return {fit.name: fit.batch(x)}
+    x, _ = Batches(data, fixed or CALIBRATION_SAMPLES, seed=seed, raw=fit.raw).batch(0)
+    return fit.feeds(x)
 
 
 class Silent:

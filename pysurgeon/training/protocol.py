@@ -11,6 +11,7 @@ import numpy as np
 
 from pysurgeon.data import Augment, Dataset
 from pysurgeon.graph import Model
+from pysurgeon.training.loss import ClassWeights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,6 +65,11 @@ class TrainSettings:
             other vectors are spared.
         clip: Largest norm of the gradient over all parameters, `None` for no clipping.
         augment: Augmentation of training batches.
+        class_weights: `balanced` makes up for classes and labels that are rare in the training part.
+        label_smoothing: Share of a label that is spread over all classes.
+        micro_batch: Most samples that the engine sees at once; the gradients of a batch's parts are added. `None` for
+            whole batches. Batch normalization sees the parts.
+        freeze_statistics: Whether batch normalization keeps the running statistics that it came with.
         seed: Batches, augmentation and the engine's own randomness derive from it.
         threads: Threads of the engine. One thread gives the same bits on every run.
     """
@@ -74,6 +80,10 @@ class TrainSettings:
     weight_decay: float = 0.01
     clip: float | None = 1.0
     augment: Augment = "none"
+    class_weights: ClassWeights = "none"
+    label_smoothing: float = 0.0
+    micro_batch: int | None = None
+    freeze_statistics: bool = False
     seed: int = 0
     threads: int = 1
 

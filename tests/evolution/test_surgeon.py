@@ -189,10 +189,10 @@ def watched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[list[tupl
     def watch(name: str) -> None:
         original: Callable[..., Any] = getattr(Dataset, name)
 
-        def wrapper(self: Dataset, part: str, *rest: Any) -> Any:
+        def wrapper(self: Dataset, part: str, *rest: Any, **options: Any) -> Any:
             done = (folder / "lineage.jsonl").read_text().count('"branch": "alone"') > 0
             seen.append((part, done))
-            return original(self, part, *rest)
+            return original(self, part, *rest, **options)
 
         monkeypatch.setattr(Dataset, name, wrapper)
 

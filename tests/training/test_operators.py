@@ -14,12 +14,11 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.graph.session import Session, output_error
 from pysurgeon.training import training_report, training_view
-from pysurgeon.training._engine import Engine
 from pysurgeon.training._gradients import WITH_GRADIENT
-from pysurgeon.training.evaluate import cross_entropy
+from pysurgeon.training.loss import CrossEntropy
 from pysurgeon.training.rewrites import REWRITES
 
-from .zoo import around
+from .zoo import around, engine_of, gradients
 
 TABLE, IMAGE = (4, 6), (4, 6, 6)
 # Values far apart, so that no maximum changes hands while a gradient is measured.
@@ -223,6 +222,7 @@ REWRITTEN = {
 }
 
 LABELS = np.array([0, 3])
+CROSS_ENTROPY = CrossEntropy("accuracy", np.ones(5), 0.0)
 
 
 def inputs(case: Case) -> Array:
@@ -236,7 +236,7 @@ def measured_gradient(model: Model, x: Array, shape: tuple[int, ...]) -> Array:
     for index in np.ndindex(*shape):
         step = np.zeros(shape, np.float32)
         step[index] = STEP
-        above, below = (cross_entropy(session.run(x + d)["y"], LABELS).mean() for d in (step, -step))
+        above, below = (CROSS_ENTROPY.losses(session.run(x + d)["y"], LABELS).mean() for d in (step, -step))
         gradient[index] = (above - below) / (2 * STEP)
     return gradient
 
@@ -246,9 +246,9 @@ def check(case: Case) -> None:
     view = training_view(model)
     onnx.checker.check_model(view.proto, full_check=True)
     assert output_error(Session(model).run(x), Session(from_proto(view.proto)).run(x)) < 2e-6
-    engine = Engine(view)
-    loss = engine.step(x, LABELS)
-    assert loss == pytest.approx(cross_entropy(Session(model).run(x)["y"], LABELS).mean(), rel=1e-5)
+    engine = engine_of(view)
+    loss = gradients(engine, view, x, LABELS)
+    assert loss == pytest.approx(CROSS_ENTROPY.losses(Session(model).run(x)["y"], LABELS).mean(), rel=1e-5)
     expected = measured_gradient(model, x, case.shape)
     assert np.abs(expected).max() > 1e-3
     assert np.abs(engine.gradients["w"] - expected).max() < 3e-3 * np.abs(expected).max()
@@ -306,10 +306,11 @@ def test_a_rewrite_that_does_not_apply_says_why() -> None:
 
 def test_softplus_has_a_gradient_at_zero_and_no_overflow_far_out() -> None:
     case = Case((node("Softplus"),), weight=np.zeros(TABLE, np.float32))
-    engine = Engine(training_view(case.model()))
-    engine.step(np.zeros((2, *TABLE), np.float32), LABELS)
+    view = training_view(case.model())
+    engine = engine_of(view)
+    gradients(engine, view, np.zeros((2, *TABLE), np.float32), LABELS)
     at_zero = engine.gradients["w"].copy()
     expected = measured_gradient(case.model(), np.zeros((2, *TABLE), np.float32), TABLE)
     np.testing.assert_allclose(at_zero, expected, atol=3e-3 * np.abs(expected).max())
-    engine.step(np.full((2, *TABLE), 1e4, np.float32), LABELS)
+    gradients(engine, view, np.full((2, *TABLE), 1e4, np.float32), LABELS)
     assert np.isfinite(engine.gradients["w"]).all()

@@ -10,11 +10,10 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.session import Session
 from pysurgeon.training import training_report, training_view
-from pysurgeon.training._engine import Engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
 
-from .zoo import attention, cnn, exported, network
+from .zoo import attention, cnn, engine_of, exported, gradients, network
 
 
 def dense(*tail: str, opset: int = 17, dtype: int = TensorProto.FLOAT) -> Model:
@@ -68,7 +67,7 @@ def test_a_softmax_in_the_middle_stays() -> None:
 def test_operator_sets_that_are_supported(opset: int) -> None:
     model = dense("Relu", "Softmax", opset=opset)
     view = training_view(model)
-    Engine(view).step(np.ones((2, 4), np.float32), np.array([0, 1]))
+    gradients(engine_of(view, classes=3), view, np.ones((2, 4), np.float32), np.array([0, 1]), classes=3)
     assert view.trainable == ("w",)
     assert model.opset == opset
 
@@ -93,7 +92,7 @@ def test_what_does_not_lead_to_the_loss_is_frozen_with_the_reason() -> None:
     model = from_proto(proto)
     facts = {fact.node: fact for fact in training_report(model)}
     assert facts["aside"].status == facts["floor"].status == "frozen"
-    assert "does not lead to the first output" in facts["aside"].detail
+    assert "does not lead to output 'z'" in facts["aside"].detail
     assert training_view(model).trainable == ("w",)
 
 
@@ -116,7 +115,8 @@ def test_a_fixed_batch_size_is_freed(dynamo: bool, batch: int) -> None:
     apart = Session(model).run(x[:batch])[model.outputs[0].name]
     np.testing.assert_allclose(together[:batch], apart, atol=1e-5)
     assert set(freed.tensors()) >= set(model.trainable())
-    Engine(training_view(model)).step(x, np.arange(7) % 5)
+    view = training_view(model)
+    gradients(engine_of(view), view, x, np.arange(7) % 5)
 
 
 @pytest.mark.parametrize("dynamo", [False, True])
@@ -128,7 +128,8 @@ def test_attention_with_a_fixed_batch_size_is_freed(dynamo: bool) -> None:
     together = Session(freed).run(x)[freed.outputs[0].name]
     apart = [Session(model).run(x[k : k + 1])[model.outputs[0].name] for k in range(6)]
     np.testing.assert_allclose(together, np.concatenate(apart), atol=1e-5)
-    Engine(training_view(model)).step(x, np.arange(6) % 5)
+    view = training_view(model)
+    gradients(engine_of(view), view, x, np.arange(6) % 5)
 
 
 def test_a_free_batch_size_costs_nothing() -> None:

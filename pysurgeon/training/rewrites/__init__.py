@@ -8,6 +8,7 @@ from pysurgeon.training.rewrites import (
     activations,
     auto_pad,
     average_pool,
+    batch_normalization,
     hard,
     layer_normalization,
     layout,
@@ -16,7 +17,7 @@ from pysurgeon.training.rewrites import (
 )
 from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
 
-__all__ = ["REWRITES", "Builder", "CannotRewriteError", "Rewrite"]
+__all__ = ["FREEZING", "REWRITES", "Builder", "CannotRewriteError", "Rewrite"]
 
 
 def _collect(*families: Mapping[str, Rewrite]) -> dict[str, Rewrite]:
@@ -40,3 +41,6 @@ REWRITES = _collect(
     normalizations.REWRITES,
     reductions.REWRITES,
 )
+
+# In the place of batch statistics, where statistics are to stay as they are.
+FREEZING = _collect(batch_normalization.REWRITES)
