@@ -13,8 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from pysurgeon.data import Task
-from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.errors import ModelError, TrainingError
+from pysurgeon.graph import Model, from_proto, lowered
 from pysurgeon.training._gradients import WITH_GRADIENT
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
@@ -77,10 +77,10 @@ def training_view(model: Model, task: Task = "classification", *, freeze_statist
         freeze_statistics: Whether batch normalization is by the running statistics, which then stay as they are.
 
     Raises:
-        TrainingError: A node has no gradient, the operator set is too new, the batch size is fixed and cannot be freed,
-            parameters are not float32, or there is nothing to train.
+        TrainingError: A node has no gradient, the operator set cannot be translated, the batch size is fixed and cannot
+            be freed, parameters are not float32, or there is nothing to train.
     """
-    _check_versions(model)
+    _check_types(model)
     view = _derive(free_batch(model), task, freeze_statistics=freeze_statistics)
     for fact in view.facts:
         if fact.status == "no gradient":
@@ -96,20 +96,14 @@ def training_report(model: Model, task: Task = "classification") -> tuple[NodeFa
     """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
 
     Raises:
-        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set is too new, or its
-            batch size is fixed and cannot be freed.
+        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set cannot be translated, or
+            its batch size is fixed and cannot be freed.
     """
-    _check_versions(model)
+    _check_types(model)
     return _derive(free_batch(model), task, freeze_statistics=False).facts
 
 
-def _check_versions(model: Model) -> None:
-    if model.opset > NEWEST_OPSET:
-        message = (
-            f"the model uses operator set {model.opset}; training supports up to {NEWEST_OPSET}: export it again with "
-            f"opset_version={NEWEST_OPSET} or lower"
-        )
-        raise TrainingError(message)
+def _check_types(model: Model) -> None:
     for name in model.trainable():
         dtype = model.tensor(name).dtype
         if dtype != "float32":
@@ -154,9 +148,19 @@ def _lifted(model: Model) -> Model:
         clone = model.ir.clone()
         common.InlinePass()(clone)
         model = Model(clone, model.notes)
-    if model.opset >= OLDEST_OPSET:
+    if OLDEST_OPSET <= model.opset <= NEWEST_OPSET:
         return model
     import onnx
+
+    if model.opset > NEWEST_OPSET:
+        try:
+            return from_proto(lowered(model.to_proto(), NEWEST_OPSET), origin="the model, in an older operator set,")
+        except ModelError as error:
+            message = (
+                f"the model uses operator set {model.opset}, and training knows those up to {NEWEST_OPSET}: {error}; export "
+                f"it again with opset_version={NEWEST_OPSET} or lower"
+            )
+            raise TrainingError(message) from error
 
     try:
         proto = onnx.version_converter.convert_version(model.to_proto(), LIFTED_OPSET)

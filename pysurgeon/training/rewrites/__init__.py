@@ -9,10 +9,13 @@ from pysurgeon.training.rewrites import (
     auto_pad,
     average_pool,
     batch_normalization,
+    conv_transpose,
+    einsum,
     hard,
     layer_normalization,
     layout,
     normalizations,
+    recurrent,
     reductions,
 )
 from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
@@ -35,10 +38,13 @@ REWRITES = _collect(
     activations.REWRITES,
     auto_pad.REWRITES,
     average_pool.REWRITES,
+    conv_transpose.REWRITES,
+    einsum.REWRITES,
     hard.REWRITES,
     layer_normalization.REWRITES,
     layout.REWRITES,
     normalizations.REWRITES,
+    recurrent.REWRITES,
     reductions.REWRITES,
 )
 
