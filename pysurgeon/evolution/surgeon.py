@@ -33,6 +33,7 @@ from pysurgeon.training import (
     TrainResult,
     evaluate,
     fit_input,
+    metric,
     with_input_metadata,
 )
 
@@ -171,7 +172,7 @@ class Surgeon:
         ranking = recommend(
             diagnosis,
             self._calibration,
-            accuracy=trunk.accuracy,
+            accuracy=max(0.0, trunk.accuracy),  # numbers may be predicted worse than by their mean
             objective=self.settings.objective,
             price=self.settings.price,
             experience=experience(self.journal.events),
@@ -267,6 +268,7 @@ class Surgeon:
                 "parent": branch.parent,
                 "origin": branch.origin,
                 "genome": list(branch.genome),
+                "metric": metric(self.data),
                 "from": branch.state.step,
                 "until": until,
                 "outcome": result.outcome.name,
@@ -326,9 +328,12 @@ class Surgeon:
         alone = Branch("alone", None, "alone", (), self._start, State())
         trained = self._train(alone, trunk.state.step)
 
-        def figures(model: Model) -> dict[str, Any]:
+        deviations: dict[str, float] = {}
+
+        def figures(name: str, model: Model) -> dict[str, Any]:
             size = costs(model)
             found = evaluate(model, self.data, "test", threads=self.settings.threads)
+            deviations[name] = float(found.scores.std())
             return {
                 "parameters": size.parameters,
                 "macs": size.macs,
@@ -340,9 +345,11 @@ class Surgeon:
             "tested",
             "tested",
             lambda: {
-                "start": figures(self._start),
-                "alone": figures(trained.model) if trained is not None else None,
-                "result": figures(trunk.model),
+                "start": figures("start", self._start),
+                "alone": figures("alone", trained.model) if trained is not None else None,
+                "result": figures("result", trunk.model),
+                "metric": metric(self.data),
+                "deviations": deviations,
                 "genome": list(trunk.genome),
                 "branch": trunk.id,
                 "trunk_steps": trunk.state.step,

@@ -16,6 +16,7 @@ import numpy as np
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.training.loss import LOSS, TARGETS, WEIGHTS, Loss
+from pysurgeon.training.protocol import Device
 from pysurgeon.training.view import TrainingView
 
 if TYPE_CHECKING:
@@ -36,13 +37,16 @@ class Engine:
         view: What to train.
         loss: What for.
         threads: Threads inside an operator.
+        device: Where it computes. On a GPU, parameters and gradients are copies, which `commit` brings back.
 
     Raises:
-        TrainingError: The engine refuses the graph.
+        TrainingError: The engine refuses the graph, or lacks the device.
     """
 
-    def __init__(self, view: TrainingView, loss: Loss, *, threads: int = 1) -> None:
+    def __init__(self, view: TrainingView, loss: Loss, *, threads: int = 1, device: Device = "cpu") -> None:
         import onnxruntime as ort
+
+        ensure_device(device)
         from onnxruntime.training.api import CheckpointState, Module
 
         options = ort.SessionOptions()
@@ -56,7 +60,7 @@ class Engine:
             with _memory_file(graph) as graph_path, _memory_file() as checkpoint_path:
                 _save_checkpoint(trained, kept, checkpoint_path)
                 self._state = CheckpointState.load_checkpoint(checkpoint_path)
-                self._module = Module(graph_path, self._state, None, "cpu", options)
+                self._module = Module(graph_path, self._state, None, device, options)
         except Exception as error:  # the engine raises a class of its own for every status
             message = f"onnxruntime-training refuses the model: {_reason(error)}"
             raise TrainingError(message) from error
@@ -65,6 +69,7 @@ class Engine:
         self.parameters: dict[str, Array] = {n: self._state.parameters[n].data for n in view.trainable}
         self.statistics: dict[str, Array] = {n: self._state.parameters[n].data for n in view.statistics}
         self.gradients: dict[str, Array] = {}
+        self._lent = device == "cpu"
 
     def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
         """Compute loss and gradients of a batch and update the statistics.
@@ -88,14 +93,40 @@ class Engine:
         except Exception as error:
             message = f"onnxruntime-training cannot take a step: {_reason(error)}"
             raise TrainingError(message) from error
-        if not self.gradients:
+        if not self.gradients or not self._lent:
             # The buffers are allocated by the first step and stay where they are.
             self.gradients = {name: self._state.parameters[name].grad for name in self._trainable}
         return loss
 
+    def commit(self) -> None:
+        """Let the next step use what was written to the parameters; on the CPU it does so anyway."""
+        if not self._lent:
+            for name, array in self.parameters.items():
+                self._state.parameters[name] = array
+
     def tensors(self) -> dict[str, Array]:
         """Copies of parameters and statistics by name."""
+        if not self._lent:
+            self.statistics = {name: self._state.parameters[name].data for name in self.statistics}
         return {name: array.copy() for name, array in (self.parameters | self.statistics).items()}
+
+
+def ensure_device(device: Device) -> None:
+    """Find out whether the engine can compute there.
+
+    Raises:
+        TrainingError: It cannot.
+    """
+    import onnxruntime as ort
+
+    found = ort.get_available_providers()
+    if device == "cuda" and "CUDAExecutionProvider" not in found:
+        message = (
+            f"the device cuda needs the GPU build of the training engine; the onnxruntime {ort.__version__} that is installed "
+            f"has {', '.join(found)}: install onnxruntime-training (for CUDA 11.8 and cuDNN 8) in the place of "
+            "onnxruntime-training-cpu, or take the device cpu"
+        )
+        raise TrainingError(message)
 
 
 def _differentiate(view: TrainingView, loss: Loss, options: Any) -> tuple[bytes, list[bytes], list[bytes]]:

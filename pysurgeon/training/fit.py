@@ -209,16 +209,29 @@ def _matches(wanted: tuple[int | None, ...], sample: tuple[int, ...]) -> bool:
 
 
 def _output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tuple[int, ...]:
-    """The shape of the output for one sample; the model is run where the file does not say."""
-    shape = next(port.shape for port in model.outputs if port.name == output)
-    known = tuple(d for d in shape[1:] if d is not None)
-    if len(known) == len(shape) - 1:
-        return known
+    """The shape of the output for one sample; the model is run where the file does not say, nor that it counts samples.
+
+    Raises:
+        DataError: The first dimension of the output is something else.
+    """
+    values = {v.name: v.shape for v in (*model.ir.graph.inputs, *model.ir.graph.outputs)}
+    shape, fed = values[output], values[inputs[0].name]
+    if shape is not None and fed is not None and len(shape) and len(fed) and shape[0] == fed[inputs[0].axis]:
+        known = tuple(d for d in shape[1:] if isinstance(d, int))
+        if len(known) == len(shape) - 1:
+            return known
     # Zeros in the arrangement that the model wants, so nothing has to be arranged.
     fixed = [port.shape[fit.axis] for port, fit in zip(model.inputs, inputs, strict=True) if port.shape]
-    size = next((s for s in fixed if s is not None), 1)
+    size = next((s for s in fixed if s is not None), 2)
     feeds = {fit.name: np.zeros((*fit.shape[: fit.axis], size, *fit.shape[fit.axis :]), fit.dtype) for fit in inputs}
-    return tuple(Session(model).run(feeds)[output].shape[1:])
+    found = Session(model).run(feeds)[output].shape
+    if found[:1] != (size,):
+        message = (
+            f"output {output!r} is {found} for {size} samples: its first dimension does not count the samples, so nobody "
+            "knows which part of it belongs to which"
+        )
+        raise DataError(message)
+    return tuple(found[1:])
 
 
 def _check_output(data: Dataset, output: str, shape: tuple[int, ...]) -> bool:

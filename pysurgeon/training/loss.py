@@ -20,6 +20,8 @@ from pysurgeon.graph import Array
 
 ClassWeights: TypeAlias = Literal["none", "balanced"]
 
+METRICS: dict[Task, str] = {"classification": "accuracy", "multi-label": "label accuracy", "regression": "R²"}
+
 TARGETS, WEIGHTS, LOSS = "pysurgeon.targets", "pysurgeon.weights", "pysurgeon.loss"
 
 # (operator, inputs, outputs, attributes) of a node; names that begin with a dot are the loss's own.
@@ -228,17 +230,24 @@ def _by_label(y: Array, classes: int) -> Array:  # noqa: ARG001  (like `_by_clas
     return np.maximum(weights, 1.0 / len(y))
 
 
+def metric(data: Dataset) -> str:
+    """What the scores of a data set's task are called."""
+    return METRICS[data.task]
+
+
 def _squared_error(weights: Array, smoothing: float, y: Array) -> Loss:
     mean = y.mean(axis=0, keepdims=True, dtype=np.float64)
     deviation = y.std(axis=0, keepdims=True, dtype=np.float64)
-    return SquaredError("R²", weights, smoothing, mean, np.where(deviation > 1e-7 * np.abs(mean), deviation, 1.0))
+    return SquaredError(
+        METRICS["regression"], weights, smoothing, mean, np.where(deviation > 1e-7 * np.abs(mean), deviation, 1.0)
+    )
 
 
 _KINDS: dict[Task, tuple[Callable[[Array, int], Array], Callable[[Array, float, Array], Loss]]] = {
-    "classification": (_by_class, lambda w, s, _: CrossEntropy("accuracy", w, s)),
+    "classification": (_by_class, lambda w, s, _: CrossEntropy(METRICS["classification"], w, s)),
     "multi-label": (
         _by_label,
-        lambda w, s, y: BinaryCrossEntropy("accuracy" if y.ndim == 1 else "label accuracy", w, s),
+        lambda w, s, y: BinaryCrossEntropy(METRICS["classification" if y.ndim == 1 else "multi-label"], w, s),
     ),
     "regression": (_by_class, _squared_error),
 }

@@ -84,8 +84,8 @@ class _Stretch:
             class_weights=settings.class_weights,
             smoothing=settings.label_smoothing,
         )
-        view = training_view(model, data.task, freeze_statistics=settings.freeze_statistics)
-        self._engine = Engine(view, self._loss, threads=settings.threads)
+        view = training_view(model, data.task, freeze_statistics=settings.statistics == "frozen")
+        self._engine = Engine(view, self._loss, threads=settings.threads, device=settings.device)
         self._optimizer = Optimizer(settings, self._engine.parameters, state)
         self._batches = Batches(
             data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw
@@ -121,6 +121,7 @@ class _Stretch:
         norm = self._optimizer.step(self._engine.gradients, self._settings.schedule.at(self._step))
         if not math.isfinite(norm):
             return f"the norm of the gradient is {norm} at step {self._step}"
+        self._engine.commit()
         self._losses.append(loss)
         self._step += 1
         return ""

@@ -38,6 +38,7 @@ REWRITES = _collect(
     activations.REWRITES,
     auto_pad.REWRITES,
     average_pool.REWRITES,
+    batch_normalization.REWRITES,
     conv_transpose.REWRITES,
     einsum.REWRITES,
     hard.REWRITES,
@@ -49,4 +50,4 @@ REWRITES = _collect(
 )
 
 # In the place of batch statistics, where statistics are to stay as they are.
-FREEZING = _collect(batch_normalization.REWRITES)
+FREEZING = _collect(batch_normalization.FREEZING)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 
+from pysurgeon.graph import constant
 from pysurgeon.training.rewrites._build import Builder, Rewrite
 
 
@@ -26,4 +29,10 @@ def _per_channel(build: Builder, position: int, rank: int) -> ir.Value:
     )
 
 
-REWRITES = {"BatchNormalization": Rewrite("arithmetic with the running statistics, which stay", replace)}
+def computed(node: ir.Node, wanted: Collection[ir.Value]) -> bool:  # noqa: ARG001
+    """Whether statistics are computed in the graph, as where weights are standardized: the engine would ignore them."""
+    return any(constant(value) is None for value in node.inputs[3:5])
+
+
+REWRITES = {"BatchNormalization": Rewrite("arithmetic with the statistics that the graph computes", replace, computed)}
+FREEZING = {"BatchNormalization": Rewrite("arithmetic with the running statistics, which stay", replace)}
