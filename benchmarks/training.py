@@ -226,6 +226,8 @@ def _slope_error(
         error = abs(measured - expected) / max(abs(measured), abs(expected))
         if np.isfinite(error):
             best = error if best is None else min(best, error)
+        if best is not None and best < SLOPE_TOLERANCE / 10:
+            break
     return best
 
 

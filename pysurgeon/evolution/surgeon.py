@@ -84,7 +84,7 @@ class Surgeon:
     def run(self) -> Branch:
         """Evolve to the end. Returns the trunk as it ended; the record is in the journal."""
         trunk = Branch("start", None, "start", (), self._start, State())
-        trunk = self._alive(self._train(trunk, self.timeline.warm_up))
+        trunk = self._alive(self._train(trunk, self.timeline.warm_up, vital=True))
         reference = trunk.accuracy
         for generation in range(self.timeline.generations):
             if self._time_is_up(generation):
@@ -92,7 +92,7 @@ class Surgeon:
             trunk = self._generation(trunk, generation, reference)
             reference = max(reference, trunk.accuracy)
         else:
-            trunk = self._alive(self._train(trunk, self.timeline.total))
+            trunk = self._alive(self._train(trunk, self.timeline.total, vital=True))
         self._report(trunk)
         return trunk
 
@@ -230,19 +230,29 @@ class Surgeon:
         genome = (*trunk.genome, *candidate.operations)
         return Branch(name, trunk.id, candidate.origin, genome, model, state, trunk.accuracy, trunk.loss)
 
-    def _train(self, branch: Branch, until: int) -> Branch | None:
-        """Train a branch up to a step of the trunk; `None` if it diverged or was lost."""
+    def _train(self, branch: Branch, until: int, *, vital: bool = False) -> Branch | None:
+        """Train a branch up to a step of the trunk; `None` if it diverged or was lost.
+
+        A vital one that was lost ends the run and is not written down, so that it is tried again when the run is resumed.
+        """
         key = f"{branch.id}@{until}"
         event = self.journal.known(key)
         if event is None:
-            event = self._trained(branch, until, key)
+            result = self._attempt(branch, until)
+            if result.outcome is Outcome.LOST:
+                # What ended the worker may have come from outside; a model that ends it does so again.
+                result = self._attempt(branch, until)
+            if result.outcome is Outcome.LOST and vital:
+                message = f"training the trunk failed twice, resume the run to try again: {result.message}"
+                raise TrainingError(message)
+            event = self._trained(branch, until, key, result)
         self._observer.happened(event)
         return self._stored(event) if event["outcome"] == Outcome.DONE.name else None
 
-    def _trained(self, branch: Branch, until: int, key: str) -> dict[str, Any]:
+    def _attempt(self, branch: Branch, until: int) -> TrainResult:
         steps = until - branch.state.step
         try:
-            result = self._trainer.train(
+            return self._trainer.train(
                 branch.model,
                 self.data,
                 self._training,
@@ -255,7 +265,9 @@ class Surgeon:
             if not branch.genome:
                 raise
             # What the engine will not train any more after an operation costs the branch, not the run.
-            result = TrainResult(Outcome.LOST, branch.model, branch.state, (), 0, 0.0, str(error))
+            return TrainResult(Outcome.LOST, branch.model, branch.state, (), 0, 0.0, str(error))
+
+    def _trained(self, branch: Branch, until: int, key: str, result: TrainResult) -> dict[str, Any]:
         if result.outcome is Outcome.DONE:
             self._store(key, result)
         last = result.history[-1] if result.history else None
