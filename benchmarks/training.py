@@ -45,8 +45,9 @@ from pysurgeon.training.head import head
 from pysurgeon.training.loss import Loss, make_loss
 
 SAMPLES, STEPS, RATE = 4, 4, 1e-4
-# Of a slope, measured in float32 through a whole network; of outputs, relative to the largest.
-SLOPE_TOLERANCE, OUTPUT_TOLERANCE = 1e-2, 1e-4
+# Of a slope, measured in float32 through a whole network; of outputs, relative to the largest: deep networks with random weights multiply
+# rounding errors, and what is not the same function is off by much more.
+SLOPE_TOLERANCE, OUTPUT_TOLERANCE = 1e-2, 1e-3
 # What has a vocabulary says so by the table that the numbers of tokens are looked up in.
 _LOOKED_THROUGH = ("Cast", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Transpose", "Clip", "Add", "Sub")
 
@@ -216,14 +217,19 @@ def _slope_error(
     size = np.sqrt(sum(float((d**2).sum()) for d in direction.values()))
     if not np.isfinite(expected) or size == 0 or expected == 0:
         return None
-    base = _loss_at(model, data, feeds, y, loss, direction, 0.0)
+    base = _loss_at(model, data, feeds, y, loss, {})
     best: float | None = None
     # The step that changes the loss by some per cent, and smaller ones: rounding and curvature pull in opposite directions.
     for change in (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4):
         step = change * max(abs(base), 1e-3) / abs(expected) / 2
-        above, below = (_loss_at(model, data, feeds, y, loss, direction, s) for s in (step, -step))
-        measured = (above - below) / (2 * step)
-        error = abs(measured - expected) / max(abs(measured), abs(expected))
+        moved = [_moved(model, direction, s) for s in (step, -step)]
+        above, below = (_loss_at(model, data, feeds, y, loss, tensors) for tensors in moved)
+        # The steps that float32 has taken are not quite those that were asked for.
+        taken = sum(
+            float((gradients[n] * (moved[0][n].astype(np.float64) - moved[1][n].astype(np.float64))).sum())
+            for n in direction
+        )
+        error = abs(above - below - taken) / max(abs(above - below), abs(taken))
         if np.isfinite(error):
             best = error if best is None else min(best, error)
         if best is not None and best < SLOPE_TOLERANCE / 10:
@@ -231,12 +237,15 @@ def _slope_error(
     return best
 
 
+def _moved(model: Model, direction: Any, step: float) -> dict[str, Array]:
+    return {n: (model.tensor(n) + step * d).astype(np.float32) for n, d in direction.items()}
+
+
 def _loss_at(
-    model: Model, data: Dataset, feeds: dict[str, Array], y: Array, loss: Loss, direction: Any, step: float
+    model: Model, data: Dataset, feeds: dict[str, Array], y: Array, loss: Loss, tensors: dict[str, Array]
 ) -> float:
-    moved = {n: (model.tensor(n) + step * d).astype(np.float32) for n, d in direction.items()}
     end = head(model, data.task)
-    session = Session(model.with_tensors(moved), () if end.logits == end.output else (end.logits,))
+    session = Session(model.with_tensors(tensors), () if end.logits == end.output else (end.logits,))
     return float(loss.losses(session.run(feeds)[end.logits], y).mean())
 
 

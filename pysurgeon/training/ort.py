@@ -24,7 +24,14 @@ _TRIAL_BATCH = 8
 
 
 class OrtTrainer:
-    """Trains in the calling process; may be called from several threads."""
+    """Trains in the calling process; may be called from several threads.
+
+    Args:
+        progress_seconds: Least time between two calls of `progress`.
+    """
+
+    def __init__(self, progress_seconds: float = _PROGRESS_SECONDS) -> None:
+        self._progress_seconds = progress_seconds
 
     def check(self, model: Model, data: Dataset) -> None:
         """Refuse a model that cannot be trained on this data; takes the gradients of one small batch to be sure.
@@ -58,7 +65,7 @@ class OrtTrainer:
             DataError: The data does not fit its inputs or outputs.
             UsageError: The batch size or the seed is too small, or the augmentation does not fit the data.
         """
-        stretch = _Stretch(model, data, settings, state, deadline, progress)
+        stretch = _Stretch(model, data, settings, state, deadline, progress, self._progress_seconds)
         return stretch.run(steps, evaluate_every)
 
 
@@ -73,7 +80,9 @@ class _Stretch:
         state: State,
         deadline: float | None,
         progress: Callable[[int, float], None] | None,
+        progress_seconds: float,
     ) -> None:
+        self._progress_seconds = progress_seconds
         self._began = time.monotonic()
         self._model, self._data, self._settings, self._start = model, data, settings, state
         self._deadline, self._progress = deadline, progress
@@ -105,7 +114,7 @@ class _Stretch:
             trouble = self._advance()
             if trouble:
                 return self._diverged(trouble)
-            if self._progress is not None and now - reported >= _PROGRESS_SECONDS:
+            if self._progress is not None and now - reported >= self._progress_seconds:
                 self._progress(self._step, self._losses[-1])
                 reported = now
             if evaluate_every > 0 and self._step % evaluate_every == 0 and self._step < end:
