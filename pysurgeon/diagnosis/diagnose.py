@@ -14,7 +14,8 @@ from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery import Calibration, RemoveLayer
 from pysurgeon.surgery.elimination import Elimination
-from pysurgeon.surgery.factorize import largest_rank, principal_directions, weight_matrix
+from pysurgeon.surgery.factorize import largest_rank, principal_directions
+from pysurgeon.surgery.matrices import weight_matrix
 from pysurgeon.surgery.narrow import LARGEST_ERROR, elimination_of
 
 # Values going into a layer beyond which the fit that could replace it is not tried: it takes their number to the third power.

@@ -25,7 +25,8 @@ from pysurgeon.surgery import (
     apply_edit,
     parse,
 )
-from pysurgeon.surgery.factorize import largest_rank, weight_matrix
+from pysurgeon.surgery.factorize import largest_rank
+from pysurgeon.surgery.matrices import weight_matrix
 from pysurgeon.training import State
 
 # Most operations that one branch does at once.

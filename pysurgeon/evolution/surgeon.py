@@ -21,7 +21,7 @@ from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.timeline import survivors
-from pysurgeon.graph import Array, Model, load
+from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
 from pysurgeon.graph.widths import Structure
@@ -36,7 +36,7 @@ from pysurgeon.training import (
     with_input_metadata,
 )
 
-CALIBRATION_SAMPLES = 512
+CALIBRATION_SAMPLES, UNSEEN_SAMPLES = 512, 128
 
 
 class Observer(Protocol):
@@ -76,8 +76,7 @@ class Surgeon:
         plan = Plan.of(self.settings, self.data)
         self._per_epoch, self.timeline, self._training = plan.steps_per_epoch, plan.timeline, plan.training
         self._fitness = Fitness(self.settings, costs(self._start))
-        feeds = calibration_feeds(self._start, self.data, seed=self.settings.seed)
-        self._calibration = Calibration(self._start, feeds, seed=self.settings.seed)
+        self._calibration = calibrated(self._start, self.data, seed=self.settings.seed)
         self._began = time.monotonic()
 
     def run(self) -> Branch:
@@ -199,6 +198,7 @@ class Surgeon:
                         "operation": done.record.operation,
                         "exact": done.record.exact,
                         "predicted_error": done.record.predicted_error,
+                        "site_error": done.record.site_error,
                         "measured_error": done.record.measured_error,
                         "reason": done.record.reason,
                     }
@@ -375,16 +375,20 @@ class Surgeon:
         self._observer.happened({"event": event, **facts})
 
 
-def calibration_feeds(model: Model, data: Dataset, *, seed: int = 0) -> dict[str, Array]:
-    """A batch of training samples, without augmentation, as the model's input.
+def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
+    """Training samples, without augmentation, as the model's input: most to fit to, the rest to verify on.
 
     Raises:
         DataError: The data does not fit the model.
     """
     fit = fit_input(model, data)
-    fixed = model.inputs[0].shape[0]
-    x, _ = Batches(data, fixed or CALIBRATION_SAMPLES, seed=seed).batch(0)
-    return {fit.name: fit.batch(x)}
+    fixed = model.inputs[0].shape[0] or 1
+    x, _ = Batches(data, CALIBRATION_SAMPLES + UNSEEN_SAMPLES, seed=seed).batch(0)
+    batch = fit.batch(x)
+    spared = min(UNSEEN_SAMPLES, len(batch) // 5) // fixed * fixed
+    seen = max(1, (len(batch) - spared) // fixed) * fixed
+    unseen = batch[seen : seen + spared] if spared else batch[:seen]
+    return Calibration(model, {fit.name: batch[:seen]}, unseen={fit.name: unseen}, seed=seed)
 
 
 class Silent:

@@ -14,14 +14,14 @@ import numpy as np
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, sizes
+from pysurgeon.graph.inference import Read
 from pysurgeon.graph.terms import Dim
 from pysurgeon.graph.widths import Structure, Width
-from pysurgeon.surgery._biases import bias_of, with_constant
+from pysurgeon.surgery._refit import refit
 from pysurgeon.surgery._sites import Site, refuse_end, site_of
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
-from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Rewire, Select, units
-from pysurgeon.surgery.elimination import ridged
+from pysurgeon.surgery.edit import AxisMap, Edit, Rewire, Select
 from pysurgeon.surgery.operation import Operation, Plan
 
 
@@ -53,25 +53,23 @@ class RemoveLayer(Operation):
         rewire = Rewire(str(site.value.name), str(site.layer.data.name))
         # Any map of the right shape will do to look at what the readers get once the layer is gone.
         probe = Select.of(np.arange(units_left) % width.size)
-        maps = [AxisMap(t, a, width.dim, probe) for t, a in width.readers]
+        # What the optimizer knows of other units says nothing about these.
+        history = Select.of(probe.index if units_left == width.size else np.full(units_left, -1))
+        maps = [AxisMap(t, a, width.dim, probe, history) for t, a in width.readers]
         bypassed = apply_edit(Edit(structure, tuple(maps), rewires=(rewire,)))
-        fitted, values, losses, signals = [], {}, 0.0, 0.0
-        for read in width.reads:
-            before = calibration.rows(structure, read, width.dim)
+        prior = np.eye(width.size) if units_left == width.size else np.zeros((units_left, width.size))
+
+        def instead(read: Read) -> Array:
             name = rewire.replacement if read.value == rewire.value else read.value
-            activation = calibration.activations(bypassed, [name])[name]
-            # The reader finds the units of the input laid out as those of the output were.
-            term = structure.value_term(read.value, read.value_axis)
-            after = calibration.sample(units(activation, read.value_axis, term, width.dim, {width.dim: units_left}))
-            bias = bias_of(structure, width, read)
-            b, constant, loss = _fit(after, before, affine=bias is not None)
-            if bias is not None:
-                values[bias] = with_constant(structure, width, read, bias, constant)
-            fitted.append(AxisMap(read.tensor, read.axis, width.dim, Dense(b.astype(np.float32))))
-            losses, signals = losses + loss, signals + float(np.square(before).sum())
-        unexplained = losses / max(signals, 1e-300)
-        edit = Edit(structure, tuple(fitted), values=values, rewires=(rewire,))
-        return Plan(edit, float(np.sqrt(unexplained)), f"its input explains {1 - unexplained:.1%} of what it gives")
+            return calibration.activations(bypassed, [name])[name]
+
+        found = [refit(structure, width, (r,), calibration, instead, prior) for r in width.reads]
+        values = {k: v for f in found for k, v in f.values.items()}
+        lost = float(np.mean([f.lost for f in found]))
+        edit = Edit(structure, tuple(maps), values=values, rewires=(rewire,))
+        places = tuple(p for f in found for p in f.places)
+        reason = f"its input explains {1 - lost:.1%} of what its readers make of it"
+        return Plan(edit, float(np.sqrt(lost)), reason, places if len(places) == len(found) else ())
 
 
 def _check(structure: Structure, site: Site) -> tuple[Width, int]:
@@ -109,18 +107,6 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
         message = f"a reader of layer {layer.name!r} is used more than once"
         raise Refused(message)
     return width, units
-
-
-def _fit(source: Array, target: Array, *, affine: bool) -> tuple[Array, Array, float]:
-    """Ridge least squares `target ~ source B' + c`, c = 0 unless affine.
-
-    Returns:
-        B' as (m, n), which maps readers of n units to readers of m; c (n,); the sum of squares that is left.
-    """
-    means = (source.mean(0), target.mean(0)) if affine else (np.zeros(source.shape[1]), np.zeros(target.shape[1]))
-    centred, wanted = source - means[0], target - means[1]
-    b = np.linalg.solve(ridged(centred.T @ centred / len(source)), centred.T @ wanted / len(source))
-    return b, means[1] - means[0] @ b, float(np.square(wanted - centred @ b).sum())
 
 
 def _text(shape: tuple[int | None, ...]) -> str:

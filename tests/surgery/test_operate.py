@@ -152,7 +152,7 @@ def test_a_calibration_forgets_models_that_are_gone():
     import gc
 
     gc.collect()
-    assert len(calibration._activations) == 1
+    assert len(calibration._checked) == 1
 
 
 def test_large_samples_are_drawn_alike():
