@@ -181,4 +181,4 @@ def _linearity(structure: Structure, layer: Layer, calibration: Calibration) -> 
         plan = RemoveLayer(layer.name).plan(structure, calibration)
     except Refused:
         return None
-    return 1.0 - plan.predicted_error**2
+    return max(0.0, 1.0 - plan.predicted_error**2)

@@ -9,7 +9,7 @@ the removals before it. So one elimination in O(n^3) gives the whole cost curve.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,11 +69,12 @@ class Elimination:
         return float(np.sqrt(self.cost[removed - 1])) if removed else 0.0
 
 
-def eliminate(views: Sequence[View], *, most: float = np.inf) -> Elimination:
+def eliminate(views: Sequence[View], *, twins: Mapping[int, int] | None = None, most: float = np.inf) -> Elimination:
     """Greedy elimination over all readers of a width, each weighed by its own signal.
 
     Args:
         views: The width as each of its readers sees it.
+        twins: Units that are copies of later ones, and of which.
         most: Relative root mean square error beyond which nobody asks. Units that would come later have no order, and infinite
             costs.
     """
@@ -84,7 +85,7 @@ def eliminate(views: Sequence[View], *, most: float = np.inf) -> Elimination:
     floors = [1.0 / np.diag(g) for g in regular]
     # A reader that gets nothing loses nothing.
     energies = [v.energy / v.signal if v.signal > 0 else np.zeros_like(v.energy) for v in views]
-    free = _copies(views)
+    free = _copies(views, twins or {})
     alive = np.ones(n, dtype=bool)
     order, cost, total = np.zeros(n, np.int64), np.full(n, np.inf), 0.0
     for k in range(n):
@@ -111,11 +112,11 @@ def eliminate(views: Sequence[View], *, most: float = np.inf) -> Elimination:
     return Elimination(order, cost)
 
 
-def _copies(views: Sequence[View]) -> list[int]:
+def _copies(views: Sequence[View], twins: Mapping[int, int]) -> list[int]:
     """Units that cost nothing, however few the samples, the safest first.
 
-    Those that nobody reads go on any input; so do multiples of units that come later, as far as the samples tell; then come those
-    that do nothing on the samples.
+    Those that nobody reads and copies go on any input; then come multiples of later units and those that do nothing, as far as the
+    samples tell.
     """
     n = len(views[0].gram)
     unread, multiple, idle = np.ones(n, dtype=bool), np.ones((n, n), dtype=bool), np.ones(n, dtype=bool)
@@ -125,7 +126,8 @@ def _copies(views: Sequence[View]) -> list[int]:
         multiple &= _multiples(view.whole)
         idle &= no_reader | (np.diag(view.gram) <= _ROUNDING * np.diag(view.whole))
     again = np.array([multiple[r, r + 1 :].any() for r in range(n)])
-    return list(dict.fromkeys(int(r) for kind in (unread, again, idle) for r in np.flatnonzero(kind)))
+    kinds = (np.flatnonzero(unread), list(twins), np.flatnonzero(again), np.flatnonzero(idle))
+    return list(dict.fromkeys(int(r) for kind in kinds for r in kind))
 
 
 def _multiples(gram: Array) -> Array:
@@ -134,12 +136,13 @@ def _multiples(gram: Array) -> Array:
     return np.asarray((both - np.square(gram) <= _ROUNDING * both) & (both > 0))
 
 
-def stand_ins(view: View, kept: Array) -> Array:
-    """What kept units stand for without any fit: themselves, and those that are multiples of them.
+def stand_ins(view: View, kept: Array, twins: Mapping[int, int] | None = None) -> Array:
+    """What kept units stand for without any fit: themselves, their copies, and those that are multiples of them.
 
     Args:
         view: The width as the reader sees it.
         kept: int64 (m,), which units are kept.
+        twins: Units that are copies of later ones, and of which.
 
     Returns:
         float64 (m, n).
@@ -147,9 +150,16 @@ def stand_ins(view: View, kept: Array) -> Array:
     gram = view.whole
     prior = np.eye(len(gram))[kept]
     multiple = _multiples(gram)[kept]
-    for r in np.setdiff1d(np.flatnonzero(multiple.any(0)), kept):
-        j = int(np.argmax(multiple[:, r]))
-        prior[j, r] = gram[kept[j], r] / gram[kept[j], kept[j]]
+    place = {int(k): j for j, k in enumerate(kept)}
+    for r in np.setdiff1d(np.arange(len(gram)), kept):
+        twin = int(r)
+        while twins is not None and twin in twins and twin not in place:
+            twin = twins[twin]
+        if twin in place:
+            prior[place[twin], r] = 1.0
+        elif multiple[:, r].any():
+            j = int(np.argmax(multiple[:, r]))
+            prior[j, r] = gram[kept[j], r] / gram[kept[j], kept[j]]
     return prior
 
 

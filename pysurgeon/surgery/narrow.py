@@ -13,11 +13,11 @@ from pysurgeon.graph.inference import Read
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of
 from pysurgeon.surgery._refit import refit
+from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis, units
 from pysurgeon.surgery.elimination import Elimination, View, eliminate, loss, stand_ins
 from pysurgeon.surgery.operation import Operation, Place, Plan
-from pysurgeon.surgery.widen import resizable
 
 # Error of the readers up to which an elimination goes first: beyond it nobody narrows but by express wish.
 LARGEST_ERROR = 0.25
@@ -58,6 +58,7 @@ class Narrow(Operation):
         if not np.isfinite(elimination.cost[removed - 1]):
             elimination = elimination_of(structure, width, calibration, most=np.inf)
         kept = np.sort(elimination.order[removed:])
+        twins = _twins(structure, width)
         losses: list[float] = []
         values: dict[str, Array] = {}
         places: list[Place] = []
@@ -71,7 +72,7 @@ class Narrow(Operation):
                 reads,
                 calibration,
                 lambda r: _remaining(structure, width, r, calibration, kept),
-                stand_ins(view, kept),
+                stand_ins(view, kept, twins),
             )
             values |= found.values
             losses.append(found.lost)
@@ -104,6 +105,23 @@ def _remaining(structure: Structure, width: Width, read: Read, calibration: Cali
     )
 
 
+def _twins(structure: Structure, width: Width) -> dict[int, int]:
+    """Units that are written just as a later one is, and by which: they are equal on any input."""
+    parts = []
+    for tensor, axis in width.writers:
+        if width.exponents[tensor, axis]:
+            return {}  # what writes a unit reads it, too
+        parts.append(units(structure.model.tensor(tensor), axis, structure.term(tensor, axis), width.dim).T)
+    rows = [b"".join(np.ascontiguousarray(p[k]).tobytes() for p in parts) for k in range(width.size)]
+    later: dict[bytes, int] = {}
+    twins = {}
+    for k in range(width.size - 1, -1, -1):
+        if rows[k] in later:
+            twins[k] = later[rows[k]]
+        later[rows[k]] = k
+    return dict(sorted(twins.items()))
+
+
 def _compensable(width: Width, read: Read) -> bool:
     """Whether a reader may make up for units by mixing others.
 
@@ -128,7 +146,8 @@ def elimination_of(structure: Structure, width: Width, calibration: Calibration,
     """The order in which the units of a width go, up to a relative error of the readers of `most`."""
     seen = views(structure, width, calibration)
     key = ("elimination", width.name, str(most))
-    return calibration.kept(structure.model, key, lambda: eliminate([view for _, view in seen], most=most))
+    twins = _twins(structure, width)
+    return calibration.kept(structure.model, key, lambda: eliminate([v for _, v in seen], twins=twins, most=most))
 
 
 def views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[tuple[Read, ...], View]]:

@@ -48,12 +48,14 @@ class Plan:
         predicted_error: Relative change of what the readers of the edited place give, root mean square; 0 if exact.
         reason: Why it is done this way, as a clause.
         places: What the readers give, where that can be looked at.
+        undo: The operation that takes this one back exactly, as long as nothing was trained since; `None` where there is none.
     """
 
     edit: Edit
     predicted_error: float
     reason: str
     places: tuple[Place, ...] = ()
+    undo: Operation | None = None
 
 
 class Operation(ABC):
@@ -101,6 +103,8 @@ class Record:
             the readers are not to be looked at.
         measured_error: Largest absolute difference of the outputs on the calibration batch over their largest value.
         reason: Why it was done this way.
+        undo: The operation that takes this one back, as written on the command line; empty where there is none. It is exact right
+            after it; after some training it is approximate, as any other of its kind.
         before: Costs before.
         after: Costs after.
     """
@@ -112,6 +116,7 @@ class Record:
     site_error: float | None
     measured_error: float
     reason: str
+    undo: str
     before: Costs
     after: Costs
 
@@ -166,6 +171,7 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
         site_error=site_error(model, result, plan.places, calibration),
         measured_error=error,
         reason=plan.reason,
+        undo="" if plan.undo is None else str(plan.undo),
         before=costs(model),
         after=costs(result),
     )

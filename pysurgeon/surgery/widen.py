@@ -31,8 +31,10 @@ from pysurgeon.graph import Array, constant
 from pysurgeon.graph.inference import describe
 from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
+from pysurgeon.surgery.narrow import Narrow
 from pysurgeon.surgery.operation import Operation, Plan
 
 LARGEST_TENSOR = 2**33  # bytes; beyond it a size is a slip of the keyboard
@@ -99,7 +101,7 @@ class Widen(Operation):
         way = "random and read with zero" if fresh else "copies with unequal shares"
         if self.how == "fresh" and why:
             way += f" ({why})"
-        return Plan(edit, 0.0, f"{added} new units, {way}, keep the function")
+        return Plan(edit, 0.0, f"{added} new units, {way}, keep the function", undo=Narrow(width.name, width.size))
 
     @staticmethod
     def _why_split(structure: Structure, width: Width) -> str:
@@ -159,19 +161,6 @@ def refuse_inexact(width: Width, size: int) -> None:
     else:
         message = f"width {width.name!r} cannot be widened without changing the function: {width.reason}"
     raise Refused(message)
-
-
-def resizable(structure: Structure, name: str) -> Width:
-    """The width of this name.
-
-    Raises:
-        Refused: There is none, or it cannot be resized.
-    """
-    width = structure.width(name)
-    if not width.resizable:
-        message = f"width {name!r} cannot be resized: {width.reason}"
-        raise Refused(message)
-    return width
 
 
 def _is_partial(node: ir.Node) -> bool:
