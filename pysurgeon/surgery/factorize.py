@@ -63,7 +63,7 @@ class Factorize(Operation):
         left = directions[:, : self.rank]
         right = left.T @ matrix
         balance = np.sqrt(np.maximum(np.linalg.norm(right, axis=1), 1e-12))
-        edit = _edit(structure, layer, left * balance, right / balance[:, None])
+        edit = factored(structure, layer, left * balance, right / balance[:, None])
         error = float(np.sqrt(energy[self.rank :].sum() / max(energy.sum(), 1e-300)))
         place = Place(str(layer.output.name), edit.rewires[0].replacement, offset(structure, layer), units_axis(layer))
         reason = f"{1 - error**2:.1%} of the output's energy lies in {self.rank} directions"
@@ -103,7 +103,7 @@ def _energy_along(seen: Array, unseen: Array) -> Array:
     return np.asarray(np.einsum("ij,ij->j", vectors, unseen @ vectors)[::-1])
 
 
-def _edit(structure: Structure, layer: Layer, left: Array, right: Array) -> Edit:
+def factored(structure: Structure, layer: Layer, left: Array, right: Array) -> Edit:
     """`left` (M, r) after `right` (r, K)."""
     node, rank = layer.node, left.shape[1]
     names, layer_names = Names(value_names(structure.model.ir)), Names(x.name for x in structure.layers)

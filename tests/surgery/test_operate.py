@@ -155,6 +155,16 @@ def test_a_calibration_forgets_models_that_are_gone():
     assert len(calibration._checked) == 1
 
 
+def test_an_edit_with_the_dims_of_another_structure_is_no_edit():
+    model = loaded("mlp_relu.legacy")
+    mine, other = Structure(model), Structure(model)
+    width = other.width("1")
+    maps = tuple(AxisMap(t, a, width.dim, Select.of(np.arange(3))) for t, a in (*width.writers, *width.readers))
+    Edit(other, maps)
+    with pytest.raises(ValueError, match="with the structure that it is for"):
+        Edit(mine, maps)
+
+
 def test_large_samples_are_drawn_alike():
     model = loaded("mlp_relu.legacy")
     rows = np.random.default_rng(0).standard_normal((30_000, 2)).astype(np.float32)
