@@ -115,16 +115,22 @@ def eliminate(views: Sequence[View], *, twins: Mapping[int, int] | None = None, 
 def _copies(views: Sequence[View], twins: Mapping[int, int]) -> list[int]:
     """Units that cost nothing, however few the samples, the safest first.
 
-    Those that nobody reads and copies go on any input; then come multiples of later units and those that do nothing, as far as the
-    samples tell.
+    Those that nobody reads, by themselves or together with their copies, and copies go on any input; then come multiples of later
+    units and those that do nothing, as far as the samples tell.
     """
     n = len(views[0].gram)
+    last = np.arange(n)  # the copy of a unit that comes last
+    for r in sorted(twins, reverse=True):
+        last[r] = last[twins[r]]
+    alike = np.equal.outer(last, last).astype(float)
     unread, multiple, idle = np.ones(n, dtype=bool), np.ones((n, n), dtype=bool), np.ones(n, dtype=bool)
     for view in views:
-        no_reader = np.diag(view.energy) <= _ROUNDING * float(np.trace(view.energy)) / n
-        unread &= no_reader
+        little = _ROUNDING * float(np.trace(view.energy)) / n
+        together = np.einsum("ri,ij,rj->r", alike, view.energy, alike)
+        unread &= np.minimum(np.diag(view.energy), together) <= little
         multiple &= _multiples(view.whole)
-        idle &= no_reader | (np.diag(view.gram) <= _ROUNDING * np.diag(view.whole))
+        silent = np.diag(view.gram) <= _ROUNDING * np.diag(view.whole)
+        idle &= silent | (np.diag(view.energy) <= little)
     again = np.array([multiple[r, r + 1 :].any() for r in range(n)])
     kinds = (np.flatnonzero(unread), list(twins), np.flatnonzero(again), np.flatnonzero(idle))
     return list(dict.fromkeys(int(r) for kind in kinds for r in kind))
