@@ -39,7 +39,9 @@ from pysurgeon.surgery import (
 )
 from pysurgeon.surgery.matrices import weight_matrix
 
-SAMPLES, UNSEEN = 16, 8
+# Numbers that go into a model for the fits, in at least so many samples and at most so many; and as many to verify on (the first
+# dimension may be the time, and then another number of them would be something else).
+NUMBERS, FEWEST, MOST = 2**21, 16, 512
 
 
 @dataclass
@@ -105,7 +107,9 @@ def sweep(path: Path, seconds: float) -> Row:
 
 
 def _calibration(model: Model) -> Calibration:
-    feeds, unseen = (random_feeds(model, batch=n, seed=n) for n in (SAMPLES, UNSEEN))
+    one = sum(a.size for a in random_feeds(model, batch=1).values())
+    samples = min(MOST, max(FEWEST, NUMBERS // max(1, one)))
+    feeds, unseen = (random_feeds(model, batch=samples, seed=k) for k in (0, 1))
     return Calibration(model, feeds, unseen=unseen)
 
 
