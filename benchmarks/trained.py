@@ -183,9 +183,8 @@ def narrowed(
         structure = Structure(model)
         width = structure.width(name)
         operation = Narrow(name, max(1, round(width.size * (1 - share))))
-        plan = operation.plan(structure, calibration)
-        kept = next(m.map.index for m in plan.edit.maps)  # type: ignore[union-attr]
         done = operate(model, operation, calibration)
+        kept = done.edit.maps[0].map.index  # type: ignore[union-attr]
         note(pairs, done.record)
         model = done.model
         other = Structure(plain)

@@ -56,6 +56,8 @@ def refit(
     calibration: Calibration,
     replaced: Callable[[Read], Array],
     prior: Array,
+    *,
+    taps: bool = True,
 ) -> Refit:
     """Fit one tensor to units that were exchanged for others.
 
@@ -66,6 +68,7 @@ def refit(
         calibration: Samples.
         replaced: What a read gets instead of its value on the calibration batch.
         prior: What new units stand for old ones by themselves, float (m, n).
+        taps: Whether to take the second step.
 
     Raises:
         Refused: Activations are not finite.
@@ -89,7 +92,7 @@ def refit(
     places = tuple(p for r in reads if (p := given_by(structure, width, r)) is not None)
     by_units = Refit(values, found.lost / max(signal, 1e-300), places)
     layer = _own_layer(structure, first) if len(reads) == 1 else None
-    if layer is None or not places:
+    if layer is None or not places or not taps:
         return by_units
     channels = values[first.tensor].shape[first.axis]
     inputs = channels * int(np.prod(weight.shape[2:]))

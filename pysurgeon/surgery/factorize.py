@@ -22,6 +22,9 @@ from pysurgeon.surgery.edit import Edit, NodeSpec, Rewire
 from pysurgeon.surgery.matrices import offset, units_axis, weight_matrix
 from pysurgeon.surgery.operation import Operation, Place, Plan
 
+# Samples for each unit beyond which directions hold as much of other samples as of those that they were found on.
+MANY = 20
+
 
 @dataclass(frozen=True)
 class Factorize(Operation):
@@ -48,6 +51,28 @@ class Factorize(Operation):
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
         """Principal directions of the layer's output on the calibration batch."""
+        layer, matrix = self._possible(structure)
+        energy, directions = principal_directions(structure, layer, calibration)
+        left = directions[:, : self.rank]
+        right = left.T @ matrix
+        balance = np.sqrt(np.maximum(np.linalg.norm(right, axis=1), 1e-12))
+        edit = factored(structure, layer, left * balance, right / balance[:, None])
+        error = float(np.sqrt(energy[self.rank :].sum() / max(energy.sum(), 1e-300)))
+        place = Place(str(layer.output.name), edit.rewires[0].replacement, offset(structure, layer), units_axis(layer))
+        reason = f"{1 - error**2:.1%} of the output's energy lies in {self.rank} directions"
+        return Plan(edit, error, reason, (place,))
+
+    def outline(self, structure: Structure, calibration: Calibration) -> Edit:  # noqa: ARG002 (any factors will do)
+        """The factors are zero."""
+        layer, matrix = self._possible(structure)
+        return factored(structure, layer, np.zeros((len(matrix), self.rank)), np.zeros((self.rank, matrix.shape[1])))
+
+    def _possible(self, structure: Structure) -> tuple[Layer, Array]:
+        """The layer and its weight as a matrix.
+
+        Raises:
+            Refused: It cannot be factorized, or not with this rank.
+        """
         layer = structure.layer(self.layer)
         matrix = weight_matrix(structure, layer)
         largest = largest_rank(matrix.shape)
@@ -59,15 +84,7 @@ class Factorize(Operation):
                 else f"layer {self.layer!r} is a {matrix.shape[0]} x {matrix.shape[1]} matrix, too small for factors to save"
             )
             raise Refused(message)
-        energy, directions = principal_directions(structure, layer, calibration)
-        left = directions[:, : self.rank]
-        right = left.T @ matrix
-        balance = np.sqrt(np.maximum(np.linalg.norm(right, axis=1), 1e-12))
-        edit = factored(structure, layer, left * balance, right / balance[:, None])
-        error = float(np.sqrt(energy[self.rank :].sum() / max(energy.sum(), 1e-300)))
-        place = Place(str(layer.output.name), edit.rewires[0].replacement, offset(structure, layer), units_axis(layer))
-        reason = f"{1 - error**2:.1%} of the output's energy lies in {self.rank} directions"
-        return Plan(edit, error, reason, (place,))
+        return layer, matrix
 
 
 def largest_rank(shape: tuple[int, ...]) -> int:
@@ -91,9 +108,11 @@ def _principal_directions(structure: Structure, layer: Layer, calibration: Calib
     folds = calibration.folds(len(moved))[chosen]
     grams = [rows[folds == f].T @ rows[folds == f] for f in range(FOLDS)]
     gram = np.sum(grams, axis=0)
-    _, vectors = np.linalg.eigh(gram)
-    # Directions found on some samples hold less of others. What they hold of those is what a factorized layer will keep.
-    energy = sum((_energy_along(gram - g, g) for g in grams), np.zeros(len(gram)))
+    values, vectors = np.linalg.eigh(gram)
+    energy = values[::-1]
+    if len(rows) < MANY * len(gram):
+        # Directions found on some samples hold less of others. What they hold of those is what a factorized layer will keep.
+        energy = sum((_energy_along(gram - g, g) for g in grams), np.zeros(len(gram)))
     return np.maximum(energy, 0.0) / max(1, len(rows)), vectors[:, ::-1]
 
 

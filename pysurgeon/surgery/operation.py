@@ -14,6 +14,7 @@ from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.session import output_error
 from pysurgeon.graph.widths import Structure
+from pysurgeon.kernels.threads import blas_threads
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import Edit
@@ -144,7 +145,8 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
         VerificationError: It claims to keep the function and did not.
     """
     calibration = calibration or Calibration(model)
-    plan = operation.plan(Structure(model), calibration)
+    with blas_threads():
+        plan = operation.plan(Structure(model), calibration)
     result = apply_edit(plan.edit)
     names = [str(o.name) for o in model.outputs]
     reference = calibration.check(model, names)

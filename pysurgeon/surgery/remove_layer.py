@@ -11,7 +11,7 @@ identity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -58,6 +58,27 @@ class RemoveLayer(Operation):
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
         """Lead the readers to the layer's input and refit them; or leave out the residual branch that ends in the layer."""
+        return self._plan(structure, calibration, taps=True)
+
+    def outline(self, structure: Structure, calibration: Calibration) -> Edit:
+        """The readers take any weights."""
+        site = site_of(structure.layer(self.layer))
+        if branch_of(site) is not None:
+            return self.plan(structure, calibration).edit
+        try:
+            return _bypassing(site, *_check(structure, site), structure)
+        except Refused:
+            return self.plan(structure, calibration).edit
+
+    def linearity(self, structure: Structure, calibration: Calibration) -> float:
+        """The share of what the readers get that the layer's input explains (R^2), by a fit with few unknowns.
+
+        Raises:
+            Refused: The layer cannot be removed.
+        """
+        return max(0.0, 1.0 - self._plan(structure, calibration, taps=False).predicted_error ** 2)
+
+    def _plan(self, structure: Structure, calibration: Calibration, *, taps: bool) -> Plan:
         site = site_of(structure.layer(self.layer))
         branch = branch_of(site)
         if branch is not None:
@@ -68,26 +89,30 @@ class RemoveLayer(Operation):
             if not _nearly_identity(structure, site):
                 raise refusal from None
             return _led_round(structure, calibration, site)
-        rewire = Rewire(str(site.value.name), str(site.layer.data.name))
-        # Any map of the right shape will do to look at what the readers get once the layer is gone.
-        probe = Select.of(np.arange(units_left) % width.size)
-        # What the optimizer knows of other units says nothing about these.
-        history = Select.of(probe.index if units_left == width.size else np.full(units_left, -1))
-        maps = [AxisMap(t, a, width.dim, probe, history) for t, a in width.readers]
-        bypassed = apply_edit(Edit(structure, tuple(maps), rewires=(rewire,)))
+        round_it = _bypassing(site, width, units_left, structure)
+        bypassed, (rewire,) = apply_edit(round_it), round_it.rewires
         prior = np.eye(width.size) if units_left == width.size else np.zeros((units_left, width.size))
 
         def instead(read: Read) -> Array:
             name = rewire.replacement if read.value == rewire.value else read.value
             return calibration.activations(bypassed, [name])[name]
 
-        found = [refit(structure, width, (r,), calibration, instead, prior) for r in width.reads]
+        found = [refit(structure, width, (r,), calibration, instead, prior, taps=taps) for r in width.reads]
         values = {k: v for f in found for k, v in f.values.items()}
         lost = float(np.mean([f.lost for f in found]))
-        edit = Edit(structure, tuple(maps), values=values, rewires=(rewire,))
+        edit = replace(round_it, values=values)
         places = tuple(p for f in found for p in f.places)
         reason = f"its input explains {1 - lost:.1%} of what its readers make of it"
         return Plan(edit, float(np.sqrt(lost)), reason, places if len(places) == len(found) else ())
+
+
+def _bypassing(site: Site, width: Width, units: int, structure: Structure) -> Edit:
+    """The readers are led to the layer's input, with weights that have the right shape and nothing else."""
+    index = np.arange(units)
+    # What the optimizer knows of other units says nothing about these.
+    history = Select.of(index if units == width.size else np.full(units, -1))
+    maps = (AxisMap(t, a, width.dim, Select.of(index % width.size), history) for t, a in width.readers)
+    return Edit(structure, tuple(maps), rewires=(Rewire(str(site.value.name), str(site.layer.data.name)),))
 
 
 def _without(structure: Structure, calibration: Calibration, site: Site, branch: Branch) -> Plan:
