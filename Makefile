@@ -20,11 +20,11 @@ $(VENV)/bin/python:
 	@# First, so that nothing below pulls a larger build of it.
 	$(PIP) torch==2.13.0
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/bindings/*)
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*)
 	$(PIP) .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/bindings/*)
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*)
 	$(PIP) --upgrade "pip>=25.1"
 	$(PIP) --group dev
 	$(PIP) --editable .
@@ -49,4 +49,4 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/clang-format --dry-run --Werror $(wildcard csrc/*.?pp csrc/bindings/*.?pp)
+	$(VENV)/bin/clang-format --dry-run --Werror $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inl)
