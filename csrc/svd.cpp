@@ -1,10 +1,13 @@
 #include "svd.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <string>
+#include <thread>
 
 #include "parallel.hpp"
 #include "simd/kernels.hpp"
@@ -48,9 +51,32 @@ void factors_of(const MatrixView& a, const FactorsView& factors) {
   }
 }
 
+// Tells the tasks of one call to stop, once the caller's thread finds that somebody wants it to.
+class Watch {
+ public:
+  explicit Watch(const Interrupted& interrupted) : interrupted_(interrupted) {}
+
+  bool stopped() {
+    // Not before every small matrix: the question costs the interpreter's lock.
+    const auto now = std::chrono::steady_clock::now();
+    if (std::this_thread::get_id() == caller_ && now - asked_ > std::chrono::milliseconds(20)) {
+      asked_ = now;
+      if (interrupted_()) stopped_ = true;
+    }
+    return stopped_;
+  }
+
+ private:
+  const Interrupted& interrupted_;
+  const std::thread::id caller_ = std::this_thread::get_id();
+  std::chrono::steady_clock::time_point asked_ = std::chrono::steady_clock::now();
+  std::atomic<bool> stopped_{false};
+};
+
 // Runs task(i) for every matrix, the costly ones first, and puts the index of the matrix before what it complains of.
 template <typename Task>
-void for_each_matrix(const std::vector<MatrixView>& matrices, int threads, const Task& task) {
+bool for_each_matrix(const std::vector<MatrixView>& matrices, int threads, const Interrupted& interrupted,
+                     const Task& task) {
   std::vector<std::size_t> order(matrices.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   const auto cost = [&](std::size_t i) {
@@ -60,7 +86,9 @@ void for_each_matrix(const std::vector<MatrixView>& matrices, int threads, const
   };
   std::stable_sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return cost(i) > cost(j); });
   std::vector<std::string> complaints(matrices.size());
+  Watch watch(interrupted);
   parallel_for(matrices.size(), threads, [&](std::size_t turn) {
+    if (watch.stopped()) return;
     const std::size_t i = order[turn];
     try {
       task(i);
@@ -68,11 +96,13 @@ void for_each_matrix(const std::vector<MatrixView>& matrices, int threads, const
       complaints[i] = error.what();
     }
   });
+  if (watch.stopped()) return false;
   for (std::size_t i = 0; i < complaints.size(); ++i) {
     if (complaints[i].empty()) continue;
     throw MatrixError("Matrix " + std::to_string(i) + " (" + std::to_string(matrices[i].rows) + " x " +
                       std::to_string(matrices[i].columns) + ") " + complaints[i] + ".");
   }
+  return true;
 }
 
 }  // namespace
@@ -84,12 +114,14 @@ float to_float(double value) {
   return static_cast<float>(value);
 }
 
-void singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, int threads) {
-  for_each_matrix(matrices, threads, [&](std::size_t i) { values_of(matrices[i], values[i]); });
+bool singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, int threads,
+                     const Interrupted& interrupted) {
+  return for_each_matrix(matrices, threads, interrupted, [&](std::size_t i) { values_of(matrices[i], values[i]); });
 }
 
-void truncated_svd(const std::vector<MatrixView>& matrices, const std::vector<FactorsView>& factors, int threads) {
-  for_each_matrix(matrices, threads, [&](std::size_t i) { factors_of(matrices[i], factors[i]); });
+bool truncated_svd(const std::vector<MatrixView>& matrices, const std::vector<FactorsView>& factors, int threads,
+                   const Interrupted& interrupted) {
+  return for_each_matrix(matrices, threads, interrupted, [&](std::size_t i) { factors_of(matrices[i], factors[i]); });
 }
 
 }  // namespace surgeon

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from types import ModuleType
 
 import numpy as np
@@ -294,6 +296,26 @@ def test_python_runs_on_while_the_kernel_works():
     finally:
         done.set()
         thread.join()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_signal_ends_a_call_between_two_matrices(threads):
+    """Ctrl-C in the middle of many matrices: some seconds of work stop at once."""
+    matrices = [np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)] * 3000
+
+    def handler(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        start = time.process_time()
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            kernels.singular_values(matrices, threads=threads)
+        assert time.process_time() - start < 1.5
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_many_callers_at_once():
