@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(P
 PYSURGEON := $(VENV)/bin/pysurgeon
 DEMO ?= runs/demo
 
-.PHONY: demo test lint install corpus-install
+.PHONY: demo test test-cpp lint install corpus-install
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; say make PYTHON=/path/to/python3.11"; exit 1; }
@@ -43,6 +43,15 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest
+
+# The kernels without Python: as they are shipped, and under the sanitizers.
+test-cpp: $(VENV)/.installed-dev
+	for kind in none address,undefined thread; do \
+	  build=build/tests-$${kind%%,*}; \
+	  cmake -S . -B $$build -DPython_EXECUTABLE=$(abspath $(VENV)/bin/python) -DPYSURGEON_TESTS=ON \
+	    -DPYSURGEON_SANITIZE=$${kind#none} >/dev/null && \
+	  cmake --build $$build --parallel 2 && ctest --test-dir $$build --output-on-failure || exit 1; \
+	done
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
