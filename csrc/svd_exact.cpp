@@ -17,7 +17,7 @@ namespace {
 constexpr double kOrthogonalShare = 1e-5;
 
 // Roots of eigenvalues are bisected to this share of the largest.
-constexpr double kTolerance = 5e-8;
+constexpr double kTolerance = 2e-7;
 
 // Float64 copies of slices of a matrix are kept this small (1 MiB) so that they stay in the cache.
 constexpr Index kSliceElements = Index{1} << 17;

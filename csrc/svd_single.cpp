@@ -28,7 +28,7 @@ constexpr double kReductionError = 1e-6;
 constexpr double kGramError = 16 * kRounding;
 
 // Roots of eigenvalues are bisected to this share of the largest.
-constexpr double kTolerance = 2.5e-7;
+constexpr double kTolerance = 1e-6;
 
 // Dot products of two unit vectors that need no correction, and the norm of all of them that the correction takes away
 // up to its square.

@@ -75,22 +75,15 @@ std::vector<double> Tridiagonal::roots(Index first, Index count, double toleranc
   }
   kernels.count_below(size, diagonal.data(), squares.data(), grid, shift.data(), counts.data());
   std::vector<double> low(to_size(shifts), 0.0);
+  Buffer<std::int64_t> allowed(shifts);
   Index place = grid - 1;
-  const Index last = size - 1 - first;
-  for (Index i = 0; i < count; ++i) {  // The i-th of them is below x where more than last - i eigenvalues are.
-    while (place > 0 && counts[place] > last - i) --place;
+  for (Index i = 0; i < shifts; ++i) {  // The i-th of them is below x where more than allowed[i] eigenvalues are.
+    allowed[i] = size - 1 - first - std::min(i, count - 1);
+    while (place > 0 && counts[place] > allowed[i]) --place;
     low[to_size(i)] = step * static_cast<double>(place);
   }
-  for (double width = step / 2; width > tolerance / 2; width /= 2) {
-    for (Index i = 0; i < shifts; ++i) {
-      const double root = low[to_size(i)] + width;
-      shift[i] = root * root;
-    }
-    kernels.count_below(size, diagonal.data(), squares.data(), whole_shifts(count), shift.data(), counts.data());
-    for (Index i = 0; i < count; ++i) {
-      if (counts[i] <= last - i) low[to_size(i)] += width;
-    }
-  }
+  kernels.bisect(size, diagonal.data(), squares.data(), whole_shifts(count), allowed.data(), step, tolerance,
+                 low.data());
   const double unit = 1.0 / std::sqrt(scale);
   low.resize(to_size(count));
   for (Index i = 0; i < count; ++i) {

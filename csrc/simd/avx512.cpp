@@ -10,7 +10,7 @@ constexpr Index kBytes = PYSURGEON_VECTOR_BYTES;
 #include "simd/kernels.inl"
 
 constexpr Kernels kKernels{"avx512", &reduce<float>, &reduce<double>, &count_below,
-                           &twisted, &largest,       &sum_of_squares};
+                           &bisect,  &twisted,       &largest,        &sum_of_squares};
 
 }  // namespace
 

@@ -33,6 +33,11 @@ struct Kernels {
   void (*count_below)(Index n, const double* diagonal, const double* squares, Index count, const double* shifts,
                       std::int64_t* counts);
 
+  // Halves intervals of the roots of eigenvalues, all of the same width, until they are no wider than `tolerance`. low:
+  // their lower ends. The root lies above the middle where at most allowed[i] eigenvalues are below its square.
+  void (*bisect)(Index n, const double* diagonal, const double* squares, Index count, const std::int64_t* allowed,
+                 double width, double tolerance, double* low);
+
   // Eigenvectors of the tridiagonal matrix for kVectors eigenvalues, which are refined: vectors (n x kVectors), of norm
   // 1 where the numbers allow it. work: 2 * n * kVectors.
   void (*twisted)(Index n, const double* diagonal, const double* beside, double* values, double* vectors, double* work);

@@ -189,39 +189,65 @@ inline V<double> absolute(V<double> x) { return (V<double>)((Bits)x & 0x7fffffff
 // The characteristic polynomials of the leading blocks, by their recurrence: no division, and as many changes of sign
 // as there are eigenvalues below the shift. A zero among them counts once, wherever its sign falls, since its
 // neighbours differ in sign.
+constexpr int kGroup = kShifts / kLanes<double> < 4 ? kShifts / kLanes<double> : 4;
+
+inline void changes_of_sign(Index n, const double* diagonal, const double* squares, const V<double> (&x)[kGroup],
+                            Bits (&changes)[kGroup]) {
+  V<double> before[kGroup], last[kGroup];
+  for (int g = 0; g < kGroup; ++g) {
+    before[g] = V<double>{} + 1.0;
+    last[g] = diagonal[0] - x[g];
+    changes[g] = (Bits)last[g] >> 63;
+  }
+  for (Index i = 1; i < n;) {
+    const Index stop = i + 8 < n ? i + 8 : n;
+    for (; i < stop; ++i) {
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroup; ++g) {
+        const V<double> next = (diagonal[i] - x[g]) * last[g] - squares[i - 1] * before[g];
+        changes[g] += ((Bits)next ^ (Bits)last[g]) >> 63;
+        before[g] = last[g];
+        last[g] = next;
+      }
+    }
+    for (int g = 0; g < kGroup; ++g) {  // Back to about 1, by a power of two.
+      const V<double> a = absolute(last[g]), b = absolute(before[g]);
+      const V<double> larger = a > b ? a : b;
+      const V<double> scale = (V<double>)(0x7fe0000000000000ULL - ((Bits)larger & 0x7ff0000000000000ULL));
+      last[g] *= scale;
+      before[g] *= scale;
+    }
+  }
+}
+
 inline void count_below(Index n, const double* diagonal, const double* squares, Index count, const double* shifts,
                         std::int64_t* counts) {
   constexpr Index lanes = kLanes<double>;
-  constexpr int group = kShifts / lanes < 4 ? kShifts / lanes : 4;
-  for (Index start = 0; start < count; start += group * lanes) {
-    V<double> x[group], before[group], last[group];
-    Bits changes[group];
-    for (int g = 0; g < group; ++g) {
-      x[g] = load(shifts + start + g * lanes);
-      before[g] = V<double>{} + 1.0;
-      last[g] = diagonal[0] - x[g];
-      changes[g] = (Bits)last[g] >> 63;
+  for (Index start = 0; start < count; start += kGroup * lanes) {
+    V<double> x[kGroup];
+    Bits changes[kGroup];
+    for (int g = 0; g < kGroup; ++g) x[g] = load(shifts + start + g * lanes);
+    changes_of_sign(n, diagonal, squares, x, changes);
+    for (int g = 0; g < kGroup; ++g) __builtin_memcpy(counts + start + g * lanes, &changes[g], sizeof changes[g]);
+  }
+}
+
+inline void bisect(Index n, const double* diagonal, const double* squares, Index count, const std::int64_t* allowed,
+                   double width, double tolerance, double* low) {
+  constexpr Index lanes = kLanes<double>;
+  for (Index start = 0; start < count; start += kGroup * lanes) {
+    V<double> from[kGroup], x[kGroup];
+    Bits limit[kGroup], changes[kGroup];
+    for (int g = 0; g < kGroup; ++g) {
+      from[g] = load(low + start + g * lanes);
+      __builtin_memcpy(&limit[g], allowed + start + g * lanes, sizeof limit[g]);
     }
-    for (Index i = 1; i < n;) {
-      const Index stop = i + 8 < n ? i + 8 : n;
-      for (; i < stop; ++i) {
-#pragma GCC unroll 4
-        for (int g = 0; g < group; ++g) {
-          const V<double> next = (diagonal[i] - x[g]) * last[g] - squares[i - 1] * before[g];
-          changes[g] += ((Bits)next ^ (Bits)last[g]) >> 63;
-          before[g] = last[g];
-          last[g] = next;
-        }
-      }
-      for (int g = 0; g < group; ++g) {  // Back to about 1, by a power of two.
-        const V<double> a = absolute(last[g]), b = absolute(before[g]);
-        const V<double> larger = a > b ? a : b;
-        const V<double> scale = (V<double>)(0x7fe0000000000000ULL - ((Bits)larger & 0x7ff0000000000000ULL));
-        last[g] *= scale;
-        before[g] *= scale;
-      }
+    for (double step = width / 2; step > tolerance / 2; step /= 2) {
+      for (int g = 0; g < kGroup; ++g) x[g] = (from[g] + step) * (from[g] + step);
+      changes_of_sign(n, diagonal, squares, x, changes);
+      for (int g = 0; g < kGroup; ++g) from[g] = changes[g] <= limit[g] ? from[g] + step : from[g];
     }
-    for (int g = 0; g < group; ++g) __builtin_memcpy(counts + start + g * lanes, &changes[g], sizeof changes[g]);
+    for (int g = 0; g < kGroup; ++g) store(low + start + g * lanes, from[g]);
   }
 }
 
