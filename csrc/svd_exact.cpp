@@ -14,7 +14,7 @@ namespace {
 
 // Below this share of the largest singular value the vectors of the other side, A v / |A v|, inherit too much rounding
 // from the large ones to be orthogonal, and are orthogonalised explicitly.
-constexpr double kOrthogonalShare = 1e-5;
+constexpr double kOrthogonalShare = 1e-4;
 
 // Roots of eigenvalues are bisected to this share of the largest.
 constexpr double kTolerance = 2e-7;

@@ -162,6 +162,15 @@ def test_tiny_values_keep_orthogonal_vectors():
     check_factors(matrix, factors, 40)
 
 
+@pytest.mark.parametrize("small", [3e-4, 3e-5, 1e-5, 3e-6])
+def test_two_levels_far_apart_keep_orthogonal_vectors(small):
+    """Both sides, where the vectors of one are made from the other's and small values amplify its rounding."""
+    rng = np.random.default_rng(12)
+    for _ in range(10):
+        matrix = spectrum(101, 209, np.concatenate([np.ones(60), small * (1 + 0.1 * rng.random(41))]), rng.integers(99))
+        check_factors(matrix, kernels.truncated_svd([matrix], 99)[0], 99)
+
+
 def test_results_do_not_depend_on_threads_or_company():
     rng = np.random.default_rng(5)
     matrices = [rng.standard_normal(rng.integers(1, 90, 2)).astype(np.float32) for _ in range(23)]
