@@ -11,5 +11,6 @@ PYBIND11_MODULE(_native, module, pybind11::mod_gil_not_used()) {
   module.def("choose_instructions", &surgeon::simd::choose);
   surgeon::bindings::register_svd(module);
   surgeon::bindings::register_blocks(module);
+  surgeon::bindings::register_elimination(module);
   surgeon::bindings::register_optimizer(module);
 }

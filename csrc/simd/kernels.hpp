@@ -42,6 +42,10 @@ struct Kernels {
   // 1 where the numbers allow it. work: 2 * n * kVectors.
   void (*twisted)(Index n, const double* diagonal, const double* beside, double* values, double* vectors, double* work);
 
+  // On the leading n rows and columns: h -= column row', m -= column cross' + cross column'.
+  void (*eliminate)(Index n, Index stride, const double* column, const double* cross, const double* row, double* h,
+                    double* m);
+
   // The largest magnitude; infinite if an element is, and NaN or infinite if one is NaN.
   float (*largest)(const float* a, Index size);
 

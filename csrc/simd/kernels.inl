@@ -311,6 +311,18 @@ inline void twisted(Index n, const double* diagonal, const double* beside, doubl
   for (int round = 0; round < 2; ++round) twisted_once(n, diagonal, beside, values, vectors, work);
 }
 
+inline void eliminate(Index n, Index stride, const double* column, const double* cross, const double* row, double* h,
+                      double* m) {
+  for (Index i = 0; i < n; ++i) {
+    const double a = column[i], b = cross[i];
+    double* __restrict h_row = h + i * stride, * __restrict m_row = m + i * stride;
+    for (Index j = 0; j < n; ++j) {
+      h_row[j] -= a * row[j];
+      m_row[j] -= a * cross[j] + b * column[j];
+    }
+  }
+}
+
 inline float largest(const float* a, Index size) {
   // As integers the magnitudes have the order of the numbers, with NaN above infinity.
   constexpr Index lanes = kLanes<float>;

@@ -4,6 +4,7 @@
 
 #include "blocks.hpp"
 #include "check.hpp"
+#include "elimination.hpp"
 #include "matrices.hpp"
 #include "optimizer.hpp"
 #include "simd/kernels.hpp"
@@ -106,6 +107,23 @@ void test_map(Index inner, int threads) {
   CHECK(same);
 }
 
+// Of two units that are correlated one costs little, and what is left of the other costs all that it is worth.
+void test_elimination() {
+  const double correlation = 0.5;
+  const double determinant = 1.0 - correlation * correlation;
+  const std::vector<double> inverse{1 / determinant, -correlation / determinant, -correlation / determinant,
+                                    1 / determinant};
+  const std::vector<double> energy{1.0, 0.0, 0.0, 4.0}, floor{1.0, 1.0};
+  std::vector<std::int64_t> order(2);
+  std::vector<double> cost(2);
+  surgeon::eliminate(2, {{inverse.data(), energy.data(), floor.data()}}, 1e9, order.data(), cost.data());
+  CHECK(order[0] == 0 && order[1] == 1);
+  CHECK(std::fabs(cost[0] - determinant) < 1e-12);
+  CHECK(std::fabs(cost[1] - 5.0) < 1e-12);  // the trace of Gram matrix times energy
+  surgeon::eliminate(2, {{inverse.data(), energy.data(), floor.data()}}, 0.0, order.data(), cost.data());
+  CHECK(order[0] == 0 && order[1] == 1 && std::isinf(cost[1]));
+}
+
 void test_optimizer() {
   std::vector<float> parameter(37, 1.0F), gradient(37, 2.0F), buffer(37, 0.0F);
   surgeon::sgd_step({0.5, 0.0, 0.0, 1.0, false}, 37, parameter.data(), gradient.data(), nullptr);
@@ -130,6 +148,7 @@ int main() {
       test_map(inner, threads);
     }
   }
+  test_elimination();
   test_optimizer();
   return surgeon::tests::failures == 0 ? 0 : 1;
 }
