@@ -1,5 +1,6 @@
-"""Array kernels in C++: singular values, elimination of units, edits of one axis, optimizer
-steps. They know arrays and no models.
+"""Array kernels in C++. They know arrays and no models.
+
+Singular values and factors, elimination of units, edits of one axis, optimizer steps.
 
 Every function has a twin of the same signature in ``pysurgeon.kernels.reference``, written in NumPy for clarity.
 """

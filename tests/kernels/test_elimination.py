@@ -18,7 +18,8 @@ BOTH = pytest.mark.parametrize("backend", [kernels, reference], ids=["native", "
 
 def readers(seed, n, count):
     rng = np.random.default_rng(seed)
-    grams = [(lambda x: x.T @ x / len(x) + 1e-6 * np.eye(n))(rng.standard_normal((3 * n + 1, n))) for _ in range(count)]
+    data = [rng.standard_normal((3 * n + 1, n)) for _ in range(count)]
+    grams = [x.T @ x / len(x) + 1e-6 * np.eye(n) for x in data]
     weights = [rng.standard_normal((n, n + 3)) for _ in range(count)]
     return [np.linalg.inv(g) for g in grams], [w @ w.T for w in weights], [1 / np.diag(g) for g in grams]
 
