@@ -78,38 +78,16 @@ def eliminate(views: Sequence[View], *, twins: Mapping[int, int] | None = None, 
         most: Relative root mean square error beyond which nobody asks. Units that would come later have no order, and infinite
             costs.
     """
-    n = len(views[0].gram)
+    from pysurgeon import kernels
+
     regular = [ridged(v.gram, v.samples) for v in views]
     inverses = [np.linalg.inv(g) for g in regular]
     # What H_rr cannot fall below, whatever has gone before; rounding can.
     floors = [1.0 / np.diag(g) for g in regular]
     # A reader that gets nothing loses nothing.
     energies = [v.energy / v.signal if v.signal > 0 else np.zeros_like(v.energy) for v in views]
-    free = _copies(views, twins or {})
-    alive = np.ones(n, dtype=bool)
-    order, cost, total = np.zeros(n, np.int64), np.full(n, np.inf), 0.0
-    for k in range(n):
-        increase = np.zeros(n)
-        for h, m, floor in zip(inverses, energies, floors, strict=True):
-            increase += np.diag(m) / np.maximum(np.diag(h), floor)
-        r = free[k] if k < len(free) else int(np.argmin(np.where(alive, increase, np.inf)))
-        if k < len(free):
-            increase[r] = 0.0
-        total += max(0.0, float(increase[r])) / len(views)
-        order[k], cost[k], alive[r] = r, total, False
-        if total > most**2:
-            order[k + 1 :] = np.flatnonzero(alive)
-            break
-        for h, m, floor in zip(inverses, energies, floors, strict=True):
-            column = h[:, r] / max(h[r, r], floor[r])
-            cross = m[:, r] - column * (m[r, r] / 2)
-            m -= np.outer(column, cross)
-            m -= np.outer(cross, column)
-            h -= np.outer(column, h[:, r])
-            h[r, :] = h[:, r] = 0.0
-            h[r, r] = 1.0
-            m[r, :] = m[:, r] = 0.0
-    return Elimination(order, cost)
+    first = _copies(views, twins or {})
+    return Elimination(*kernels.eliminate(inverses, energies, floors, first=first, most=most**2))
 
 
 def _copies(views: Sequence[View], twins: Mapping[int, int]) -> list[int]:
@@ -126,7 +104,7 @@ def _copies(views: Sequence[View], twins: Mapping[int, int]) -> list[int]:
     unread, multiple, idle = np.ones(n, dtype=bool), np.ones((n, n), dtype=bool), np.ones(n, dtype=bool)
     for view in views:
         little = _ROUNDING * float(np.trace(view.energy)) / n
-        together = np.einsum("ri,ij,rj->r", alike, view.energy, alike)
+        together = ((alike @ view.energy) * alike).sum(1)
         unread &= np.minimum(np.diag(view.energy), together) <= little
         multiple &= _multiples(view.whole)
         silent = np.diag(view.gram) <= _ROUNDING * np.diag(view.whole)
