@@ -1,6 +1,6 @@
 """Operations at random, one after another: never an invalid model, never a silent change of the function.
 
-`PYSURGEON_SEQUENCES=1000 pytest tests/surgery/test_sequences.py` tries so many sequences.
+`PYSURGEON_SEQUENCES=1000 pytest --timeout 3600 tests/surgery/test_sequences.py` tries so many sequences.
 """
 
 from __future__ import annotations
