@@ -133,7 +133,9 @@ def _without(structure: Structure, calibration: Calibration, site: Site, branch:
         return Plan(Edit(structure, rewires=(rewire,)), float(np.sqrt(lost)), f"{what} gives nothing", (place,))
     name = Names(value_names(structure.model.ir)).unique(f"{site.layer.name}.mean")
     edit = Edit(structure, added={name: mean.astype(np.float32)}, rewires=(Rewire(names[0], name),))
-    return Plan(edit, float(np.sqrt(lost)), f"{what} gives {1 - lost:.1%} of the sum no more than its mean", (place,))
+    return Plan(
+        edit, float(np.sqrt(lost)), f"{what} goes, but for its mean, which leaves {1 - lost:.1%} of the sum", (place,)
+    )
 
 
 def _nearly_identity(structure: Structure, site: Site) -> bool:
