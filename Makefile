@@ -12,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(P
 PYSURGEON := $(VENV)/bin/pysurgeon
 DEMO ?= runs/demo
 
-.PHONY: demo test lint install corpus-install
+.PHONY: demo test test-cpp lint install corpus-install
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; say make PYTHON=/path/to/python3.11"; exit 1; }
@@ -20,11 +20,11 @@ $(VENV)/bin/python:
 	@# First, so that nothing below pulls a larger build of it.
 	$(PIP) torch==2.13.0
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/bindings/*)
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*)
 	$(PIP) .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/bindings/*)
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml CMakeLists.txt $(wildcard csrc/*.?pp csrc/*/*)
 	$(PIP) --upgrade "pip>=25.1"
 	$(PIP) --group dev
 	$(PIP) --editable .
@@ -44,9 +44,18 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest
 
+# The kernels without Python: as they are shipped, and under the sanitizers.
+test-cpp: $(VENV)/.installed-dev
+	for kind in none address,undefined thread; do \
+	  build=build/tests-$${kind%%,*}; \
+	  cmake -S . -B $$build -DPython_EXECUTABLE=$(abspath $(VENV)/bin/python) -DPYSURGEON_TESTS=ON \
+	    -DPYSURGEON_SANITIZE=$${kind#none} >/dev/null && \
+	  cmake --build $$build --parallel 2 && ctest --test-dir $$build --output-on-failure || exit 1; \
+	done
+
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/clang-format --dry-run --Werror $(wildcard csrc/*.?pp csrc/bindings/*.?pp)
+	$(VENV)/bin/clang-format --dry-run --Werror $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inl)

@@ -1,7 +1,9 @@
-"""Times the SVD kernels on the layers of ResNet-18, beside NumPy, SciPy and PyTorch.
+"""Times the SVD kernels beside NumPy, SciPy, scikit-learn and PyTorch, with the accuracy of each.
 
-Run ``python benchmarks/kernels.py``. Every method runs on one thread, and ours on ``--threads`` too; they take turns,
-and the median of the repetitions counts. On a machine that does other work as well, compare the processor times.
+``python benchmarks/kernels.py`` runs every table; ``--only resnet18 few`` some of them. All methods run on one thread,
+where the time of the processor counts, and ours on two as well, where that of the clock does. Every method runs once; those
+within three times the best of their kind then take turns, and the medians of the repetitions are what is printed. A method
+that misses the accuracy asked of all (values to 1e-4 of the largest, residual within 1 % of the best) counts for no ratio.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,18 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 
 import numpy as np
-import scipy.linalg
+import scipy
+import sklearn
 import torch
+from kernels_peers import FACTORS, FEW, VALUES, Peer
 
 from pysurgeon import kernels
 from pysurgeon.kernels import _native
 
-# Filters and inputs x kernel of every convolution of ResNet-18, and its dense layer.
-RESNET18 = [
+Shape = tuple[int, int]
+
+# Filters, and inputs times kernel, of every layer.
+RESNET18: list[Shape] = [
     (64, 147),
     *[(64, 576)] * 4,
     (128, 576),
@@ -43,8 +49,21 @@ RESNET18 = [
     (512, 256),
     (1000, 512),
 ]
+# Its convolutions; the dense layers are too large for most peers.
+VGG16: list[Shape] = [(64, 27), (64, 576), (128, 576), (128, 1152), (256, 1152), (256, 2304), (256, 2304), (512, 2304)]
+VGG16 += [(512, 4608)] * 5
+VIT: list[Shape] = [(768, 768), *[(2304, 768), (768, 768), (3072, 768), (768, 3072)] * 12, (1000, 768)]
 
-Method = Callable[[], Any]
+# What is decomposed, and the share or number of the triplets that is wanted (0: the values alone).
+TABLES: dict[str, tuple[list[Shape], tuple[float, ...]]] = {
+    "resnet18": (RESNET18, (0, 0.25)),
+    "vgg16": (VGG16, (0, 0.25)),
+    "vit": (VIT, (0, 0.25)),
+    "batch64": ([(64, 64)] * 500, (0, 0.25)),
+    "batch128": ([(128, 576)] * 500, (0, 0.25)),
+    "batch256": ([(256, 2304)] * 500, (0, 0.25)),
+    **{f"few{m}x{n}": ([(m, n)], (8, 32, 0.25)) for m, n in ((512, 512), (3072, 512), (1024, 1024), (4096, 1024))},
+}
 
 
 def random_matrix(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
@@ -53,101 +72,118 @@ def random_matrix(rng: np.random.Generator, rows: int, columns: int) -> np.ndarr
 
 
 def trained_matrix(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """A layer as training leaves it: that bulk, and heavy-tailed spikes above it in an eighth of the directions."""
+    """About what training leaves of it: that bulk, and spikes above it by a power law in an eighth of the directions."""
     spikes = max(1, min(rows, columns) // 8)
     left = np.linalg.qr(rng.standard_normal((rows, spikes)))[0]
     right = np.linalg.qr(rng.standard_normal((columns, spikes)))[0]
     return random_matrix(rng, rows, columns) + ((left * (8.0 / np.arange(1, spikes + 1) ** 0.7)) @ right.T).astype("f4")
 
 
-def ranks_of(matrices: list[np.ndarray]) -> list[int]:
-    """A quarter of every matrix's smaller side."""
-    return [max(1, min(matrix.shape) // 4) for matrix in matrices]
+def power_law_matrix(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """A layer without a bulk: the i-th singular value is 1 / i."""
+    k = min(rows, columns)
+    left = np.linalg.qr(rng.standard_normal((rows, k)))[0]
+    right = np.linalg.qr(rng.standard_normal((columns, k)))[0]
+    return ((left / np.arange(1, k + 1)) @ right.T).astype("f4")
 
 
-def numpy_values(matrices: list[np.ndarray]) -> Any:
-    """Singular values by NumPy, which works in float64 whatever it is given."""
-    return [np.linalg.svd(matrix, compute_uv=False) for matrix in matrices]
+SPECTRA = {"random": random_matrix, "trained-like": trained_matrix, "power-law": power_law_matrix}
 
 
-def numpy_factors(matrices: list[np.ndarray]) -> Any:
-    """Leading triplets by NumPy, which computes all of them, in float64."""
-    found = []
-    for matrix, rank in zip(matrices, ranks_of(matrices), strict=True):
-        u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-        found.append((u[:, :rank], s[:rank], vt[:rank]))
+class Timing:
+    """Times of one method, in milliseconds."""
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self.run = run
+        self.cpu: list[float] = []
+        self.wall: list[float] = []
+
+    def once(self) -> Any:
+        """Runs it and keeps the times."""
+        start, start_cpu = time.perf_counter(), time.process_time()
+        result = self.run()
+        self.cpu.append((time.process_time() - start_cpu) * 1e3)
+        self.wall.append((time.perf_counter() - start) * 1e3)
+        return result
+
+
+def accuracy(matrices: Sequence[np.ndarray], exact: Sequence[np.ndarray], found: Sequence[Any]) -> dict[str, float]:
+    """The worst errors over all matrices: of values and of orthogonality, and by how much the residual is too large."""
+    worst = {"value": 0.0, "orthogonal": 0.0, "residual": 0.0}
+    for a, true, result in zip(matrices, exact, found, strict=True):
+        s = result[1] if isinstance(result, tuple) else result
+        worst["value"] = max(worst["value"], float(np.abs(s - true[: len(s)]).max() / true[0]))
+        if not isinstance(result, tuple):
+            continue
+        u, s, vt = (np.asarray(part, dtype=np.float64) for part in result)
+        eye = np.eye(len(s))
+        worst["orthogonal"] = max(
+            worst["orthogonal"], float(np.abs(u.T @ u - eye).max()), float(np.abs(vt @ vt.T - eye).max())
+        )
+        best = np.linalg.norm(true[len(s) :])
+        worst["residual"] = max(worst["residual"], float(np.linalg.norm(a - u * s @ vt) / best - 1))
+    return worst
+
+
+def measure(matrices: list[np.ndarray], share: float, repetitions: int, threads: int) -> dict[str, dict[str, Any]]:
+    """Times and errors of every method."""
+    ranks = [int(share) if share >= 1 else max(1, int(share * min(a.shape))) for a in matrices]
+    exact = [np.linalg.svd(a.astype(np.float64), compute_uv=False) for a in matrices]
+    peers: dict[str, Peer] = VALUES if share == 0 else FACTORS if share < 1 else FEW
+
+    def ours(threads: int) -> Any:
+        if share == 0:
+            return kernels.singular_values(matrices, threads=threads)
+        return [tuple(factors) for factors in kernels.truncated_svd(matrices, ranks, threads=threads)]
+
+    methods = {
+        "pysurgeon": Timing(lambda: ours(1)),
+        f"pysurgeon, {threads} threads": Timing(lambda: ours(threads)),
+        **{name: Timing(lambda run=peer.run: run(matrices, ranks)) for name, peer in peers.items()},
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    for name, timing in methods.items():
+        kind = peers[name].kind if name in peers else "ours"
+        try:
+            found = timing.once()
+        except (np.linalg.LinAlgError, scipy.sparse.linalg.ArpackError) as error:
+            rows[name] = {"kind": kind, "failed": str(error).splitlines()[0]}
+            continue
+        errors = accuracy(matrices, exact, found)
+        good = errors["value"] <= 1e-4 and errors["residual"] <= 0.01
+        rows[name] = {"kind": kind, "good": good, **errors}
+    best = {
+        kind: min((methods[n].cpu[0] for n, row in rows.items() if row["kind"] == kind and row.get("good")), default=0)
+        for kind in ("SVD", "Gram")
+    }
+    repeated = [
+        name
+        for name, row in rows.items()
+        if "failed" not in row and (row["kind"] == "ours" or methods[name].cpu[0] <= 3 * best[row["kind"]])
+    ]
+    for name in repeated:
+        methods[name].cpu.clear()
+        methods[name].wall.clear()
+    for _ in range(repetitions):
+        for name in repeated:
+            methods[name].once()
+    for name, row in rows.items():
+        if "failed" not in row:
+            row["runs"] = len(methods[name].cpu)
+            row["cpu"] = statistics.median(methods[name].cpu)
+            row["wall"] = statistics.median(methods[name].wall)
+    return rows
+
+
+def ratios(rows: dict[str, dict[str, Any]], threads: int) -> dict[str, float]:
+    """How many times faster we are than the best of either kind that is accurate, and on more threads than on one."""
+    mine = rows["pysurgeon"]
+    found = {"threads": mine["wall"] / rows[f"pysurgeon, {threads} threads"]["wall"]}
+    for kind in ("SVD", "Gram"):
+        times = [row["cpu"] for row in rows.values() if row["kind"] == kind and row.get("good")]
+        if times:
+            found[kind] = min(times) / mine["cpu"]
     return found
-
-
-def scipy_values(matrices: list[np.ndarray]) -> Any:
-    """Singular values by SciPy, in float32."""
-    return [scipy.linalg.svdvals(matrix, check_finite=False) for matrix in matrices]
-
-
-def scipy_factors(matrices: list[np.ndarray]) -> Any:
-    """Leading triplets by SciPy, which computes all of them, in float32."""
-    found = []
-    for matrix, rank in zip(matrices, ranks_of(matrices), strict=True):
-        u, s, vt = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
-        found.append((u[:, :rank], s[:rank], vt[:rank]))
-    return found
-
-
-def torch_values(matrices: list[np.ndarray]) -> Any:
-    """Singular values by PyTorch, in float32."""
-    return [torch.linalg.svdvals(torch.from_numpy(matrix)).numpy() for matrix in matrices]
-
-
-def torch_factors(matrices: list[np.ndarray]) -> Any:
-    """Leading triplets by PyTorch, which computes all of them, in float32."""
-    found = []
-    for matrix, rank in zip(matrices, ranks_of(matrices), strict=True):
-        u, s, vt = torch.linalg.svd(torch.from_numpy(matrix), full_matrices=False)
-        found.append((u[:, :rank].numpy(), s[:rank].numpy(), vt[:rank].numpy()))
-    return found
-
-
-def gram_values(matrices: list[np.ndarray]) -> Any:
-    """The one-liner: roots of the eigenvalues of the Gram matrix in float32. It loses the small values."""
-    found = []
-    for matrix in matrices:
-        small = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-        found.append(np.sqrt(np.maximum(np.linalg.eigvalsh(small @ small.T)[::-1], 0.0)))
-    return found
-
-
-def gram_factors(matrices: list[np.ndarray]) -> Any:
-    """The same with vectors."""
-    found = []
-    for matrix, rank in zip(matrices, ranks_of(matrices), strict=True):
-        wide = matrix.shape[0] <= matrix.shape[1]
-        small = matrix if wide else matrix.T
-        squares, vectors = np.linalg.eigh(small @ small.T)
-        s = np.sqrt(np.maximum(squares[::-1][:rank], 1e-30))
-        left = vectors[:, ::-1][:, :rank]
-        right = (left / s).T @ small
-        found.append((left, s, right) if wide else (right.T, s, left.T))
-    return found
-
-
-def medians(methods: dict[str, Method], repetitions: int) -> dict[str, dict[str, float]]:
-    """The median times of every method in milliseconds; they take turns, so that all meet the same machine."""
-    wall: dict[str, list[float]] = {name: [] for name in methods}
-    cpu: dict[str, list[float]] = {name: [] for name in methods}
-    for repetition in range(repetitions + 1):
-        for name, method in methods.items():
-            start, start_cpu = time.perf_counter(), time.process_time()
-            method()
-            if repetition > 0:  # The first one warms up.
-                cpu[name].append((time.process_time() - start_cpu) * 1e3)
-                wall[name].append((time.perf_counter() - start) * 1e3)
-    return {name: {"wall": statistics.median(wall[name]), "cpu": statistics.median(cpu[name])} for name in methods}
-
-
-def worst_error(values: list[np.ndarray], exact: list[np.ndarray]) -> float:
-    """The largest error of a singular value, as a share of the largest value of its matrix."""
-    pairs = zip(values, exact, strict=True)
-    return float(max(np.abs(found - true[: found.size]).max() / true[0] for found, true in pairs))
 
 
 def blas_of(module: str) -> str:
@@ -168,85 +204,71 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} core(s)"
 
 
-def describe(threads: int) -> dict[str, str]:
+def describe() -> dict[str, str]:
     """What a figure means nothing without."""
+    ours = f"{_native.instructions()} loops; {_native.blas_configuration()}; core type {_native.blas_core_name()}"
     return {
-        "machine": processor(),
+        "machine": f"{processor()}, load {os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
-        "pysurgeon": f"threads 1 and {threads}; {_native.blas_configuration()}; core type {_native.blas_core_name()}",
+        "pysurgeon": ours,
         "numpy": f"{np.__version__}; {blas_of('numpy.libs')}",
         "scipy": f"{scipy.__version__}; {blas_of('scipy.libs')}",
+        "scikit-learn": sklearn.__version__,
         "torch": f"{torch.__version__}; {torch.get_num_threads()} thread(s)",
         "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "not set: each library chooses"),
     }
 
 
-def jobs(layers: list[np.ndarray], threads: int) -> dict[str, dict[str, Method]]:
-    """The methods that compete, by what they compute. The first of each is the one that others are compared to."""
-    ranks = ranks_of(layers)
-    return {
-        "values": {
-            "pysurgeon": lambda: kernels.singular_values(layers),
-            f"pysurgeon, {threads} threads": lambda: kernels.singular_values(layers, threads=threads),
-            "numpy.linalg.svd": lambda: numpy_values(layers),
-            "scipy.linalg.svdvals": lambda: scipy_values(layers),
-            "torch.linalg.svdvals": lambda: torch_values(layers),
-            "numpy, float32 Gram": lambda: gram_values(layers),
-        },
-        "25 % factors": {
-            "pysurgeon": lambda: kernels.truncated_svd(layers, ranks),
-            f"pysurgeon, {threads} threads": lambda: kernels.truncated_svd(layers, ranks, threads=threads),
-            "numpy.linalg.svd": lambda: numpy_factors(layers),
-            "scipy.linalg.svd": lambda: scipy_factors(layers),
-            "torch.linalg.svd": lambda: torch_factors(layers),
-            "numpy, float32 Gram": lambda: gram_factors(layers),
-        },
-    }
-
-
-def measure(repetitions: int, threads: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Times and errors of every method, by spectrum and job."""
-    results = {}
-    for label, make in (("random", random_matrix), ("trained-like", trained_matrix)):
-        rng = np.random.default_rng(0)
-        layers = [make(rng, *shape) for shape in RESNET18]
-        exact = [np.linalg.svd(layer.astype(np.float64), compute_uv=False) for layer in layers]
-        for job, methods in jobs(layers, threads).items():
-            times = medians(methods, repetitions)
-            rows = results[f"{label}, {job}"] = {}
-            for name, method in methods.items():
-                found = method()
-                values = found if job == "values" else [s for _, s, _ in found]
-                ratios = {f"{clock}_ratio": times[name][clock] / times["pysurgeon"][clock] for clock in times[name]}
-                rows[name] = {**times[name], **ratios, "error": worst_error(values, exact)}
-    return results
+def show(title: str, rows: dict[str, dict[str, Any]], threads: int) -> None:
+    """Prints one table."""
+    print(f"\n{title}\n{'':37}{'kind':6}{'runs':>5}{'cpu ms':>10}{'x ours':>8}{'wall ms':>10}", end="")
+    print(f"{'value':>10}{'orthog.':>10}{'residual':>10}")
+    for name, row in rows.items():
+        if "failed" in row:
+            print(f"{name:37}{row['kind']:6} failed: {row['failed']}")
+            continue
+        mark = "" if row["good"] else "  not accurate enough"
+        print(
+            f"{name:37}{row['kind']:6}{row['runs']:5}{row['cpu']:10.2f}{row['cpu'] / rows['pysurgeon']['cpu']:8.2f}"
+            f"{row['wall']:10.2f}{row['value']:10.1e}{row['orthogonal']:10.1e}{row['residual']:10.1e}{mark}"
+        )
+    best = ratios(rows, threads)
+    text = "; ".join(f"{best[kind]:.2f} x the best {kind}" for kind in ("SVD", "Gram") if kind in best)
+    print(f"{text}; {threads} threads {best['threads']:.2f} x one", flush=True)
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="TABLE", help=f"beginnings of: {' '.join(TABLES)}")
+    parser.add_argument("--spectrum", choices=SPECTRA, default="trained-like")
+    parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="for the second row of ours")
+    parser.add_argument("--instructions", default="best", help="of our loops: avx512, avx2, baseline or best")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
     arguments = parser.parse_args()
+    if not _native.choose_instructions(arguments.instructions):
+        parser.error(f"this processor has no {arguments.instructions}")
     torch.set_num_threads(1)
-    results = measure(arguments.repetitions, arguments.threads)
-    environment = describe(arguments.threads)
+    environment = describe()
+    if not arguments.json:
+        for name, value in environment.items():
+            print(f"{name:18} {value}")
+        print(f"{'':18} {arguments.spectrum} matrices, medians of {arguments.repetitions} interleaved repetitions")
+    results = {}
+    for table, (shapes, shares) in TABLES.items():
+        if arguments.only and not any(table.startswith(name) for name in arguments.only):
+            continue
+        rng = np.random.default_rng(0)
+        matrices = [SPECTRA[arguments.spectrum](rng, *shape) for shape in shapes]
+        for share in shares:
+            wanted = "values" if share == 0 else f"rank {share}" if share >= 1 else f"{share:.0%} factors"
+            rows = measure(matrices, share, arguments.repetitions, arguments.threads)
+            results[f"{table}, {wanted}"] = {"rows": rows, "ratios": ratios(rows, arguments.threads)}
+            if not arguments.json:
+                show(f"{table}, {wanted}", rows, arguments.threads)
     if arguments.json:
         json.dump({"environment": environment, "results": results}, sys.stdout, indent=2)
-        return
-    for name, value in environment.items():
-        print(f"{name:18} {value}")
-    print(
-        f"{'':18} all {len(RESNET18)} layers of ResNet-18, medians of {arguments.repetitions} interleaved repetitions"
-    )
-    for job, rows in results.items():
-        print(f"\n{job}\n{'':24}{'wall ms':>9}{'x ours':>8}{'cpu ms':>9}{'x ours':>8}{'error':>10}")
-        for name, row in rows.items():
-            print(
-                f"{name:24}{row['wall']:9.1f}{row['wall_ratio']:8.2f}"
-                f"{row['cpu']:9.1f}{row['cpu_ratio']:8.2f}{row['error']:10.1e}"
-            )
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def sweep(path: Path, seconds: float) -> Row:
         return row
     free = [w for w in structure.widths if w.resizable]
     began = time.perf_counter()
-    for width in _spread(free):
+    for width in spread(free):
         if time.perf_counter() - began > seconds:
             break
         row.tried += 1
@@ -145,7 +145,7 @@ def _count(row: Row, structure: Structure) -> None:
     row.covered = sum(n for t, n in count.items() if t in on) / max(1, row.parameters)
 
 
-def _spread(widths: list[Width]) -> list[Width]:
+def spread(widths: list[Width]) -> list[Width]:
     """First, last, middle, quarters, ...: whenever one stops, what was tried is spread over the model."""
     order, step = [], 1
     while len(order) < len(widths):

@@ -10,9 +10,6 @@
 
 // LAPACK as Fortran sees it. The trailing lengths of the character arguments are part of the calling convention.
 extern "C" {
-void scipy_dsytrd_(const char*, const int*, double*, const int*, double*, double*, double*, double*, const int*, int*,
-                   std::size_t);
-void scipy_dsterf_(const int*, double*, double*, int*);
 void scipy_dstemr_(const char*, const char*, const int*, double*, double*, const double*, const double*, const int*,
                    const int*, int*, double*, double*, const int*, const int*, int*, int*, double*, const int*, int*,
                    const int*, int*, std::size_t, std::size_t);
@@ -20,6 +17,8 @@ void scipy_dsteqr_(const char*, const int*, double*, double*, double*, const int
 void scipy_dormtr_(const char*, const char*, const char*, const int*, const int*, const double*, const int*,
                    const double*, double*, const int*, double*, const int*, int*, std::size_t, std::size_t,
                    std::size_t);
+void scipy_sormtr_(const char*, const char*, const char*, const int*, const int*, const float*, const int*,
+                   const float*, float*, const int*, float*, const int*, int*, std::size_t, std::size_t, std::size_t);
 void scipy_dgeqrf_(const int*, const int*, double*, const int*, double*, double*, const int*, int*);
 void scipy_dorgqr_(const int*, const int*, const int*, double*, const int*, const double*, double*, const int*, int*);
 }
@@ -37,27 +36,14 @@ CBLAS_TRANSPOSE to_cblas(Transpose transpose) { return transpose == Transpose::y
 std::size_t to_size(Index value) { return static_cast<std::size_t>(value); }
 
 // Calls a LAPACK routine twice, as it wants to be called: for the size of its workspace, then to work.
-template <typename Routine>
+template <typename T, typename Routine>
 void with_workspace(Routine&& routine) {
-  double wanted = 0.0;
+  T wanted = 0;
   int size = -1;
   routine(&wanted, &size);
   size = static_cast<int>(wanted);
-  std::vector<double> workspace(to_size(std::max(1, size)));
+  std::vector<T> workspace(to_size(std::max(1, size)));
   routine(workspace.data(), &size);
-}
-
-// The implicit QR algorithm: slower than dstemr, for the rare matrices on which that one gives up.
-bool vectors_by_rotation(Index n, const double* diagonal, const double* beside, Index count, double* vectors) {
-  std::vector<double> d(diagonal, diagonal + n);
-  std::vector<double> e(beside, beside + n - 1);
-  std::vector<double> all(to_size(n * n));
-  std::vector<double> work(to_size(std::max<Index>(1, 2 * n - 2)));
-  const int size = to_int(n);
-  int info = 0;
-  scipy_dsteqr_("I", &size, d.data(), e.data(), all.data(), &size, work.data(), &info, 1);
-  std::copy(all.end() - count * n, all.end(), vectors);
-  return info == 0;
 }
 
 }  // namespace
@@ -80,28 +66,23 @@ void multiply(Transpose transpose_a, Transpose transpose_b, Index m, Index n, In
                     a, to_int(a_stride), b, to_int(b_stride), 0.0, c, to_int(c_stride));
 }
 
+void gram(bool outer, Index n, Index k, const float* a, float* c) {
+  scipy_cblas_ssyrk(CblasRowMajor, CblasLower, outer ? CblasNoTrans : CblasTrans, to_int(n), to_int(k), 1.0F, a,
+                    to_int(outer ? k : n), 0.0F, c, to_int(n));
+}
+
+void gram(bool outer, Index n, Index k, const double* a, double* c) {
+  scipy_cblas_dsyrk(CblasRowMajor, CblasLower, outer ? CblasNoTrans : CblasTrans, to_int(n), to_int(k), 1.0, a,
+                    to_int(outer ? k : n), 0.0, c, to_int(n));
+}
+
 void add_gram(bool outer, Index n, Index k, const double* a, double* c) {
-  scipy_cblas_dsyrk(CblasRowMajor, CblasUpper, outer ? CblasNoTrans : CblasTrans, to_int(n), to_int(k), 1.0, a,
+  scipy_cblas_dsyrk(CblasRowMajor, CblasLower, outer ? CblasNoTrans : CblasTrans, to_int(n), to_int(k), 1.0, a,
                     to_int(outer ? k : n), 1.0, c, to_int(n));
 }
 
-// The upper triangle of a row-major matrix is what LAPACK, column by column, calls the lower one: hence "L" below.
-void tridiagonalize(Index n, double* g, double* diagonal, double* beside, double* scale) {
-  const int size = to_int(n);
-  int info = 0;
-  with_workspace([&](double* work, const int* length) {
-    scipy_dsytrd_("L", &size, g, &size, diagonal, beside, scale, work, length, &info, 1);
-  });
-}
-
-bool tridiagonal_values(Index n, double* diagonal, double* beside) {
-  const int size = to_int(n);
-  int info = 0;
-  scipy_dsterf_(&size, diagonal, beside, &info);
-  return info == 0;
-}
-
-bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, Index count, double* vectors) {
+bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, Index first, Index count,
+                         double* vectors) {
   // dstemr (relatively robust representations) writes on its input, and wants n elements beside the diagonal.
   std::vector<double> d(diagonal, diagonal + n);
   std::vector<double> e(to_size(n));
@@ -111,7 +92,8 @@ bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, 
   std::vector<int> integers(to_size(10 * n));
   std::vector<int> support(to_size(2 * count));
   const int size = to_int(n);
-  const int first = to_int(n - count + 1);
+  const int lowest = to_int(n - first - count + 1);
+  const int highest = to_int(n - first);
   const int columns = to_int(count);
   const int work_size = to_int(18 * n);
   const int integers_size = to_int(10 * n);
@@ -119,19 +101,43 @@ bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, 
   int found = 0;
   int try_relative_accuracy = 0;
   int info = 0;
-  scipy_dstemr_("V", "I", &size, d.data(), e.data(), &unused, &unused, &first, &size, &found, values.data(), vectors,
-                &size, &columns, support.data(), &try_relative_accuracy, work.data(), &work_size, integers.data(),
-                &integers_size, &info, 1, 1);
-  if (info == 0 && found == columns) return true;
-  return vectors_by_rotation(n, diagonal, beside, count, vectors);
+  scipy_dstemr_("V", "I", &size, d.data(), e.data(), &unused, &unused, &lowest, &highest, &found, values.data(),
+                vectors, &size, &columns, support.data(), &try_relative_accuracy, work.data(), &work_size,
+                integers.data(), &integers_size, &info, 1, 1);
+  return info == 0 && found == columns;
 }
 
-void turn_back(Index n, const double* g, const double* scale, Index count, double* vectors) {
+bool vectors_by_rotation(Index n, const double* diagonal, const double* beside, Index first, Index count,
+                         double* vectors) {
+  std::vector<double> d(diagonal, diagonal + n);
+  std::vector<double> e(beside, beside + n - 1);
+  std::vector<double> all(to_size(n * n));
+  std::vector<double> work(to_size(std::max<Index>(1, 2 * n - 2)));
+  const int size = to_int(n);
+  int info = 0;
+  scipy_dsteqr_("I", &size, d.data(), e.data(), all.data(), &size, work.data(), &info, 1);
+  std::copy(all.end() - (first + count) * n, all.end() - first * n, vectors);
+  return info == 0;
+}
+
+// The rows of a row-major matrix are what LAPACK calls columns, and its lower triangle the upper one: hence "U".
+void turn_back(Index n, const double* g, Index stride, const double* tau, Index count, double* vectors) {
   const int size = to_int(n);
   const int columns = to_int(count);
+  const int leading = to_int(stride);
   int info = 0;
-  with_workspace([&](double* work, const int* length) {
-    scipy_dormtr_("L", "L", "N", &size, &columns, g, &size, scale, vectors, &size, work, length, &info, 1, 1, 1);
+  with_workspace<double>([&](double* work, const int* length) {
+    scipy_dormtr_("L", "U", "N", &size, &columns, g, &leading, tau, vectors, &size, work, length, &info, 1, 1, 1);
+  });
+}
+
+void turn_back(Index n, const float* g, Index stride, const float* tau, Index count, float* vectors) {
+  const int size = to_int(n);
+  const int columns = to_int(count);
+  const int leading = to_int(stride);
+  int info = 0;
+  with_workspace<float>([&](float* work, const int* length) {
+    scipy_sormtr_("L", "U", "N", &size, &columns, g, &leading, tau, vectors, &size, work, length, &info, 1, 1, 1);
   });
 }
 
@@ -140,12 +146,12 @@ void orthonormalize_rows(Index count, Index n, double* a) {
   const int columns = to_int(count);
   int info = 0;
   std::vector<double> scale(to_size(count));
-  with_workspace([&](double* work, const int* length) {
+  with_workspace<double>([&](double* work, const int* length) {
     scipy_dgeqrf_(&rows, &columns, a, &rows, scale.data(), work, length, &info);
   });
   std::vector<bool> flipped(to_size(count));
   for (Index i = 0; i < count; ++i) flipped[to_size(i)] = std::signbit(a[i * n + i]);
-  with_workspace([&](double* work, const int* length) {
+  with_workspace<double>([&](double* work, const int* length) {
     scipy_dorgqr_(&rows, &columns, &columns, a, &rows, scale.data(), work, length, &info);
   });
   for (Index i = 0; i < count; ++i) {

@@ -26,22 +26,25 @@ void multiply(Transpose transpose_a, Transpose transpose_b, Index m, Index n, In
 void multiply(Transpose transpose_a, Transpose transpose_b, Index m, Index n, Index k, const double* a, Index a_stride,
               const double* b, Index b_stride, double* c, Index c_stride);
 
-// Upper triangle of c (n x n) += a' a with a (k x n), or a a' with a (n x k) where `outer`.
+// Lower triangle of c (n x n) = a' a with a (k x n), or a a' with a (n x k) where `outer`.
+void gram(bool outer, Index n, Index k, const float* a, float* c);
+void gram(bool outer, Index n, Index k, const double* a, double* c);
+
+// The same, added to c.
 void add_gram(bool outer, Index n, Index k, const double* a, double* c);
 
-// Reduces the symmetric matrix whose upper triangle is in g (n x n) to tridiagonal form: diagonal (n), beside (n - 1).
-// What turns vectors back stays in g and in scale (n - 1).
-void tridiagonalize(Index n, double* g, double* diagonal, double* beside, double* scale);
+// The eigenvectors of `count` eigenvalues of a tridiagonal matrix, `first` larger ones left out: one a row of vectors
+// (count x n), in ascending order of their eigenvalues. False: no convergence. By relatively robust representations, or
+// slower, but for any matrix, by the implicit QR algorithm.
+bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, Index first, Index count,
+                         double* vectors);
+bool vectors_by_rotation(Index n, const double* diagonal, const double* beside, Index first, Index count,
+                         double* vectors);
 
-// Replaces diagonal by the ascending eigenvalues of a tridiagonal matrix; beside is overwritten. False: no convergence.
-bool tridiagonal_values(Index n, double* diagonal, double* beside);
-
-// The eigenvectors of the `count` largest eigenvalues of a tridiagonal matrix, one a row of vectors (count x n), in
-// ascending order of their eigenvalues. False: no convergence.
-bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, Index count, double* vectors);
-
-// Turns rows of vectors (count x n) of the tridiagonal matrix into vectors of the matrix that it was made from.
-void turn_back(Index n, const double* g, const double* scale, Index count, double* vectors);
+// Turns rows of vectors (count x n) of a tridiagonal matrix into vectors of the matrix that simd::Kernels::reduce_*
+// made it from, and left its reflectors in.
+void turn_back(Index n, const float* g, Index stride, const float* tau, Index count, float* vectors);
+void turn_back(Index n, const double* g, Index stride, const double* tau, Index count, double* vectors);
 
 // Replaces the rows of a (count x n, count <= n) by orthonormal ones: row i spans, with those before it, what it
 // spanned, points into the same half-space, and is some unit vector where it depends on those before it.

@@ -1,6 +1,7 @@
 #include "blocks.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "parallel.hpp"
 
@@ -12,31 +13,104 @@ constexpr Index kElementsPerTask = Index{1} << 16;
 
 Index parts(Index whole, Index part) { return (whole + part - 1) / part; }
 
+constexpr Index kZeros = -1;
+constexpr Index kScattered = -2;
+
+// Blocks that follow one another on both sides.
+struct Run {
+  Index to;
+  Index from;  // kZeros, or kScattered: single elements from all over
+  Index length;
+  bool scaled;
+};
+
+// An index that keeps or repeats most units is a few long runs. Runs that are all scaled or all not can be longer.
+std::vector<Run> runs_of(const std::int64_t* index, const float* scale, Index m) {
+  std::vector<Run> runs;
+  for (Index j = 0; j < m; ++j) {
+    const Index from = static_cast<Index>(index[j]);
+    const bool scaled = from >= 0 && scale[j] != 1.0F;
+    if (!runs.empty() && runs.back().scaled == scaled) {
+      Run& last = runs.back();
+      if (from < 0 ? last.from < 0 : last.from >= 0 && last.from + last.length == from) {
+        ++last.length;
+        continue;
+      }
+    }
+    runs.push_back({j, from < 0 ? kZeros : from, 1, scaled});
+  }
+  return runs;
+}
+
+// Runs of single elements that are too short to be worth their own loop, taken together.
+std::vector<Run> without_short_ones(const std::vector<Run>& runs) {
+  constexpr Index worth = 16;
+  std::vector<Run> result;
+  for (const Run& run : runs) {
+    if (run.length >= worth) {
+      result.push_back(run);
+    } else if (!result.empty() && result.back().from == kScattered) {
+      result.back().length += run.length;
+    } else {
+      result.push_back({run.to, kScattered, run.length, true});
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 void gather_blocks(const float* source, Index outer, Index n, Index inner, const std::int64_t* index,
                    const float* scale, Index m, float* out, int threads) {
   if (outer * m * inner == 0) return;
+  std::vector<Run> runs = runs_of(index, scale, m);
+  if (inner == 1) runs = without_short_ones(runs);
+  // Short blocks of one run are multiplied as one, by their factors written out.
+  constexpr Index kShort = 64;
+  std::vector<float> factors;
+  if (inner < kShort) {
+    factors.resize(static_cast<std::size_t>(m * inner));
+    for (Index j = 0; j < m; ++j) std::fill_n(factors.begin() + j * inner, inner, scale[j]);
+  }
+
+  // Blocks j ... end - 1 of one outer position.
+  const auto gather = [&](const float* from, Index j, Index end, float* to) {
+    auto run = std::upper_bound(runs.begin(), runs.end(), j, [](Index at, const Run& r) { return at < r.to; }) - 1;
+    for (; j < end; ++run) {
+      const Index stop = std::min(end, run->to + run->length);
+      float* first = to + j * inner;
+      if (run->from == kScattered) {
+        for (Index k = j; k < stop; ++k) to[k] = index[k] < 0 ? 0.0F : scale[k] * from[index[k]];
+      } else if (run->from == kZeros) {
+        std::fill_n(first, (stop - j) * inner, 0.0F);
+      } else {
+        const float* block = from + (run->from + j - run->to) * inner;
+        if (!run->scaled) {
+          std::copy_n(block, (stop - j) * inner, first);
+        } else if (!factors.empty()) {
+          const float* factor = factors.data() + j * inner;
+          for (Index i = 0; i < (stop - j) * inner; ++i) first[i] = factor[i] * block[i];
+        } else {
+          for (Index k = 0; k < stop - j; ++k) {
+            const float factor = scale[j + k];
+            for (Index i = 0; i < inner; ++i) first[k * inner + i] = factor * block[k * inner + i];
+          }
+        }
+      }
+      j = stop;
+    }
+  };
+
   const Index rows = outer * m;  // of `inner` elements each
   const Index rows_per_task = std::max<Index>(1, kElementsPerTask / inner);
   parallel_for(static_cast<std::size_t>(parts(rows, rows_per_task)), threads, [&](std::size_t task) {
-    const Index begin = static_cast<Index>(task) * rows_per_task;
-    const Index end = std::min(rows, begin + rows_per_task);
-    Index o = begin / m;
-    Index j = begin % m;
-    for (Index row = begin; row < end; ++row) {
-      float* to = out + row * inner;
-      if (index[j] < 0) {
-        std::fill(to, to + inner, 0.0F);
-      } else {
-        const float* from = source + (o * n + static_cast<Index>(index[j])) * inner;
-        const float factor = scale[j];
-        for (Index i = 0; i < inner; ++i) to[i] = factor * from[i];
-      }
-      if (++j == m) {
-        j = 0;
-        ++o;
-      }
+    Index row = static_cast<Index>(task) * rows_per_task;
+    const Index last = std::min(rows, row + rows_per_task);
+    while (row < last) {
+      const Index o = row / m;
+      const Index end = std::min(last - o * m, m);
+      gather(source + o * n * inner, row - o * m, end, out + o * m * inner);
+      row = o * m + end;
     }
   });
 }

@@ -1,6 +1,7 @@
 // Singular values and vectors of many float32 matrices at once.
 #pragma once
 
+#include <functional>
 #include <stdexcept>
 #include <vector>
 
@@ -29,10 +30,16 @@ class MatrixError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// values[i] receives the descending singular values of matrices[i], as many as its smaller side. One thread a matrix.
-void singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, int threads);
+// Asked now and then on the caller's thread, between two matrices; true ends the call early.
+using Interrupted = std::function<bool()>;
 
-// factors[i] receives the leading singular triplets of matrices[i]. One thread a matrix.
-void truncated_svd(const std::vector<MatrixView>& matrices, const std::vector<FactorsView>& factors, int threads);
+// values[i] receives the descending singular values of matrices[i], as many as its smaller side. One thread a matrix.
+// False: it was interrupted, and the results are not complete.
+bool singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, int threads,
+                     const Interrupted& interrupted);
+
+// factors[i] receives the leading singular triplets of matrices[i]. One thread a matrix. False: it was interrupted.
+bool truncated_svd(const std::vector<MatrixView>& matrices, const std::vector<FactorsView>& factors, int threads,
+                   const Interrupted& interrupted);
 
 }  // namespace surgeon

@@ -19,7 +19,7 @@ from pysurgeon.evolution import (
     Observer,
     Plan,
     begin,
-    calibration_feeds,
+    calibrated,
     check,
     go_on,
     load_data,
@@ -121,7 +121,7 @@ def apply(model: Model, *operations: Operation, data: str | Dataset | None = Non
     Raises:
         Refused: An operation is not possible.
     """
-    calibration = Calibration(model, None if data is None else calibration_feeds(model, _dataset(data)))
+    calibration = Calibration(model) if data is None else calibrated(model, _dataset(data))
     before, records = costs(model), []
     for operation in operations:
         done = operate(model, operation, calibration)
@@ -157,7 +157,7 @@ def recommend(
     dataset = _dataset(data)
     EvolveSettings(dataset.name, objective=objective, price=price, seed=seed, threads=threads)  # has the same ranges
     model = free_batch(model)  # one sample is too little to look at a layer with
-    calibration = Calibration(model, calibration_feeds(model, dataset, seed=seed), seed=seed)
+    calibration = calibrated(model, dataset, seed=seed)
     accuracy = evaluate(model, dataset, "validation", threads=threads).accuracy
     diagnosis = diagnose(Structure(model), calibration, threads=threads)
     headroom = max(0.0, accuracy)  # numbers may be predicted worse than by their mean

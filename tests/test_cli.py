@@ -169,7 +169,7 @@ def test_apply(command: Command, start: Path, tmp_path: Path) -> None:
     before = start.read_bytes()
     found = command("apply", start, "widen:fc1=9", "insert:fc1", "narrow:fc1.next=8", "-o", out, "--json").document
     assert set(found) == {"operations", "before", "after"}
-    keys = {"operation", "site", "exact", "predicted_error", "measured_error", "reason"}
+    keys = {"operation", "site", "exact", "predicted_error", "site_error", "measured_error", "reason"}
     assert [set(o) for o in found["operations"]] == [keys] * 3
     assert [o["operation"] for o in found["operations"]] == ["widen:fc1=9", "insert:fc1", "narrow:fc1.next=8"]
     assert [o["exact"] for o in found["operations"]] == [True, True, False]

@@ -53,7 +53,15 @@ _DYNAMO = """
 # The first one that works is taken; None is the size that the model was published for.
 _SIZES = (64, 96, 128, 192, 224, None)
 # With less, the last feature map is a single pixel, or windows are as large as the map.
-_LARGER = {"swin": 112, "nasnetalarge": 96, "pnasnet": 96, "inception": 96, "legacy_xception": 96, "pvt_v2_b2_li": 224}
+_LARGER = {
+    "coat_": 128,
+    "swin": 112,
+    "nasnetalarge": 96,
+    "pnasnet": 96,
+    "inception": 96,
+    "legacy_xception": 96,
+    "pvt_v2_b2_li": 224,
+}
 # Not for the legacy exporter: the Unfold of halos has no dynamic sizes, `rms_norm` has no symbolic function, mixed rotary positions are
 # expanded with sizes of the trace, and `col2im` is beyond operator set 17.
 _DYNAMO_ONLY = (

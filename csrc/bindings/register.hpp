@@ -12,6 +12,7 @@ using FloatArray = pybind11::array_t<float, pybind11::array::c_style>;
 
 void register_svd(pybind11::module_& module);
 void register_blocks(pybind11::module_& module);
+void register_elimination(pybind11::module_& module);
 void register_optimizer(pybind11::module_& module);
 
 }  // namespace surgeon::bindings

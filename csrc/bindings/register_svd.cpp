@@ -17,6 +17,12 @@ std::vector<MatrixView> views_of(const std::vector<FloatArray>& matrices) {
   return views;
 }
 
+// Whether a signal handler of Python's, such as that of Ctrl-C, has raised an error.
+bool interrupted() {
+  const py::gil_scoped_acquire acquire;
+  return PyErr_CheckSignals() != 0;
+}
+
 py::list singular_values_of(const std::vector<FloatArray>& matrices, int threads) {
   const std::vector<MatrixView> views = views_of(matrices);
   py::list result;
@@ -26,11 +32,13 @@ py::list singular_values_of(const std::vector<FloatArray>& matrices, int threads
     outputs.push_back(values.mutable_data());
     result.append(std::move(values));
   }
+  bool complete = false;
   {
     // Safe: from here on only raw pointers are used, into arrays that `matrices` and `result` keep alive.
     const py::gil_scoped_release release;
-    singular_values(views, outputs, threads);
+    complete = singular_values(views, outputs, threads, &interrupted);
   }
+  if (!complete) throw py::error_already_set();
   return result;
 }
 
@@ -46,11 +54,13 @@ py::list truncated_svd_of(const std::vector<FloatArray>& matrices, const std::ve
     outputs.push_back({rank, u.mutable_data(), s.mutable_data(), vt.mutable_data()});
     result.append(py::make_tuple(std::move(u), std::move(s), std::move(vt)));
   }
+  bool complete = false;
   {
     // Safe: from here on only raw pointers are used, into arrays that `matrices` and `result` keep alive.
     const py::gil_scoped_release release;
-    truncated_svd(views, outputs, threads);
+    complete = truncated_svd(views, outputs, threads, &interrupted);
   }
+  if (!complete) throw py::error_already_set();
   return result;
 }
 

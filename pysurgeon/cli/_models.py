@@ -127,7 +127,8 @@ def apply(
         list[str],
         typer.Argument(
             metavar="OP...",
-            help="widen:WIDTH=SIZE, narrow:WIDTH=SIZE, insert:LAYER, remove:LAYER, factorize:LAYER=RANK",
+            help="widen:WIDTH=SIZE, narrow:WIDTH=SIZE, insert:LAYER, remove:LAYER, factorize:LAYER=RANK, "
+            "bypass:LAYER, bypass:LAYER..LAYER",
             show_default=False,
         ),
     ],

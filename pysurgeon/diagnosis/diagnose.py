@@ -12,9 +12,11 @@ from pysurgeon.errors import ModelError, Refused
 from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.kernels.threads import blas_threads
 from pysurgeon.surgery import Calibration, RemoveLayer
 from pysurgeon.surgery.elimination import Elimination
-from pysurgeon.surgery.factorize import largest_rank, principal_directions, weight_matrix
+from pysurgeon.surgery.factorize import largest_rank, principal_directions
+from pysurgeon.surgery.matrices import weight_matrix
 from pysurgeon.surgery.narrow import LARGEST_ERROR, elimination_of
 
 # Values going into a layer beyond which the fit that could replace it is not tried: it takes their number to the third power.
@@ -122,8 +124,9 @@ def diagnose(structure: Structure, calibration: Calibration, *, threads: int = 1
                 "model again from an earlier state, or check how the data is normalized"
             )
             raise ModelError(message)
-    widths = tuple(_width(structure, w, calibration) for w in structure.widths if w.resizable)
-    return Diagnosis(structure, widths, tuple(_layers(structure, calibration, threads)))
+    with blas_threads():
+        widths = tuple(_width(structure, w, calibration) for w in structure.widths if w.resizable)
+        return Diagnosis(structure, widths, tuple(_layers(structure, calibration, threads)))
 
 
 def _width(structure: Structure, width: Width, calibration: Calibration) -> WidthDiagnosis:
@@ -177,7 +180,6 @@ def _linearity(structure: Structure, layer: Layer, calibration: Calibration) -> 
     if units is None or units > LARGEST_FIT:
         return None
     try:
-        plan = RemoveLayer(layer.name).plan(structure, calibration)
+        return RemoveLayer(layer.name).linearity(structure, calibration)
     except Refused:
         return None
-    return 1.0 - plan.predicted_error**2

@@ -97,7 +97,7 @@ def recommend(
     ranked: list[Recommendation] = []
     for operation, size, gain, evidence in _proposals(diagnosis, accuracy, factors, seed):
         try:
-            after = costs(apply_edit(operation.plan(diagnosis.structure, calibration).edit))
+            after = costs(apply_edit(operation.outline(diagnosis.structure, calibration)))
         except Refused:
             continue
         if objective != "accuracy" and (after.parameters, after.macs) >= (before.parameters, before.macs):

@@ -6,7 +6,7 @@ from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.run import EvolveResult, Figures, Steps, begin, check, go_on, load_data, read
 from pysurgeon.evolution.settings import EvolveSettings, Strategy
-from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon, calibration_feeds
+from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon, calibrated
 
 __all__ = [
     "Checkpoint",
@@ -25,7 +25,7 @@ __all__ = [
     "Surgeon",
     "ThreadExecutor",
     "begin",
-    "calibration_feeds",
+    "calibrated",
     "check",
     "go_on",
     "load_data",

@@ -15,6 +15,7 @@ from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import (
+    AddBypass,
     Calibration,
     Factorize,
     InsertLayer,
@@ -25,7 +26,8 @@ from pysurgeon.surgery import (
     apply_edit,
     parse,
 )
-from pysurgeon.surgery.factorize import largest_rank, weight_matrix
+from pysurgeon.surgery.factorize import largest_rank
+from pysurgeon.surgery.matrices import weight_matrix
 from pysurgeon.training import State
 
 # Most operations that one branch does at once.
@@ -161,7 +163,7 @@ def _affordable(helpful: list[Recommendation], model: Model, calibration: Calibr
         if len(taken) == JOINED:
             break
         try:
-            grown = apply_edit(r.operation.plan(Structure(model), calibration).edit)
+            grown = apply_edit(r.operation.outline(Structure(model), calibration))
         except Refused:
             continue
         if costs(grown).macs <= most:
@@ -181,7 +183,7 @@ def random_candidate(
         if operation is None:
             continue
         try:
-            after = costs(apply_edit(operation.plan(structure, calibration).edit))
+            after = costs(apply_edit(operation.outline(structure, calibration)))
         except Refused:
             continue
         before = costs(structure.model)
@@ -199,7 +201,7 @@ def _draw(
     seed: int,
 ) -> Operation | None:
     widths, layers = sites
-    grow = ["widen", "insert"] if objective == "accuracy" else []
+    grow = ["widen", "insert", "bypass"] if objective == "accuracy" else []
     kind = str(rng.choice([*grow, "narrow", "remove", "factorize"]))
     if kind in ("widen", "narrow"):
         if not widths:
@@ -215,6 +217,8 @@ def _draw(
     layer = structure.layer(str(rng.choice(layers)))
     if kind == "insert":
         return InsertLayer(layer.name, seed=seed)
+    if kind == "bypass":
+        return AddBypass(layer.name)
     if kind == "remove":
         return RemoveLayer(layer.name)
     try:

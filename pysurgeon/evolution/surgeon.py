@@ -37,7 +37,7 @@ from pysurgeon.training import (
     with_input_metadata,
 )
 
-CALIBRATION_SAMPLES = 512
+CALIBRATION_SAMPLES, UNSEEN_SAMPLES = 512, 128
 
 
 class Observer(Protocol):
@@ -77,8 +77,7 @@ class Surgeon:
         plan = Plan.of(self.settings, self.data)
         self._per_epoch, self.timeline, self._training = plan.steps_per_epoch, plan.timeline, plan.training
         self._fitness = Fitness(self.settings, costs(self._start))
-        feeds = calibration_feeds(self._start, self.data, seed=self.settings.seed)
-        self._calibration = Calibration(self._start, feeds, seed=self.settings.seed)
+        self._calibration = calibrated(self._start, self.data, seed=self.settings.seed)
         self._began = time.monotonic()
 
     def run(self) -> Branch:
@@ -200,6 +199,7 @@ class Surgeon:
                         "operation": done.record.operation,
                         "exact": done.record.exact,
                         "predicted_error": done.record.predicted_error,
+                        "site_error": done.record.site_error,
                         "measured_error": done.record.measured_error,
                         "reason": done.record.reason,
                     }
@@ -394,16 +394,23 @@ class Surgeon:
         self._observer.happened({"event": event, **facts})
 
 
-def calibration_feeds(model: Model, data: Dataset, *, seed: int = 0) -> dict[str, Array]:
-    """A batch of training samples, without augmentation, as the model's input.
+def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
+    """Training samples, without augmentation, as the model's input: most to fit to, the rest to verify on.
 
     Raises:
         DataError: The data does not fit the model.
     """
     fit = fit_input(model, data)
-    fixed = model.inputs[0].shape[0]
-    x, _ = Batches(data, fixed or CALIBRATION_SAMPLES, seed=seed, raw=fit.raw).batch(0)
-    return fit.feeds(x)
+    fixed = model.inputs[0].shape[0] or 1
+    x, y = Batches(data, CALIBRATION_SAMPLES + UNSEEN_SAMPLES, seed=seed, raw=fit.raw).batch(0)
+    spared = min(UNSEEN_SAMPLES, len(y) // 5) // fixed * fixed
+    seen = max(1, (len(y) - spared) // fixed) * fixed
+
+    def part(rows: slice) -> dict[str, Array]:
+        return fit.feeds({name: a[rows] for name, a in x.items()} if isinstance(x, dict) else x[rows])
+
+    unseen = part(slice(seen, seen + spared) if spared else slice(seen))
+    return Calibration(model, part(slice(seen)), unseen=unseen, seed=seed)
 
 
 class Silent:

@@ -8,6 +8,7 @@
 - Sizes that are known, wherever the graph computes them, become constants; so do shapes of which at most one dimension is unknown
   (written as -1) or that copy unknown dimensions from where they were (written as 0).
 - A Split into equal parts says how large they are.
+- The Scaler that scikit-learn's pipelines start with becomes the subtraction and the multiplication that it stands for.
 - Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
 - What nobody uses is dropped.
 """
@@ -40,6 +41,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         graph.opset_imports[""] = graph.opset_imports.pop("ai.onnx")  # two names of the standard domain
     _inline(model, notes)
     _only_inputs(model, notes)
+    _spell_out_scalers(graph, notes)
     common.TopologicalSortPass()(model)
     _inference_mode(model, notes)
     _own_tensors(graph)
@@ -267,6 +269,27 @@ def _only_inputs(model: ir.Model, notes: list[str]) -> None:
         notes.append(
             f"{len(both)} initializers were listed as inputs, as files of version 3 had to; they no longer are"
         )
+
+
+def _spell_out_scalers(graph: ir.Graph, notes: list[str]) -> None:
+    """`(x - offset) * scale` in operators whose shapes are inferred and that have gradients."""
+    taken = _Taken(graph)
+    for node in list(graph):
+        source = node.inputs[0] if node.op_type == "Scaler" and node.domain == "ai.onnx.ml" else None
+        if source is None or source.dtype is not ir.DataType.FLOAT:
+            continue
+        output = node.outputs[0]
+        name, output.name = output.name, taken.unique(f"{output.name}/scaler")
+        for operator, attribute, result in (("Sub", "offset", taken.unique(f"{name}/centred")), ("Mul", "scale", name)):
+            array = np.array(node.attributes.get_floats(attribute, ()), np.float32)
+            operand = taken.add(f"{name}_{attribute}", array)
+            step = ir.node(operator, [source, operand], name=taken.unique(f"{result}/node"))
+            graph.insert_before(node, step)
+            source = step.outputs[0]
+            source.name, source.type = result, output.type
+        ir.convenience.replace_all_uses_with(output, source, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        notes.append("a Scaler was written as the Sub and the Mul that it stands for")
 
 
 class _Taken:

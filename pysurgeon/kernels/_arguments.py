@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pysurgeon.errors import DataError, UsageError
 
 FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
 
@@ -127,6 +128,44 @@ def as_map(source: npt.ArrayLike, matrix: npt.ArrayLike) -> tuple[FloatArray, Fl
         )
         raise DataError(msg)
     return blocks, linear
+
+
+def as_readers(
+    inverses: Sequence[npt.ArrayLike], energies: Sequence[npt.ArrayLike], floors: Sequence[npt.ArrayLike]
+) -> tuple[list[DoubleArray], list[DoubleArray], list[DoubleArray]]:
+    """Returns the checked arguments of ``eliminate``.
+
+    Raises:
+        DataError: There is no reader, or the shapes do not fit together.
+    """
+    if not len(inverses) == len(energies) == len(floors) > 0:
+        msg = (
+            f"{len(inverses)} inverses, {len(energies)} energies and {len(floors)} floors were given: "
+            "give one of each for every reader, and one reader at least."
+        )
+        raise DataError(msg)
+    n = len(np.atleast_1d(inverses[0]))
+    checked: list[list[DoubleArray]] = []
+    for name, arrays, shape in (("inverse", inverses, (n, n)), ("energy", energies, (n, n)), ("floor", floors, (n,))):
+        checked.append([np.ascontiguousarray(array, dtype=np.float64) for array in arrays])
+        for i, array in enumerate(checked[-1]):
+            if array.shape != shape:
+                msg = f"The {name} of reader {i} has shape {array.shape}, expected {shape}: all see the same units."
+                raise DataError(msg)
+    return checked[0], checked[1], checked[2]
+
+
+def as_first(first: Sequence[int], n: int) -> list[int]:
+    """Returns the checked units that ``eliminate`` takes first.
+
+    Raises:
+        DataError: They are not units, each once.
+    """
+    units = [int(r) for r in first]
+    if len(set(units)) < len(units) or not all(0 <= r < n for r in units):
+        msg = f"Units {units} were to go first, expected some of 0 ... {n - 1}, each once."
+        raise DataError(msg)
+    return units
 
 
 def check_live(array: object, name: str, *, like: FloatArray | None = None, writable: bool = True) -> None:

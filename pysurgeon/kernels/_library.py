@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import os
 from pathlib import Path
 
 
@@ -39,12 +40,15 @@ def load_openblas() -> ctypes.CDLL:
 def load_native() -> None:
     """Imports ``pysurgeon.kernels._native``, so that the modules beside this one can.
 
+    Its loops exist for several instruction sets. The best one that the processor has is taken, or that of the
+    environment variable ``PYSURGEON_INSTRUCTIONS``: ``avx512``, ``avx2``, ``baseline`` or ``best``.
+
     Raises:
-        ImportError: It was not compiled, or not for this Python.
+        ImportError: It was not compiled, or not for this Python; or the variable names instructions that are not there.
     """
     load_openblas()
     try:
-        importlib.import_module("pysurgeon.kernels._native")
+        native = importlib.import_module("pysurgeon.kernels._native")
     except ImportError as error:
         msg = (
             f"The compiled kernels of pysurgeon cannot be imported ({error}). In a checkout run `pip install .`, or "
@@ -52,3 +56,10 @@ def load_native() -> None:
             "Elsewhere install the wheel that was made for this Python."
         )
         raise ImportError(msg) from error
+    wanted = os.environ.get("PYSURGEON_INSTRUCTIONS", "best")
+    if not native.choose_instructions(wanted):
+        msg = (
+            f"PYSURGEON_INSTRUCTIONS is {wanted!r}, which this processor does not have or nobody knows: "
+            "expected avx512, avx2, baseline or best."
+        )
+        raise ImportError(msg)

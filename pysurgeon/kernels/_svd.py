@@ -13,7 +13,8 @@ from pysurgeon.kernels._arguments import Factors, FloatArray, as_matrices, as_ra
 def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> list[FloatArray]:
     """Computes the singular values of every matrix.
 
-    They are right to about 1e-7 of the largest one of their matrix. The result does not depend on ``threads``.
+    They are right to 1e-4 of the largest one of their matrix, those of most layers to 1e-6. The result does not depend
+    on ``threads``.
 
     Args:
         matrices: 2-D arrays of any shapes. They are not modified; C-contiguous float32 ones are not copied either.
@@ -34,8 +35,10 @@ def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> l
 def truncated_svd(matrices: Iterable[npt.ArrayLike], rank: int | Sequence[int], *, threads: int = 1) -> list[Factors]:
     """Computes the leading singular triplets of every matrix, the best approximation of that rank.
 
-    Vectors are orthonormal to 1e-6, those of singular values that are zero (rank-deficient matrices) included. The
-    result does not depend on ``threads``.
+    Values are right to 1e-4 of the largest one of their matrix, and the residual is within 1 % of the best one of that
+    rank. Vectors are orthonormal to 1e-5, those of singular values that are zero (rank-deficient matrices) included.
+    The work is done in float32 where that keeps these promises, and in float64 where it does not. The result does not
+    depend on ``threads``.
 
     Args:
         matrices: 2-D arrays of any shapes. They are not modified; C-contiguous float32 ones are not copied either.

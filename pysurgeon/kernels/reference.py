@@ -12,12 +12,16 @@ import numpy.typing as npt
 
 from pysurgeon.errors import DataError
 from pysurgeon.kernels._arguments import (
+    DoubleArray,
     Factors,
     FloatArray,
+    IndexArray,
+    as_first,
     as_gather,
     as_map,
     as_matrices,
     as_ranks,
+    as_readers,
     check_adamw,
     check_live,
     check_sgd,
@@ -26,6 +30,7 @@ from pysurgeon.kernels._arguments import (
 
 __all__ = [
     "adamw_step",
+    "eliminate",
     "gather_blocks",
     "map_blocks",
     "sgd_step",
@@ -74,6 +79,42 @@ def map_blocks(source: npt.ArrayLike, matrix: npt.ArrayLike, *, threads: int = 1
     blocks, linear = as_map(source, matrix)
     out: npt.NDArray[np.float64] = np.matmul(linear.astype(np.float64), blocks.astype(np.float64))
     return out.astype(np.float32)
+
+
+def eliminate(
+    inverses: Sequence[npt.ArrayLike],
+    energies: Sequence[npt.ArrayLike],
+    floors: Sequence[npt.ArrayLike],
+    *,
+    first: Sequence[int] = (),
+    most: float = np.inf,
+) -> tuple[IndexArray, DoubleArray]:
+    """Greedy elimination; see ``pysurgeon.kernels.eliminate``."""
+    readers = [(h.copy(), m.copy(), floor) for h, m, floor in zip(*as_readers(inverses, energies, floors), strict=True)]
+    n = len(readers[0][0])
+    wanted = as_first(first, n)
+    alive = np.ones(n, dtype=bool)
+    order, cost, total = np.zeros(n, np.int64), np.full(n, np.inf), 0.0
+    for k in range(n):
+        increase = np.zeros(n)
+        for h, m, floor in readers:
+            increase += np.diag(m) / np.maximum(np.diag(h), floor)
+        r = wanted[k] if k < len(wanted) else int(np.argmin(np.where(alive, increase, np.inf)))
+        total += 0.0 if k < len(wanted) else max(0.0, float(increase[r])) / len(readers)
+        order[k], cost[k], alive[r] = r, total, False
+        if total > most:
+            order[k + 1 :] = np.flatnonzero(alive)
+            break
+        for h, m, floor in readers:
+            column = h[:, r] / max(h[r, r], floor[r])
+            cross = m[:, r] - column * (m[r, r] / 2)
+            m -= np.outer(column, cross)
+            m -= np.outer(cross, column)
+            h -= np.outer(column, h[:, r])
+            h[r, :] = h[:, r] = 0.0
+            h[r, r] = 1.0
+            m[r, :] = m[:, r] = 0.0
+    return order, cost
 
 
 def adamw_step(

@@ -153,7 +153,7 @@ def apply_json(records: Sequence[Record], before: Costs, after: Costs) -> dict[s
         before: Costs before all of them.
         after: Costs after all of them.
     """
-    keys = ("operation", "site", "exact", "predicted_error", "measured_error", "reason")
+    keys = ("operation", "site", "exact", "predicted_error", "site_error", "measured_error", "reason")
     rows = [{key: getattr(record, key) for key in keys} for record in records]
     return document({"operations": rows, "before": before, "after": after})
 

@@ -103,20 +103,27 @@ def recommendations_table(recommendations: Sequence[Recommendation]) -> Renderab
 def records_table(records: Sequence[Record]) -> RenderableType:
     """What operations did: `pysurgeon apply`."""
     table = _table(
-        "Operation", ("Predicted", "right"), ("Measured", "right"), ("Parameters", "right"), ("MACs", "right")
+        "Operation",
+        ("Predicted", "right"),
+        ("There", "right"),
+        ("Outputs", "right"),
+        ("Parameters", "right"),
+        ("MACs", "right"),
     )
     for record in records:
-        text = Text(fmt.shortened(fmt.plain(record.operation), 34))
+        text = Text(fmt.shortened(fmt.plain(record.operation), 28))
         text.append(f"\n{fmt.plain(record.reason)}", "dim")
         table.add_row(
             text,
             "exact" if record.exact else fmt.error(record.predicted_error),
+            "–" if record.site_error is None else fmt.error(record.site_error),
             fmt.error(record.measured_error),
             _signed(record.after.parameters - record.before.parameters),
             _signed(record.after.macs - record.before.macs),
         )
     table.columns[0].no_wrap = False
-    return Group(table, Text("Errors are relative: measured on the outputs, predicted for the readers.", "dim"))
+    note = "Relative errors: predicted for what reads the place, measured there, and measured on the model's outputs."
+    return Group(table, Text(note, "dim"))
 
 
 def result_table(result: EvolveResult) -> RenderableType:

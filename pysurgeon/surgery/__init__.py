@@ -1,5 +1,6 @@
 """Operations on a model: data that is planned, applied in one place and verified by running both models."""
 
+from pysurgeon.surgery.add_bypass import AddBypass
 from pysurgeon.surgery.apply import apply_edit, carry
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.factorize import Factorize
@@ -11,6 +12,7 @@ from pysurgeon.surgery.remove_layer import RemoveLayer
 from pysurgeon.surgery.widen import Widen
 
 __all__ = [
+    "AddBypass",
     "Calibration",
     "Factorize",
     "InsertLayer",

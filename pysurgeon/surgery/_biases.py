@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,19 +12,30 @@ from pysurgeon.graph.inference import Read
 from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery.edit import Dense, map_axis
+from pysurgeon.surgery.operation import Place
 
 
-def bias_of(structure: Structure, width: Width, read: Read) -> str | None:
-    """Name of the initializer, one number for every output of a reader, that takes up a constant in what is read.
+@dataclass(frozen=True)
+class Bias:
+    """What a reader adds.
 
-    `None` where there is none, where something else uses it, or where a constant would not be one: at the border of a padded
-    convolution.
+    Attributes:
+        name: The initializer, one number for every output of the reader.
+        padded: Whether zeros lie around what is read, so that a constant in it is none at the border.
     """
+
+    name: str
+    padded: bool
+
+
+def bias_of(structure: Structure, width: Width, read: Read) -> Bias | None:
+    """The bias that can take up a constant in what is read; `None` where there is none or something else uses it."""
     node = structure.inference.nodes[read.node]
     weight = structure.model.ir.graph.initializers[read.tensor]
     if node.op_type not in ("Conv", "Gemm", "MatMul"):
         return None
-    outputs = _outputs(node, structure.model.tensor(read.tensor).shape, read.axis)
+    array = structure.model.tensor(read.tensor)
+    outputs = len(array) if node.op_type == "Conv" else array.shape[1 - read.axis] if array.ndim == 2 else None
     bias = _bias(node)
     if outputs is None or bias is None or not bias.is_initializer() or bias.is_graph_input() or bias.name is None:
         return None
@@ -30,7 +43,24 @@ def bias_of(structure: Structure, width: Width, read: Read) -> str | None:
     fits = array.dtype == np.float32 and array.size == outputs and array.shape[-1:] == (outputs,)
     alone = count_uses(bias) == 1 and count_uses(weight) == 1 and bias.name not in {t for t, _ in width.writers}
     once = list(leaves(structure.term(read.tensor, read.axis))).count(width.dim) == 1
-    return bias.name if fits and alone and once else None
+    return Bias(bias.name, _padded(node)) if fits and alone and once else None
+
+
+def given_by(structure: Structure, width: Width, read: Read) -> Place | None:
+    """What a reader gives, with the bias that is added to it; `None` where it is no linear map or changes its size, too."""
+    node = structure.inference.nodes[read.node]
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"):
+        return None
+    value, bias = node.outputs[0], _bias(node)
+    if node.op_type == "MatMul" and bias is not None:
+        value = next(iter(value.uses())).node.outputs[0]
+    if any(width.dim in leaves(t) for t in structure.inference.resolved(value)):
+        return None
+    known = bias is not None and bias.is_initializer()
+    offset = (
+        structure.model.tensor(str(bias.name)).astype(np.float64).reshape(-1) if bias is not None and known else 0.0
+    )
+    return Place(str(value.name), str(value.name), np.asarray(offset), 1 if "Conv" in node.op_type else -1)
 
 
 def with_constant(structure: Structure, width: Width, read: Read, bias: str, constant: Array) -> Array:
@@ -54,14 +84,9 @@ def with_constant(structure: Structure, width: Width, read: Read, bias: str, con
     return np.asarray(old + total.reshape(old.shape), dtype=np.float32)
 
 
-def _outputs(node: ir.Node, shape: tuple[int, ...], axis: int) -> int | None:
-    if node.op_type == "Conv":
-        padded = any(node.attributes.get_ints("pads", ())) or node.attributes.get_string("auto_pad", "NOTSET") in (
-            "SAME_UPPER",
-            "SAME_LOWER",
-        )
-        return None if padded else shape[0]
-    return shape[1 - axis] if len(shape) == 2 else None
+def _padded(node: ir.Node) -> bool:
+    same = node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
+    return node.op_type == "Conv" and (same or any(node.attributes.get_ints("pads", ())))
 
 
 def _bias(node: ir.Node) -> ir.Value | None:

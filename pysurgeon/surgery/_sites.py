@@ -1,4 +1,4 @@
-"""Where a layer ends: its bias, norm and activation belong to it as far as operations are concerned."""
+"""Where to operate: widths that can be resized, and where a layer ends (its bias, norm and activation belong to it)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,22 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import constant, sizes
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.operators.elementwise import UNARY
+from pysurgeon.graph.widths import Structure, Width
 
 ACTIVATIONS = frozenset(UNARY) - {"Cast", "Identity", "Not", "IsInf", "IsNaN", "BitwiseNot"} | {"Clip", "PRelu"}
+
+
+def resizable(structure: Structure, name: str) -> Width:
+    """The width of this name.
+
+    Raises:
+        Refused: There is none, or it cannot be resized.
+    """
+    width = structure.width(name)
+    if not width.resizable:
+        message = f"width {name!r} cannot be resized: {width.reason}"
+        raise Refused(message)
+    return width
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,50 @@ def site_of(layer: Layer) -> Site:
         nodes.append(node)
         value = node.outputs[0]
     return Site(layer, activation, value, tuple(nodes))
+
+
+# What a residual branch may end in, behind its last layer.
+_SCALES = frozenset({"Mul", "Div", "Add", "Sub"})
+_PASSES = frozenset({"Identity", "Dropout", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "BatchNormalization"})
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The end of a residual branch.
+
+    Attributes:
+        value: What the branch gives.
+        other: What it is added to.
+        total: The sum.
+    """
+
+    value: ir.Value
+    other: ir.Value
+    total: ir.Value
+
+
+def branch_of(site: Site) -> Branch | None:
+    """The residual branch whose last layer this is: what it gives is scaled, laid out anew at most, and added to another value."""
+    value = site.value
+    while len(list(value.uses())) == 1 and not value.is_graph_output():
+        use = next(iter(value.uses()))
+        node = use.node
+        rest = [v for k, v in enumerate(node.inputs) if k != use.idx]
+        if node.domain != "" or node.graph is not site.layer.node.graph:
+            return None
+        if node.op_type == "Add" and not _only_constants(rest):
+            other = rest[0]
+            same = other is not None and other is not value and _dims(other) == _dims(value) == _dims(node.outputs[0])
+            return Branch(value, other, node.outputs[0]) if same and other is not None else None
+        scaled = node.op_type in _SCALES and _only_constants(rest)
+        if not (scaled or (use.idx == 0 and node.op_type in _PASSES | ACTIVATIONS)):
+            return None
+        value = node.outputs[0]
+    return None
+
+
+def _dims(value: ir.Value) -> list[int | str | None] | None:
+    return None if value.shape is None else [d if isinstance(d, int) else d.value for d in value.shape]
 
 
 def idempotent(activation: ir.Node | None) -> bool:

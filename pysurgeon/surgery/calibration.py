@@ -19,6 +19,7 @@ from pysurgeon.surgery.edit import units
 T = TypeVar("T")
 
 LARGEST_SAMPLE = 20_000  # rows of activations that a Gram matrix is estimated from
+FOLDS = 4  # parts of the batch, so that what is fitted to some can be judged on the others
 
 
 class Calibration:
@@ -26,15 +27,27 @@ class Calibration:
 
     Args:
         model: The model; the batch stays useful for every model edited from it.
-        feeds: Arrays by input name; standard normal input of the model's shape where `None`.
+        feeds: Arrays by input name, several batches one after another where the model's batch is fixed; standard normal input of the model's shape where `None`.
+        unseen: More of it, that nothing is fitted to and operations are verified on; `feeds` where `None`.
         seed: Which rows of activations are sampled.
     """
 
-    def __init__(self, model: Model, feeds: Mapping[str, Array] | None = None, *, seed: int = 0) -> None:
-        self.feeds = dict(feeds) if feeds is not None else random_feeds(model, batch=64)
+    def __init__(
+        self,
+        model: Model,
+        feeds: Mapping[str, Array] | None = None,
+        *,
+        unseen: Mapping[str, Array] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if feeds is None and unseen is None:
+            unseen = _random(model, 16, seed=1)
+        self.feeds = dict(feeds) if feeds is not None else _random(model, 64, seed=0)
+        self.unseen = dict(unseen) if unseen is not None else self.feeds
         self.seed = seed
         # Weak: a run sees many models, and what is known of one goes with it.
         self._activations: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
+        self._checked: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Model, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
 
     def activations(self, model: Model, names: list[str]) -> dict[str, Array]:
@@ -42,13 +55,18 @@ class Calibration:
         known = self._activations.setdefault(model, {})
         missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.feeds]
         if missing:
-            known.update(Session(model, missing).run(self.feeds))
+            known.update(_run(model, missing, self.feeds))
         return {n: self.feeds[n] if n in self.feeds else known[n] for n in names}
 
-    def outputs(self, model: Model) -> dict[str, Array]:
-        """The outputs of a model on the calibration batch."""
-        names = [o.name for o in model.outputs]
-        return self.activations(model, names)
+    def check(self, model: Model, names: list[str]) -> dict[str, Array]:
+        """The values of these names on the samples that nothing was fitted to."""
+        if self.unseen is self.feeds:
+            return self.activations(model, names)
+        known = self._checked.setdefault(model, {})
+        missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.unseen]
+        if missing:
+            known.update(_run(model, missing, self.unseen))
+        return {n: self.unseen[n] if n in self.unseen else known[n] for n in names}
 
     def kept(self, model: Model, key: tuple[str, ...], compute: Callable[[], T]) -> T:
         """What was computed for this model under this key, computed now if it was not.
@@ -76,10 +94,61 @@ class Calibration:
         Raises:
             Refused: A value is infinite or not a number, so that nothing can be fitted to it.
         """
-        if len(rows) > LARGEST_SAMPLE:
-            chosen = np.random.default_rng(self.seed).choice(len(rows), LARGEST_SAMPLE, replace=False)
-            rows = rows[np.sort(chosen)]
+        return self.finite(rows[self.chosen(len(rows))])
+
+    def chosen(self, count: int, most: int = LARGEST_SAMPLE) -> Array:
+        """Which of so many rows are looked at: int64, ascending, at most `most`."""
+        if count <= most:
+            return np.arange(count)
+        return np.sort(np.random.default_rng(self.seed).choice(count, most, replace=False))
+
+    def folds(self, count: int, parts: int = 1) -> Array:
+        """The fold of each of so many rows: int64, with all rows of a sample in one fold if there are enough samples.
+
+        Args:
+            count: Number of rows, sample after sample.
+            parts: How often the samples are gone through.
+        """
+        samples = len(next(iter(self.feeds.values()))) if self.feeds else 1
+        if samples < FOLDS:
+            return np.arange(count) * FOLDS // max(1, count)
+        each = max(1, count // (samples * parts))
+        return np.arange(count) // each % samples % FOLDS
+
+    @staticmethod
+    def finite(rows: Array) -> Array:
+        """The rows as float64.
+
+        Raises:
+            Refused: A value is infinite or not a number, so that nothing can be fitted to it.
+        """
         if not np.isfinite(rows).all():
             message = "the activations there are infinite or not a number on the calibration batch"
             raise Refused(message)
         return rows.astype(np.float64)
+
+
+def _fixed_batch(model: Model) -> int | None:
+    """The batch size that all inputs were exported with, `None` where it is free or they differ."""
+    found = {port.shape[0] if port.shape else None for port in model.inputs}
+    return found.pop() if len(found) == 1 else None
+
+
+def _random(model: Model, samples: int, *, seed: int) -> dict[str, Array]:
+    """Standard normal input, as many batches as the samples take where the batch is fixed."""
+    fixed = _fixed_batch(model)
+    if fixed is None:
+        return random_feeds(model, batch=samples, seed=seed)
+    rng = np.random.default_rng(seed)
+    batches = [random_feeds(model, seed=int(rng.integers(2**31))) for _ in range(max(1, samples // max(1, fixed)))]
+    return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+
+
+def _run(model: Model, names: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The values of these names; batch after batch, and then put together, where the model's batch is fixed."""
+    session, fixed = Session(model, names), _fixed_batch(model)
+    if fixed is None or any(a.ndim == 0 or len(a) % fixed or len(a) == fixed for a in feeds.values()):
+        return session.run(feeds)
+    count = min(len(a) for a in feeds.values()) // fixed
+    parts = [session.run({k: a[i * fixed : (i + 1) * fixed] for k, a in feeds.items()}) for i in range(count)]
+    return {name: np.concatenate([np.atleast_1d(p[name]) for p in parts]) for name in parts[0]}

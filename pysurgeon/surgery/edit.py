@@ -127,6 +127,17 @@ class Edit:
     nodes: tuple[NodeSpec, ...] = ()
     rewires: tuple[Rewire, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse maps that would do nothing.
+
+        Raises:
+            ValueError: A dim is not on the axis that a map names: it is that of another structure, or of another axis.
+        """
+        for m in self.maps:
+            if m.dim not in leaves(self.structure.term(m.tensor, m.axis)):
+                message = f"the dim of a map is not on axis {m.axis} of {m.tensor!r}; plan the edit with the structure that it is for"
+                raise ValueError(message)
+
     @property
     def resized(self) -> dict[Dim, int]:
         """New size of every dim that changes."""

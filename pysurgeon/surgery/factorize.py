@@ -14,12 +14,16 @@ from typing import ClassVar
 import numpy as np
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, count_uses
+from pysurgeon.graph import Array
 from pysurgeon.graph.layers import Layer, Names, value_names
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery.calibration import Calibration
+from pysurgeon.surgery.calibration import FOLDS, Calibration
 from pysurgeon.surgery.edit import Edit, NodeSpec, Rewire
-from pysurgeon.surgery.operation import Operation, Plan
+from pysurgeon.surgery.matrices import offset, units_axis, weight_matrix
+from pysurgeon.surgery.operation import Operation, Place, Plan
+
+# Samples for each unit beyond which directions hold as much of other samples as of those that they were found on.
+MANY = 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,28 @@ class Factorize(Operation):
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
         """Principal directions of the layer's output on the calibration batch."""
+        layer, matrix = self._possible(structure)
+        energy, directions = principal_directions(structure, layer, calibration)
+        left = directions[:, : self.rank]
+        right = left.T @ matrix
+        balance = np.sqrt(np.maximum(np.linalg.norm(right, axis=1), 1e-12))
+        edit = factored(structure, layer, left * balance, right / balance[:, None])
+        error = float(np.sqrt(energy[self.rank :].sum() / max(energy.sum(), 1e-300)))
+        place = Place(str(layer.output.name), edit.rewires[0].replacement, offset(structure, layer), units_axis(layer))
+        reason = f"{1 - error**2:.1%} of the output's energy lies in {self.rank} directions"
+        return Plan(edit, error, reason, (place,))
+
+    def outline(self, structure: Structure, calibration: Calibration) -> Edit:  # noqa: ARG002 (any factors will do)
+        """The factors are zero."""
+        layer, matrix = self._possible(structure)
+        return factored(structure, layer, np.zeros((len(matrix), self.rank)), np.zeros((self.rank, matrix.shape[1])))
+
+    def _possible(self, structure: Structure) -> tuple[Layer, Array]:
+        """The layer and its weight as a matrix.
+
+        Raises:
+            Refused: It cannot be factorized, or not with this rank.
+        """
         layer = structure.layer(self.layer)
         matrix = weight_matrix(structure, layer)
         largest = largest_rank(matrix.shape)
@@ -58,47 +84,7 @@ class Factorize(Operation):
                 else f"layer {self.layer!r} is a {matrix.shape[0]} x {matrix.shape[1]} matrix, too small for factors to save"
             )
             raise Refused(message)
-        energy, directions = principal_directions(structure, layer, calibration)
-        left = directions[:, : self.rank]
-        right = left.T @ matrix
-        balance = np.sqrt(np.maximum(np.linalg.norm(right, axis=1), 1e-12))
-        edit = _edit(structure, layer, left * balance, right / balance[:, None])
-        error = float(np.sqrt(energy[self.rank :].sum() / max(energy.sum(), 1e-300)))
-        return Plan(edit, error, f"{1 - error**2:.1%} of the output's energy lies in {self.rank} directions")
-
-
-def weight_matrix(structure: Structure, layer: Layer) -> Array:
-    """The weight of a layer as a float64 matrix (outputs, inputs times taps).
-
-    Raises:
-        Refused: It is a grouped convolution, or not a plain matrix of the layer's own.
-    """
-    weight = structure.model.tensor(layer.weight)
-    if weight.dtype != np.float32:
-        message = f"the weight of layer {layer.name!r} is {weight.dtype}, not float32"
-        raise Refused(message)
-    if count_uses(structure.model.ir.graph.initializers[layer.weight]) > 1:
-        message = (
-            f"the weight of layer {layer.name!r} is used elsewhere, too, so factors of this use would save nothing"
-        )
-        raise Refused(message)
-    if layer.bias is None and len(layer.node.inputs) > 2 and layer.node.inputs[2] is not None:
-        message = f"the bias of layer {layer.name!r} is computed"
-        raise Refused(message)
-    if layer.operator == "Gemm" and (
-        layer.node.attributes.get_int("transA", 0) == 1 or layer.node.attributes.get_float("alpha", 1.0) != 1.0
-    ):
-        message = f"layer {layer.name!r} transposes or scales its input inside Gemm"
-        raise Refused(message)
-    if layer.operator == "Conv":
-        if layer.node.attributes.get_int("group", 1) != 1:
-            message = f"layer {layer.name!r} is a grouped convolution, which is a block matrix already"
-            raise Refused(message)
-        return weight.reshape(weight.shape[0], -1).astype(np.float64)
-    if weight.ndim != 2:
-        message = f"the weight of layer {layer.name!r} has {weight.ndim} axes; only matrices can be factorized"
-        raise Refused(message)
-    return (weight if _outputs_first(structure, layer) else weight.T).astype(np.float64)
+        return layer, matrix
 
 
 def largest_rank(shape: tuple[int, ...]) -> int:
@@ -114,24 +100,29 @@ def principal_directions(structure: Structure, layer: Layer, calibration: Calibr
 
 
 def _principal_directions(structure: Structure, layer: Layer, calibration: Calibration) -> tuple[Array, Array]:
-    output = calibration.activations(structure.model, [str(layer.output.name)])[str(layer.output.name)]
-    weight_is_left = layer.operator == "MatMul" and layer.weight_position == 0
-    channel = 1 if layer.operator == "Conv" else (-2 if weight_is_left else -1)
-    rows = calibration.sample(np.moveaxis(output, channel, -1).reshape(-1, output.shape[channel]))
-    if layer.bias is not None:
-        bias = structure.model.tensor(layer.bias)
-        if bias.size in (1, rows.shape[1]):
-            rows = rows - float(layer.node.attributes.get_float("beta", 1.0)) * bias.reshape(-1)
-    values, vectors = np.linalg.eigh(rows.T @ rows / max(1, len(rows)))
-    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    name = str(layer.output.name)
+    output = calibration.activations(structure.model, [name])[name]
+    moved = np.moveaxis(output, units_axis(layer), -1).reshape(-1, output.shape[units_axis(layer)])
+    chosen = calibration.chosen(len(moved))
+    rows = calibration.finite(moved[chosen]) - offset(structure, layer)
+    folds = calibration.folds(len(moved))[chosen]
+    grams = [rows[folds == f].T @ rows[folds == f] for f in range(FOLDS)]
+    gram = np.sum(grams, axis=0)
+    values, vectors = np.linalg.eigh(gram)
+    energy = values[::-1]
+    if len(rows) < MANY * len(gram):
+        # Directions found on some samples hold less of others. What they hold of those is what a factorized layer will keep.
+        energy = sum((_energy_along(gram - g, g) for g in grams), np.zeros(len(gram)))
+    return np.maximum(energy, 0.0) / max(1, len(rows)), vectors[:, ::-1]
 
 
-def _outputs_first(structure: Structure, layer: Layer) -> bool:
-    """Whether the weight's second axis is the contracted one, transpositions on the way to the node considered."""
-    return any(r.tensor == layer.weight and r.axis == 1 for r in structure.inference.reads)
+def _energy_along(seen: Array, unseen: Array) -> Array:
+    """The energy of unseen samples along the principal directions of seen ones, descending by those."""
+    _, vectors = np.linalg.eigh(seen)
+    return np.asarray(np.einsum("ij,ij->j", vectors, unseen @ vectors)[::-1])
 
 
-def _edit(structure: Structure, layer: Layer, left: Array, right: Array) -> Edit:
+def factored(structure: Structure, layer: Layer, left: Array, right: Array) -> Edit:
     """`left` (M, r) after `right` (r, K)."""
     node, rank = layer.node, left.shape[1]
     names, layer_names = Names(value_names(structure.model.ir)), Names(x.name for x in structure.layers)

@@ -11,12 +11,13 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import Array
 from pysurgeon.graph.inference import Read
 from pysurgeon.graph.widths import Structure, Width
-from pysurgeon.surgery._biases import bias_of, with_constant
+from pysurgeon.surgery._biases import bias_of
+from pysurgeon.surgery._refit import refit
+from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.calibration import Calibration
-from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Select, units
-from pysurgeon.surgery.elimination import Elimination, View, compensation, eliminate, loss
-from pysurgeon.surgery.operation import Operation, Plan
-from pysurgeon.surgery.widen import resizable
+from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis, units
+from pysurgeon.surgery.elimination import Elimination, View, eliminate, loss, stand_ins
+from pysurgeon.surgery.operation import Operation, Place, Plan
 
 # Error of the readers up to which an elimination goes first: beyond it nobody narrows but by express wish.
 LARGEST_ERROR = 0.25
@@ -46,7 +47,7 @@ class Narrow(Operation):
         return f"narrow:{self.width}={self.size}"
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
-        """Eliminate the cheapest units; readers get a dense map, writers a selection."""
+        """Eliminate the cheapest units and refit the readers."""
         width = resizable(structure, self.width)
         if not 1 <= self.size < width.size:
             sizes = f"it can be narrowed to 1..{width.size - 1}" if width.size > 1 else "it cannot be narrowed"
@@ -57,34 +58,78 @@ class Narrow(Operation):
         if not np.isfinite(elimination.cost[removed - 1]):
             elimination = elimination_of(structure, width, calibration, most=np.inf)
         kept = np.sort(elimination.order[removed:])
-        compensated = {(r.tensor, r.axis) for r in width.reads if _compensable(width, r)}
-        maps = [m for m in selection(width, kept) if (m.tensor, m.axis) not in compensated]
-        losses, values = [], {}
-        for read, view in views(structure, width, calibration):
-            if read is None or (read.tensor, read.axis) not in compensated:
-                losses.append(loss(view, kept, np.eye(width.size)[kept]))
+        twins = _twins(structure, width)
+        losses: list[float] = []
+        values: dict[str, Array] = {}
+        places: list[Place] = []
+        for reads, view in views(structure, width, calibration):
+            if not reads or not _compensable(width, reads[0]):
+                losses.append(loss(view, kept))
                 continue
-            stand_in = compensation(view.gram, kept)
-            maps.append(AxisMap(read.tensor, read.axis, width.dim, Dense(stand_in)))
-            losses.append(loss(view, kept, stand_in))
-            bias = bias_of(structure, width, read)
-            if bias is not None and view.mean is not None:
-                missing = view.mean - view.mean[kept] @ stand_in
-                values[bias] = with_constant(structure, width, read, bias, missing)
+            found = refit(
+                structure,
+                width,
+                reads,
+                calibration,
+                lambda r: _remaining(structure, width, r, calibration, kept),
+                stand_ins(view, kept, twins),
+            )
+            values |= found.values
+            losses.append(found.lost)
+            places += found.places
+        maps = selection(width, kept)
+        for m in maps:  # a tensor that reads the width on one axis may write it on another
+            if m.tensor in values and (m.tensor, m.axis) not in width.readers:
+                values[m.tensor] = map_axis(values[m.tensor], m.axis, structure.term(m.tensor, m.axis), m.dim, m.map)
         error = float(np.sqrt(np.mean(losses))) if losses else 0.0
+        edit = Edit(structure, tuple(maps), values=values)
+        everywhere = len(places) >= len(losses)
         return Plan(
-            Edit(structure, tuple(maps), values=values),
+            edit,
             error,
             f"the {removed} units that the readers can best do without",
+            tuple(places) if everywhere else (),
         )
+
+    def outline(self, structure: Structure, calibration: Calibration) -> Edit:  # noqa: ARG002 (any units will do)
+        """The first units are kept, and nothing makes up for the others."""
+        width = resizable(structure, self.width)
+        return Edit(structure, tuple(selection(width, np.arange(self.size))))
+
+
+def _remaining(structure: Structure, width: Width, read: Read, calibration: Calibration, kept: Array) -> Array:
+    """What a reader gets when only some units are kept."""
+    value = calibration.activations(structure.model, [read.value])[read.value]
+    return map_axis(
+        value, read.value_axis, structure.value_term(read.value, read.value_axis), width.dim, Select.of(kept)
+    )
+
+
+def _twins(structure: Structure, width: Width) -> dict[int, int]:
+    """Units that are written just as a later one is, and by which: they are equal on any input."""
+    parts = []
+    for tensor, axis in width.writers:
+        if width.exponents[tensor, axis]:
+            return {}  # what writes a unit reads it, too
+        parts.append(units(structure.model.tensor(tensor), axis, structure.term(tensor, axis), width.dim).T)
+    rows = [b"".join(np.ascontiguousarray(p[k]).tobytes() for p in parts) for k in range(width.size)]
+    later: dict[bytes, int] = {}
+    twins = {}
+    for k in range(width.size - 1, -1, -1):
+        if rows[k] in later:
+            twins[k] = later[rows[k]]
+        later[rows[k]] = k
+    return dict(sorted(twins.items()))
 
 
 def _compensable(width: Width, read: Read) -> bool:
     """Whether a reader may make up for units by mixing others.
 
-    Not where each unit is multiplied with one partner, nor where the reader's tensor writes the units, too.
+    Not where each unit is multiplied with one partner, nor where the axis that is read writes the units, too, or another axis of
+    the tensor reads them.
     """
-    return not width.products and (read.tensor, read.axis) in width.readers
+    axes = [axis for tensor, axis in width.readers if tensor == read.tensor]
+    return not width.products and axes == [read.axis]
 
 
 def selection(width: Width, kept: Array) -> list[AxisMap]:
@@ -101,33 +146,34 @@ def elimination_of(structure: Structure, width: Width, calibration: Calibration,
     """The order in which the units of a width go, up to a relative error of the readers of `most`."""
     seen = views(structure, width, calibration)
     key = ("elimination", width.name, str(most))
-    return calibration.kept(structure.model, key, lambda: eliminate([view for _, view in seen], most=most))
+    twins = _twins(structure, width)
+    return calibration.kept(structure.model, key, lambda: eliminate([v for _, v in seen], twins=twins, most=most))
 
 
-def views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[Read | None, View]]:
+def views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[tuple[Read, ...], View]]:
     """The width as each of its readers sees it on the calibration batch. A tensor that is used twice is one reader.
 
-    Where two computed values are contracted, the one is the reader of the other: there is no tensor, and `None` in its place.
+    Where two computed values are contracted, the one is the reader of the other: there is no tensor, and no `Read`.
     """
     return calibration.kept(structure.model, ("views", width.name), lambda: _views(structure, width, calibration))
 
 
-def _views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[Read | None, View]]:
-    found: dict[tuple[str, int], tuple[Read, Array | None, list[Array]]] = {}
-    for read in width.reads:
-        rows = calibration.rows(structure, read, width.dim)
-        mean = rows.mean(0) if _compensable(width, read) and bias_of(structure, width, read) is not None else None
-        if mean is not None:
+def _views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[tuple[Read, ...], View]]:
+    result: list[tuple[tuple[Read, ...], View]] = []
+    for tensor, axis in dict.fromkeys((r.tensor, r.axis) for r in width.reads):
+        reads = tuple(r for r in width.reads if (r.tensor, r.axis) == (tensor, axis))
+        rows = np.concatenate([calibration.rows(structure, r, width.dim) for r in reads])
+        mean = None
+        if _compensable(width, reads[0]) and bias_of(structure, width, reads[0]) is not None:
+            mean = rows.mean(0)
             rows = rows - mean
-        found.setdefault((read.tensor, read.axis), (read, mean, []))[2].append(rows.T @ rows / max(1, len(rows)))
-    result: list[tuple[Read | None, View]] = []
-    for (tensor, axis), (read, mean, grams) in found.items():
         weight = units(structure.model.tensor(tensor), axis, structure.term(tensor, axis), width.dim).astype(np.float64)
-        result.append((read, View(np.mean(grams, axis=0), weight.T @ weight, mean)))
+        result.append((reads, View(rows.T @ rows / max(1, len(rows)), weight.T @ weight, mean, len(rows))))
     for product in width.products:
-        grams = []
+        grams, count = [], 0
         for value, axis in ((product.value, product.axis), (product.other, product.other_axis)):
             rows = calibration.units_of(structure, value, axis, width.dim)
             grams.append(rows.T @ rows / max(1, len(rows)))
-        result.append((None, View(grams[0], grams[1])))
+            count = len(rows)
+        result.append(((), View(grams[0], grams[1], None, count)))
     return result

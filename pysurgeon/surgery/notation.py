@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from pysurgeon.errors import UsageError
+from pysurgeon.surgery.add_bypass import AddBypass
 from pysurgeon.surgery.factorize import Factorize
 from pysurgeon.surgery.insert_layer import InsertLayer
 from pysurgeon.surgery.narrow import Narrow
@@ -19,17 +20,27 @@ _SIZED: dict[str, tuple[Callable[[str, int, int], Operation], str]] = {
     "factorize": (lambda site, n, _: Factorize(site, n), "LAYER=RANK"),
 }
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_PLAIN: dict[str, Callable[[str, int], Operation]] = {
-    "insert": lambda site, seed: InsertLayer(site, seed=seed),
-    "remove": lambda site, _: RemoveLayer(site),
+_PLAIN: dict[str, tuple[Callable[[str, int], Operation], str]] = {
+    "insert": (lambda site, seed: InsertLayer(site, seed=seed), "LAYER"),
+    "remove": (lambda site, _: RemoveLayer(site), "LAYER"),
+    "bypass": (lambda site, _: _bypass(site), "LAYER[..LAYER]"),
 }
+
+
+def _bypass(site: str) -> Operation:
+    first, dots, last = site.partition("..")
+    if dots and not (first and last):
+        message = f"'bypass:{site}' is not of the form bypass:LAYER or bypass:LAYER..LAYER"
+        raise UsageError(message)
+    return AddBypass(first, last)
 
 
 def parse(text: str, *, seed: int = 0) -> Operation:
     """Read an operation, `widen:conv1=64` for example.
 
     Args:
-        text: `widen:WIDTH=SIZE`, `narrow:WIDTH=SIZE`, `insert:LAYER`, `remove:LAYER` or `factorize:LAYER=RANK`.
+        text: `widen:WIDTH=SIZE`, `narrow:WIDTH=SIZE`, `insert:LAYER`, `remove:LAYER`, `factorize:LAYER=RANK`,
+            `bypass:LAYER` or `bypass:LAYER..LAYER`.
         seed: For what an operation draws at random.
 
     Raises:
@@ -44,7 +55,7 @@ def parse(text: str, *, seed: int = 0) -> Operation:
             raise UsageError(message)
         return make(site, int(number), seed)
     if kind in _PLAIN and rest:
-        return _PLAIN[kind](rest, seed)
-    forms = [f"{k}:{form}" for k, (_, form) in _SIZED.items()] + [f"{k}:LAYER" for k in _PLAIN]
+        return _PLAIN[kind][0](rest, seed)
+    forms = [f"{k}:{form}" for k, (_, form) in _SIZED.items()] + [f"{k}:{form}" for k, (_, form) in _PLAIN.items()]
     message = f"{text!r} is not an operation; there are {', '.join(forms)}"
     raise UsageError(message)

@@ -10,16 +10,34 @@ from typing import ClassVar
 import numpy as np
 
 from pysurgeon.errors import ModelError, Refused, VerificationError
-from pysurgeon.graph import Model
+from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.session import output_error
 from pysurgeon.graph.widths import Structure
+from pysurgeon.kernels.threads import blas_threads
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import Edit
 
 # What float32 leaves of exactness; measured on the calibration batch, relative to the largest output.
 EXACT = 1e-5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an error is predicted and measured: what one reader gives.
+
+    Attributes:
+        before: The value in the model as it was.
+        after: The value that takes its place.
+        offset: What is added to the reader's own: the error is relative to what is left without it. Float64 (units,) or (1,).
+        axis: The axis that the offset runs along.
+    """
+
+    before: str
+    after: str
+    offset: Array
+    axis: int
 
 
 @dataclass(frozen=True)
@@ -30,11 +48,15 @@ class Plan:
         edit: The edit.
         predicted_error: Relative change of what the readers of the edited place give, root mean square; 0 if exact.
         reason: Why it is done this way, as a clause.
+        places: What the readers give, where that can be looked at.
+        undo: The operation that takes this one back exactly, as long as nothing was trained since; `None` where there is none.
     """
 
     edit: Edit
     predicted_error: float
     reason: str
+    places: tuple[Place, ...] = ()
+    undo: Operation | None = None
 
 
 class Operation(ABC):
@@ -56,6 +78,14 @@ class Operation(ABC):
             Refused: It is not possible there; the message says why.
         """
 
+    def outline(self, structure: Structure, calibration: Calibration) -> Edit:
+        """An edit to the same topology, perhaps with other values in the tensors: for what depends on shapes alone.
+
+        Raises:
+            Refused: It is not possible there; the message says why.
+        """
+        return self.plan(structure, calibration).edit
+
     @abstractmethod
     def __str__(self) -> str:
         """The operation as it is written on the command line."""
@@ -70,8 +100,12 @@ class Record:
         site: The width or layer.
         exact: Whether it claims to keep the function.
         predicted_error: See `Plan`.
+        site_error: What the predicted error turned out to be, on samples that nothing was fitted to; `None` if exact, or if
+            the readers are not to be looked at.
         measured_error: Largest absolute difference of the outputs on the calibration batch over their largest value.
         reason: Why it was done this way.
+        undo: The operation that takes this one back, as written on the command line; empty where there is none. It is exact right
+            after it; after some training it is approximate, as any other of its kind.
         before: Costs before.
         after: Costs after.
     """
@@ -80,8 +114,10 @@ class Record:
     site: str
     exact: bool
     predicted_error: float
+    site_error: float | None
     measured_error: float
     reason: str
+    undo: str
     before: Costs
     after: Costs
 
@@ -109,15 +145,17 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
         VerificationError: It claims to keep the function and did not.
     """
     calibration = calibration or Calibration(model)
-    plan = operation.plan(Structure(model), calibration)
+    with blas_threads():
+        plan = operation.plan(Structure(model), calibration)
     result = apply_edit(plan.edit)
-    reference = calibration.outputs(model)
+    names = [str(o.name) for o in model.outputs]
+    reference = calibration.check(model, names)
     if not all(np.isfinite(array).all() for array in reference.values()):
         message = (
             "the model's outputs are infinite or not a number on the calibration batch, so nothing can be verified"
         )
         raise ModelError(message)
-    error = output_error(reference, calibration.outputs(result))
+    error = output_error(reference, calibration.check(result, names))
     if operation.exact and not error <= EXACT:
         message = (
             f"{operation} was to keep the function but changed the outputs by {error:.2g} (relative; at most {EXACT:.0e} "
@@ -132,9 +170,25 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
         site=operation.site,
         exact=operation.exact,
         predicted_error=plan.predicted_error,
+        site_error=site_error(model, result, plan.places, calibration),
         measured_error=error,
         reason=plan.reason,
+        undo="" if plan.undo is None else str(plan.undo),
         before=costs(model),
         after=costs(result),
     )
     return Operated(result, record, plan.edit)
+
+
+def site_error(before: Model, after: Model, places: tuple[Place, ...], calibration: Calibration) -> float | None:
+    """Relative change of what readers give, root mean square over all of them, on samples that nothing was fitted to."""
+    if not places:
+        return None
+    outputs = {str(o.name) for o in after.outputs}
+    names = [p.before if p.before in outputs else p.after for p in places]
+    old, new = calibration.check(before, [p.before for p in places]), calibration.check(after, names)
+    losses = []
+    for place, name in zip(places, names, strict=True):
+        a, b = (np.moveaxis(x, place.axis, -1).astype(np.float64) for x in (old[place.before], new[name]))
+        losses.append(float(np.square(b - a).sum()) / max(float(np.square(a - place.offset).sum()), 1e-300))
+    return math.sqrt(sum(losses) / len(losses))

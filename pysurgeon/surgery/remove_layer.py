@@ -3,26 +3,36 @@ r"""Remove a layer: its readers are refitted on the removed layer's *input*.
 Let u be what goes into the layer and v what comes out of its activation. Readers get u instead of v; their weights become
 `W B`, where B is the ridge least squares fit `v ~ B u + c` on the calibration batch, as each reader sees the two; c is for
 readers with a bias that takes it up. Exact when the layer was linear. The share of v that the fit explains (R^2) ranks the sites.
+
+The last layer of a residual branch goes with all of its branch: what the branch gave is added no more, but for its mean. A layer that
+writes units which others write, too, has readers that cannot be refitted: they get its input as it is, if the layer is nearly the
+identity.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import onnx_ir as ir
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, sizes
+from pysurgeon.graph.inference import Read
+from pysurgeon.graph.layers import Names, value_names
 from pysurgeon.graph.terms import Dim
 from pysurgeon.graph.widths import Structure, Width
-from pysurgeon.surgery._biases import bias_of, with_constant
-from pysurgeon.surgery._sites import Site, refuse_end, site_of
+from pysurgeon.surgery._refit import refit
+from pysurgeon.surgery._sites import Branch, Site, branch_of, idempotent, refuse_end, site_of
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
-from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Rewire, Select, units
-from pysurgeon.surgery.elimination import ridged
-from pysurgeon.surgery.operation import Operation, Plan
+from pysurgeon.surgery.edit import AxisMap, Edit, Rewire, Select
+from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.operation import Operation, Place, Plan
+
+# Share of the energy of a sum below which a summand is what float32 has rounded.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -47,31 +57,128 @@ class RemoveLayer(Operation):
         return f"remove:{self.layer}"
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
-        """Lead the readers to the layer's input and refit them."""
+        """Lead the readers to the layer's input and refit them; or leave out the residual branch that ends in the layer."""
+        return self._plan(structure, calibration, taps=True)
+
+    def outline(self, structure: Structure, calibration: Calibration) -> Edit:
+        """The readers take any weights."""
         site = site_of(structure.layer(self.layer))
-        width, units_left = _check(structure, site)
-        rewire = Rewire(str(site.value.name), str(site.layer.data.name))
-        # Any map of the right shape will do to look at what the readers get once the layer is gone.
-        probe = Select.of(np.arange(units_left) % width.size)
-        maps = [AxisMap(t, a, width.dim, probe) for t, a in width.readers]
-        bypassed = apply_edit(Edit(structure, tuple(maps), rewires=(rewire,)))
-        fitted, values, losses, signals = [], {}, 0.0, 0.0
-        for read in width.reads:
-            before = calibration.rows(structure, read, width.dim)
+        if branch_of(site) is not None:
+            return self.plan(structure, calibration).edit
+        try:
+            return _bypassing(site, *_check(structure, site), structure)
+        except Refused:
+            return self.plan(structure, calibration).edit
+
+    def linearity(self, structure: Structure, calibration: Calibration) -> float:
+        """The share of what the readers get that the layer's input explains (R^2), by a fit with few unknowns.
+
+        Raises:
+            Refused: The layer cannot be removed.
+        """
+        return max(0.0, 1.0 - self._plan(structure, calibration, taps=False).predicted_error ** 2)
+
+    def _plan(self, structure: Structure, calibration: Calibration, *, taps: bool) -> Plan:
+        site = site_of(structure.layer(self.layer))
+        branch = branch_of(site)
+        if branch is not None:
+            return _without(structure, calibration, site, branch)
+        try:
+            width, units_left = _check(structure, site)
+        except Refused as refusal:
+            if not _nearly_identity(structure, site):
+                raise refusal from None
+            return _led_round(structure, calibration, site)
+        round_it = _bypassing(site, width, units_left, structure)
+        bypassed, (rewire,) = apply_edit(round_it), round_it.rewires
+        prior = np.eye(width.size) if units_left == width.size else np.zeros((units_left, width.size))
+
+        def instead(read: Read) -> Array:
             name = rewire.replacement if read.value == rewire.value else read.value
-            activation = calibration.activations(bypassed, [name])[name]
-            # The reader finds the units of the input laid out as those of the output were.
-            term = structure.value_term(read.value, read.value_axis)
-            after = calibration.sample(units(activation, read.value_axis, term, width.dim, {width.dim: units_left}))
-            bias = bias_of(structure, width, read)
-            b, constant, loss = _fit(after, before, affine=bias is not None)
-            if bias is not None:
-                values[bias] = with_constant(structure, width, read, bias, constant)
-            fitted.append(AxisMap(read.tensor, read.axis, width.dim, Dense(b.astype(np.float32))))
-            losses, signals = losses + loss, signals + float(np.square(before).sum())
-        unexplained = losses / max(signals, 1e-300)
-        edit = Edit(structure, tuple(fitted), values=values, rewires=(rewire,))
-        return Plan(edit, float(np.sqrt(unexplained)), f"its input explains {1 - unexplained:.1%} of what it gives")
+            return calibration.activations(bypassed, [name])[name]
+
+        found = [refit(structure, width, (r,), calibration, instead, prior, taps=taps) for r in width.reads]
+        values = {k: v for f in found for k, v in f.values.items()}
+        lost = float(np.mean([f.lost for f in found]))
+        edit = replace(round_it, values=values)
+        places = tuple(p for f in found for p in f.places)
+        reason = f"its input explains {1 - lost:.1%} of what its readers make of it"
+        return Plan(edit, float(np.sqrt(lost)), reason, places if len(places) == len(found) else ())
+
+
+def _bypassing(site: Site, width: Width, units: int, structure: Structure) -> Edit:
+    """The readers are led to the layer's input, with weights that have the right shape and nothing else."""
+    index = np.arange(units)
+    # What the optimizer knows of other units says nothing about these.
+    history = Select.of(index if units == width.size else np.full(units, -1))
+    maps = (AxisMap(t, a, width.dim, Select.of(index % width.size), history) for t, a in width.readers)
+    return Edit(structure, tuple(maps), rewires=(Rewire(str(site.value.name), str(site.layer.data.name)),))
+
+
+def _without(structure: Structure, calibration: Calibration, site: Site, branch: Branch) -> Plan:
+    """The branch gives its mean over the samples, one number a unit, or nothing at all where it gave nothing."""
+    names = [str(v.name) for v in (branch.value, branch.total)]
+    given, total = (calibration.finite(a) for a in calibration.activations(structure.model, names).values())
+    axis = 1 if given.ndim > 3 or site.layer.operator == "Conv" else given.ndim - 1
+    around = tuple(k for k in range(given.ndim) if k != axis)
+    mean = given.mean(around, keepdims=True)[0]
+    signal = max(float(np.square(total).sum()), 1e-300)
+    lost = float(np.square(given - mean).sum()) / signal
+    gone = [x.name for x in structure.layers if _feeds_only(x.node, branch.value)]
+    what = f"the residual branch of {len(gone)} layers" if len(gone) > 1 else "the residual branch"
+    place = Place(names[1], names[1], np.zeros(1), -1)
+    if float(np.square(given).sum()) <= _ROUNDING * signal:
+        rewire = Rewire(names[1], str(branch.other.name))
+        place = Place(names[1], rewire.replacement, np.zeros(1), -1)
+        return Plan(Edit(structure, rewires=(rewire,)), float(np.sqrt(lost)), f"{what} gives nothing", (place,))
+    name = Names(value_names(structure.model.ir)).unique(f"{site.layer.name}.mean")
+    edit = Edit(structure, added={name: mean.astype(np.float32)}, rewires=(Rewire(names[0], name),))
+    return Plan(
+        edit, float(np.sqrt(lost)), f"{what} goes, but for its mean, which leaves {1 - lost:.1%} of the sum", (place,)
+    )
+
+
+def _nearly_identity(structure: Structure, site: Site) -> bool:
+    """Whether a layer gives more of what it takes than it adds to it, going by its weights and its activation."""
+    before, after = (v.shape for v in (site.layer.data, site.value))
+    if before is None or before != after or site.value.is_graph_output():
+        return False
+    if site.activation is not None and not idempotent(site.activation):
+        return False
+    try:
+        taps = weight_matrix(structure, site.layer)
+    except Refused:
+        return False
+    n = len(taps)
+    missing = taps.reshape(n, n, -1).copy()
+    missing[np.arange(n), np.arange(n), missing.shape[2] // 2] -= 1.0
+    return bool(np.square(missing).sum() < n)
+
+
+def _led_round(structure: Structure, calibration: Calibration, site: Site) -> Plan:
+    """Everybody gets the layer's input as it is."""
+    rewire = Rewire(str(site.value.name), str(site.layer.data.name))
+    values = calibration.activations(structure.model, [rewire.value, rewire.replacement])
+    given, instead = (calibration.finite(values[n]) for n in (rewire.value, rewire.replacement))
+    lost = float(np.square(given - instead).sum()) / max(float(np.square(given).sum()), 1e-300)
+    place = Place(rewire.value, rewire.replacement, np.zeros(1), -1)
+    reason = f"it changes {lost:.1%} of what goes through it"
+    return Plan(Edit(structure, rewires=(rewire,)), float(np.sqrt(lost)), reason, (place,))
+
+
+def _feeds_only(node: ir.Node, value: ir.Value) -> bool:
+    """Whether all that a node gives ends in one value."""
+    waiting, seen = list(node.outputs), set()
+    while waiting:
+        current = waiting.pop()
+        if current is value or current in seen:
+            continue
+        seen.add(current)
+        uses = list(current.uses())
+        if not uses or current.is_graph_output():
+            return False
+        waiting += [o for use in uses for o in use.node.outputs]
+    return True
 
 
 def _check(structure: Structure, site: Site) -> tuple[Width, int]:
@@ -109,18 +216,6 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
         message = f"a reader of layer {layer.name!r} is used more than once"
         raise Refused(message)
     return width, units
-
-
-def _fit(source: Array, target: Array, *, affine: bool) -> tuple[Array, Array, float]:
-    """Ridge least squares `target ~ source B' + c`, c = 0 unless affine.
-
-    Returns:
-        B' as (m, n), which maps readers of n units to readers of m; c (n,); the sum of squares that is left.
-    """
-    means = (source.mean(0), target.mean(0)) if affine else (np.zeros(source.shape[1]), np.zeros(target.shape[1]))
-    centred, wanted = source - means[0], target - means[1]
-    b = np.linalg.solve(ridged(centred.T @ centred / len(source)), centred.T @ wanted / len(source))
-    return b, means[1] - means[0] @ b, float(np.square(wanted - centred @ b).sum())
 
 
 def _text(shape: tuple[int | None, ...]) -> str:

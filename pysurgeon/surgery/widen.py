@@ -9,7 +9,11 @@ as long as it treats every unit alike.
   values are multiplied with one another, the tensors that write them carry the shares (see `pysurgeon.graph.shares`).
 - `fresh`: the weights of a new unit are random, with the scale of the tensor they join, and it is read with zero. Its biases
   and norm parameters are those of some old unit, so that it is neither dead nor far out. The reader's zeros get a gradient
-  in the first step, the writer's weights in the second. Where an operator on the way is not defined for every number (the
+  in the first step, the writer's weights in the second.
+- `pairs`: two new units have the same random weights and are read with Z and -Z (after Schiessler et al. 2021), so that they cancel; all
+  of them get a gradient in the first step, in opposite directions for what writes them. An odd one out is a fresh unit.
+
+Where an operator on the way is not defined for every number (the
   logarithm of a unit, say), zero times NaN would be NaN: there, new units are split from old ones. So they are where writer and
   reader are one tensor that carries the root of the share: two zeros would never learn.
 
@@ -31,8 +35,10 @@ from pysurgeon.graph import Array, constant
 from pysurgeon.graph.inference import describe
 from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
+from pysurgeon.surgery.narrow import Narrow
 from pysurgeon.surgery.operation import Operation, Plan
 
 LARGEST_TENSOR = 2**33  # bytes; beyond it a size is a slip of the keyboard
@@ -56,7 +62,7 @@ class Widen(Operation):
 
     width: str
     size: int
-    how: Literal["fresh", "split"] = "fresh"
+    how: Literal["fresh", "split", "pairs"] = "fresh"
     seed: int = 0
 
     @property
@@ -80,9 +86,14 @@ class Widen(Operation):
             raise Refused(message)
         refuse_inexact(width, self.size)
         rng = np.random.default_rng([self.seed, width.size, self.size])
-        source = np.concatenate([np.arange(width.size), _sources(width.size, self.size - width.size, rng)])
         why = self._why_split(structure, width)
-        fresh = self.how == "fresh" and not why
+        added = self.size - width.size
+        pairs = added // 2 if self.how == "pairs" and not why and _apart(width) else 0
+        # Heads of pairs and single units come first, the second units of pairs behind them.
+        source = np.concatenate([np.arange(width.size), _sources(width.size, added - pairs, rng)])
+        again = np.concatenate([np.arange(len(source)), np.arange(width.size, width.size + pairs)])
+        source = source[again]
+        fresh = self.how != "split" and not why
         share = (np.arange(self.size) < width.size) if fresh else _shares(source, width.size, rng)
         # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones, which is what lets it
         # catch up with units that have learnt for long.
@@ -93,13 +104,16 @@ class Widen(Operation):
         )
         edit = Edit(structure, maps)
         if fresh:
-            values = {t: self._fresh(structure, edit, width, t, rng) for t in _weights(structure, width)}
+            values = {t: self._fresh(structure, edit, width, t, again, rng) for t in _weights(structure, width)}
+            if pairs:
+                values |= {t: self._cancelling(structure, edit, width, t, again, rng) for t, _ in width.readers}
             edit = Edit(structure, maps, values=values)
-        added = self.size - width.size
         way = "random and read with zero" if fresh else "copies with unequal shares"
-        if self.how == "fresh" and why:
+        if pairs:
+            way = "random and read in pairs that cancel"
+        if self.how != "split" and why:
             way += f" ({why})"
-        return Plan(edit, 0.0, f"{added} new units, {way}, keep the function")
+        return Plan(edit, 0.0, f"{added} new units, {way}, keep the function", undo=Narrow(width.name, width.size))
 
     @staticmethod
     def _why_split(structure: Structure, width: Width) -> str:
@@ -111,13 +125,57 @@ class Widen(Operation):
         undefined = next((n for n in structure.model.nodes if _is_partial(n) and _meets(structure, n, width)), None)
         return "" if undefined is None else f"{describe(undefined)} is not defined for every number"
 
-    def _fresh(self, structure: Structure, edit: Edit, width: Width, tensor: str, rng: np.random.Generator) -> Array:
+    def _fresh(
+        self, structure: Structure, edit: Edit, width: Width, tensor: str, again: Array, rng: np.random.Generator
+    ) -> Array:
         """The weight after the maps, with random rows where a unit is new."""
-        old = structure.model.tensor(tensor)
-        array = edit.mapped(tensor, old)
-        spread = float(np.sqrt(np.mean(np.square(old, dtype=np.float64)))) or 1e-3
-        noise = np.asarray(rng.normal(scale=spread, size=array.shape), dtype=np.float32)
+        array = edit.mapped(tensor, structure.model.tensor(tensor))
+        noise = self._noise(structure, width, tensor, width.writers, again, np.ones(self.size), rng)
         return np.where(self._is_new(structure, width, tensor, array.shape), noise, array)
+
+    def _cancelling(
+        self, structure: Structure, edit: Edit, width: Width, tensor: str, again: Array, rng: np.random.Generator
+    ) -> Array:
+        """The reader after the maps, with random columns of opposite sign where two units make a pair."""
+        array = edit.mapped(tensor, structure.model.tensor(tensor))
+        heads = len(np.unique(again))
+        sign = np.where(np.arange(self.size) < heads, 1.0, -1.0)
+        paired = np.bincount(again, minlength=heads)[again] > 1
+        sign[~paired] = 0.0
+        noise = self._noise(structure, width, tensor, width.readers, again, sign, rng)
+        new = np.zeros(array.shape, dtype=bool)
+        for name, axis in width.readers:
+            if name == tensor:
+                new |= self._along(structure, width, tensor, axis)
+        return np.where(new, noise, array)
+
+    def _noise(
+        self,
+        structure: Structure,
+        width: Width,
+        tensor: str,
+        places: tuple[tuple[str, int], ...],
+        again: Array,
+        sign: Array,
+        rng: np.random.Generator,
+    ) -> Array:
+        """Random numbers with the scale of a tensor and its new shape, those of a unit times its sign, alike within a pair."""
+        array = structure.model.tensor(tensor)
+        spread = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1e-3
+        heads = len(np.unique(again))
+        axes = [axis for name, axis in places if name == tensor]
+        # An array of the shape that the tensor will have, but for the second units of pairs.
+        blank = np.zeros(array.shape, np.float32)
+        for name, axis in dict.fromkeys((*width.writers, *width.readers)):
+            if name == tensor:
+                size = heads if axis in axes else self.size
+                nothing = Select.of(np.full(size, -1))
+                blank = map_axis(blank, axis, structure.term(tensor, axis), width.dim, nothing)
+        noise = np.asarray(rng.normal(scale=spread, size=blank.shape), dtype=np.float32)
+        for axis in axes:
+            term = structure.term(tensor, axis)
+            noise = map_axis(noise, axis, term, width.dim, Select.of(again, sign), {width.dim: heads})
+        return noise
 
     def _is_new(self, structure: Structure, width: Width, tensor: str, shape: tuple[int, ...]) -> Array:
         """Which elements of a writer belong to new units and are not read with zero, bool, of the writer's new shape."""
@@ -161,19 +219,6 @@ def refuse_inexact(width: Width, size: int) -> None:
     raise Refused(message)
 
 
-def resizable(structure: Structure, name: str) -> Width:
-    """The width of this name.
-
-    Raises:
-        Refused: There is none, or it cannot be resized.
-    """
-    width = structure.width(name)
-    if not width.resizable:
-        message = f"width {name!r} cannot be resized: {width.reason}"
-        raise Refused(message)
-    return width
-
-
 def _is_partial(node: ir.Node) -> bool:
     """Whether an operator gives NaN or infinity for some of the numbers that a random unit could have."""
     if node.domain != "":
@@ -189,6 +234,12 @@ def _is_partial(node: ir.Node) -> bool:
 def _meets(structure: Structure, node: ir.Node, width: Width) -> bool:
     terms = (t for v in node.inputs if v is not None for t in structure.inference.resolved(v))
     return any(width.dim in leaves(t) for t in terms)
+
+
+def _apart(width: Width) -> bool:
+    """Whether what writes the width does not read it, too, and nothing between has a share of its own."""
+    tensors = {t for t, _ in width.writers} & {t for t, _ in width.readers}
+    return not tensors and not width.products and all(e in (0, 1) for e in width.exponents.values())
 
 
 def _weights(structure: Structure, width: Width) -> list[str]:

@@ -24,8 +24,15 @@ Shape = tuple[int | None, ...]
 
 
 def fixed_batch(model: Model) -> int | None:
-    """The batch size that a model was exported for, `None` if any will do."""
-    return model.inputs[0].shape[0] if model.inputs and model.inputs[0].shape else None
+    """The batch size that a model was exported for, `None` if any will do, as where the batch comes behind a fixed time."""
+    if not model.inputs or not model.inputs[0].shape:
+        return None
+    first = next(v for v in model.ir.graph.inputs if v.name == model.inputs[0].name)
+    named = {d.value for d in first.shape or () if isinstance(d, ir.SymbolicDim) and d.value is not None}
+    ends = [v.shape[0] for v in model.ir.graph.outputs if v.shape is not None and len(v.shape)]
+    if any(isinstance(d, ir.SymbolicDim) and d.value in named for d in ends):
+        return None
+    return model.inputs[0].shape[0]
 
 
 def free_batch(model: Model) -> Model:

@@ -14,14 +14,14 @@ from starts import cnn, digits, mlp, model
 
 from pysurgeon.diagnosis import Recommendation
 from pysurgeon.errors import TrainingError
-from pysurgeon.evolution import EvolveSettings, Executor, SerialExecutor, ThreadExecutor, calibration_feeds
+from pysurgeon.evolution import EvolveSettings, Executor, SerialExecutor, ThreadExecutor, calibrated
 from pysurgeon.evolution.fitness import Fitness, best, ranked
 from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
 from pysurgeon.evolution.timeline import Timeline, survivors
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import Calibration, Factorize, Narrow, Operation, RemoveLayer, Widen, operate
+from pysurgeon.surgery import Factorize, Narrow, Operation, RemoveLayer, Widen, operate
 from pysurgeon.training import State
 
 # --- timeline -----------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_an_interrupt_does_not_wait_for_the_jobs_under_way() -> None:
 
 
 WIDE = model(mlp((6, 5, 4)))
-LOOK = Calibration(WIDE, calibration_feeds(WIDE, digits()))
+LOOK = calibrated(WIDE, digits())
 
 
 def recommendation(operation: Operation, score: float) -> Recommendation:
@@ -270,7 +270,7 @@ def test_what_this_trunk_has_beaten_before_is_not_tried_again() -> None:
 def test_random_candidates_are_possible_and_repeat_with_the_seed(proto: object, objective: str) -> None:
     network = model(proto)  # type: ignore[arg-type]
     structure = Structure(network)
-    calibration = Calibration(network, calibration_feeds(network, digits()))
+    calibration = calibrated(network, digits())
     settings = EvolveSettings("digits", objective=objective)  # type: ignore[arg-type]
     drawn = []
     for seed in range(12):
@@ -289,7 +289,7 @@ def test_random_candidates_are_possible_and_repeat_with_the_seed(proto: object, 
 
 def test_no_random_candidate_where_nothing_can_be_done() -> None:
     network = model(mlp(()))
-    calibration = Calibration(network, calibration_feeds(network, digits()))
+    calibration = calibrated(network, digits())
     settings = replace(EvolveSettings("digits"), objective="size")
     structure = Structure(network)
     found = [random_candidate(structure, calibration, settings, np.random.default_rng(s)) for s in range(3)]

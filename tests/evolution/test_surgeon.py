@@ -32,7 +32,7 @@ from pysurgeon.evolution import (
     Surgeon,
     ThreadExecutor,
     begin,
-    calibration_feeds,
+    calibrated,
     check,
     go_on,
     read,
@@ -40,7 +40,7 @@ from pysurgeon.evolution import (
 from pysurgeon.evolution.timeline import Timeline
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
-from pysurgeon.surgery import Calibration, operate, parse
+from pysurgeon.surgery import operate, parse
 from pysurgeon.training import Outcome, State, Trainer, TrainResult, evaluate
 from pysurgeon.training.ort import OrtTrainer
 
@@ -129,7 +129,7 @@ def test_the_genome_replays(finished: Path) -> None:
     for event in lineage(finished):
         if event["event"] == "trained":
             network = load(finished / "start.onnx")
-            calibration = Calibration(network, calibration_feeds(network, digits()))
+            calibration = calibrated(network, digits())
             for text in event["genome"]:
                 network = operate(network, parse(text), calibration).model
             assert costs(network).parameters == event["parameters"]

@@ -265,3 +265,31 @@ def test_what_is_computed_from_constants_becomes_one():
     assert [w.resizable for w in Structure(model).widths] == [True, False]
     feeds = random_feeds(model)
     assert output_error(run_file(proto, feeds), Session(model).run(feeds)) <= 1e-6
+
+
+@pytest.mark.parametrize("width", [1, 10])
+def test_a_scaler_becomes_the_arithmetic_that_it_stands_for(width):
+    rng = np.random.default_rng(0)
+    offset, scale = rng.normal(size=width).astype(np.float32), rng.uniform(0.5, 2.0, width).astype(np.float32)
+    nodes = [
+        helper.make_node("Scaler", ["x"], ["scaled"], domain="ai.onnx.ml", offset=offset, scale=scale),
+        helper.make_node("MatMul", ["scaled", "w1"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["active"]),
+        helper.make_node("MatMul", ["active", "w2"], ["y"]),
+    ]
+    weights = {"w1": (width, 6), "w2": (6, 3)}
+    graph = helper.make_graph(
+        nodes,
+        "scaled",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    model = from_proto(proto)
+    feeds = random_feeds(model, batch=5, seed=7)
+    assert output_error(run_file(proto, feeds), Session(model).run(feeds)) <= 1e-6
+    assert [node.op_type for node in model.nodes][:2] == ["Sub", "Mul"]
+    assert [w.size for w in Structure(model).widths if w.resizable] == [6]
+    assert model.notes == ("a Scaler was written as the Sub and the Mul that it stands for",)

@@ -42,6 +42,20 @@ def test_gather_in_many_tasks(shape):
         np.testing.assert_array_equal(kernels.gather_blocks(source, index, scale, threads=threads), expected)
 
 
+@pytest.mark.parametrize("inner", [1, 9, 70])
+@pytest.mark.parametrize("ones", [True, False])
+def test_gather_of_runs_and_single_blocks(inner, ones):
+    rng = np.random.default_rng(3)
+    n = 200
+    runs = [np.arange(n), rng.integers(-1, n, 50), np.arange(17, 60), np.full(30, -1), np.arange(90, 99), [n - 1, 0]]
+    index = np.concatenate(runs)
+    scale = np.ones(index.size, "f4") if ones else rng.choice(np.array([1, 2, 0.5], "f4"), index.size)
+    source = rng.standard_normal((700, n, inner)).astype(np.float32)
+    expected = reference.gather_blocks(source, index, scale)
+    for threads in (1, 3):
+        np.testing.assert_array_equal(kernels.gather_blocks(source, index, scale, threads=threads), expected)
+
+
 @BOTH
 def test_gather_by_the_identity_and_by_nothing(backend: ModuleType):
     source = np.random.default_rng(2).standard_normal((3, 5, 4)).astype(np.float32)

@@ -118,6 +118,7 @@ def test_recommend_and_apply_have_the_keys_that_stay() -> None:
         "site",
         "exact",
         "predicted_error",
+        "site_error",
         "measured_error",
         "reason",
     }

@@ -152,7 +152,17 @@ def test_a_calibration_forgets_models_that_are_gone():
     import gc
 
     gc.collect()
-    assert len(calibration._activations) == 1
+    assert len(calibration._checked) == 1
+
+
+def test_an_edit_with_the_dims_of_another_structure_is_no_edit():
+    model = loaded("mlp_relu.legacy")
+    mine, other = Structure(model), Structure(model)
+    width = other.width("1")
+    maps = tuple(AxisMap(t, a, width.dim, Select.of(np.arange(3))) for t, a in (*width.writers, *width.readers))
+    Edit(other, maps)
+    with pytest.raises(ValueError, match="with the structure that it is for"):
+        Edit(mine, maps)
 
 
 def test_large_samples_are_drawn_alike():

@@ -170,12 +170,3 @@ def integers(node: ir.Node, name: str) -> tuple[int, ...] | None:
     """An attribute that is a list of integers, `None` where it is left out."""
     attribute = node.attributes.get(name)
     return None if attribute is None else tuple(attribute.as_ints())
-
-
-def same_padding(auto_pad: str, length: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Zeros before and after an axis that `auto_pad` stands for."""
-    if auto_pad not in ("SAME_UPPER", "SAME_LOWER"):
-        return 0, 0
-    extent = (kernel - 1) * dilation + 1
-    total = max(0, (-(-length // stride) - 1) * stride + extent - length)
-    return (total // 2, total - total // 2) if auto_pad == "SAME_UPPER" else (total - total // 2, total // 2)

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from pysurgeon.training.rewrites._build import Builder, Rewrite, integers, same_padding
+from pysurgeon.graph.padding import same_padding
+from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
 
 def needed(node: ir.Node, wanted: Collection[ir.Value]) -> bool:  # noqa: ARG001

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.training.rewrites._build import Builder, Rewrite, integers, same_padding
+from pysurgeon.graph.padding import same_padding
+from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
 
 def replace(build: Builder) -> ir.Value:

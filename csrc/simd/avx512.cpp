@@ -1,0 +1,29 @@
+#include "simd/kernels.hpp"
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define PYSURGEON_VECTOR_BYTES 64
+
+namespace surgeon::simd {
+namespace {
+
+constexpr Index kBytes = PYSURGEON_VECTOR_BYTES;
+#include "simd/kernels.inl"
+
+constexpr Kernels kKernels{"avx512", &reduce<float>, &reduce<double>, &count_below,   &bisect,
+                           &twisted, &eliminate,     &largest,        &sum_of_squares};
+
+}  // namespace
+
+const Kernels* avx512() { return &kKernels; }
+
+}  // namespace surgeon::simd
+
+#else
+
+namespace surgeon::simd {
+
+const Kernels* avx512() { return nullptr; }
+
+}  // namespace surgeon::simd
+
+#endif

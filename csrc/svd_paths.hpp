@@ -1,0 +1,20 @@
+// The two ways to the singular values of one matrix, which must not be zero or hold what is not finite.
+#pragma once
+
+#include "svd.hpp"
+
+namespace surgeon {
+
+// In float32, with `most` the largest magnitude. False, and anything in the result: this matrix needs float64 for what
+// is promised of every one.
+bool single_values(const MatrixView& a, float most, float* values);
+bool single_factors(const MatrixView& a, float most, const FactorsView& factors);
+
+// In float64.
+void exact_values(const MatrixView& a, float* values);
+void exact_factors(const MatrixView& a, const FactorsView& factors);
+
+// Rounds a singular value. MatrixError: float32 has no such number.
+float to_float(double value);
+
+}  // namespace surgeon

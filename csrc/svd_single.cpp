@@ -1,0 +1,259 @@
+// The fast path: a float32 Gram matrix of the smaller side, reduced in float32 or, where that is not enough, in
+// float64.
+//
+// Its errors are a share of the largest eigenvalue, so they weigh most in the smallest singular values: an error d of
+// the eigenvalue s^2 is one of d / (2 s) in s. Every bound below says how small a singular value may be, as a share of
+// the largest, before the promise of 1e-4 (or of orthogonality) could break. What is smaller is left to float64.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "simd/kernels.hpp"
+#include "svd_paths.hpp"
+#include "tridiagonal.hpp"
+
+namespace surgeon {
+namespace {
+
+constexpr double kRounding = 6e-8;  // of float32
+
+// What is promised of singular values, as a share of the largest.
+constexpr double kPromise = 1e-4;
+
+// What the float32 reduction changes the eigenvalues by, as a share of the largest one. Measured: up to 6e-7.
+constexpr double kReductionError = 1e-6;
+
+// What the float32 Gram matrix differs from the exact one by, as a share of its longest row: rounding is at random, and
+// a random matrix has the norm of twice its rows. Measured: up to 7 roundings.
+constexpr double kGramError = 16 * kRounding;
+
+// Roots of eigenvalues are bisected to this share of the largest.
+constexpr double kTolerance = 1e-6;
+
+// Dot products of two unit vectors that need no correction, and the norm of all of them that the correction takes away
+// up to its square.
+constexpr double kOrthogonal = 4e-6;
+constexpr double kCorrectable = 2e-3;
+
+std::size_t to_size(Index value) { return static_cast<std::size_t>(value); }
+
+// Whether neither squares leave the range of float32, nor sums of them lose too much.
+bool suits(const MatrixView& a, float most) {
+  const Index p = std::min(a.rows, a.columns);
+  const Index q = std::max(a.rows, a.columns);
+  return most > 1e-12F && most < 1e12F && q <= 16384 && p > 1;
+}
+
+struct Gram {
+  Index size;
+  Buffer<float> lower;
+  double trace = 0.0;
+  double longest_row = 0.0;
+
+  explicit Gram(const MatrixView& a) : size(std::min(a.rows, a.columns)), lower(size * size) {
+    blas::gram(a.rows <= a.columns, size, std::max(a.rows, a.columns), a.data, lower.data());
+    std::vector<double> squares(to_size(size), 0.0);
+    for (Index i = 0; i < size; ++i) {
+      const float* row = lower.data() + i * size;
+      double sum = 0.0;
+      for (Index j = 0; j < i; ++j) {
+        const double square = static_cast<double>(row[j]) * static_cast<double>(row[j]);
+        squares[to_size(j)] += square;
+        sum += square;
+      }
+      const double element = static_cast<double>(row[i]);
+      trace += element;
+      squares[to_size(i)] += sum + element * element;
+    }
+    longest_row = std::sqrt(*std::max_element(squares.begin(), squares.end()));
+  }
+};
+
+// The error of the eigenvalues as a share of the largest.
+template <typename T>
+double error_of(const Gram& gram, double largest) {
+  const double reduction = sizeof(T) == sizeof(float) ? kReductionError : 0.0;
+  return reduction + kGramError * gram.longest_row / largest;
+}
+
+std::vector<float> narrowed(const Buffer<double>& rows, Index size) {
+  std::vector<float> result(to_size(size));
+  std::transform(rows.data(), rows.data() + size, result.begin(), [](double x) { return static_cast<float>(x); });
+  return result;
+}
+
+// Vectors (count x size) of the matrix that was reduced, for eigenvalues from `first` on. Empty: none were found.
+std::vector<float> vectors_of(const Reduced<float>& reduced, Index size, Index first, Index count) {
+  Buffer<double> rows(count * size);
+  if (!reduced.tridiagonal().vectors(first, count, rows.data())) return {};
+  std::vector<float> vectors = narrowed(rows, count * size);
+  reduced.turn_back(count, vectors.data());
+  return vectors;
+}
+std::vector<float> vectors_of(const Reduced<double>& reduced, Index size, Index first, Index count) {
+  Buffer<double> rows(count * size);
+  if (!reduced.tridiagonal().vectors(first, count, rows.data())) return {};
+  reduced.turn_back(count, rows.data());
+  return narrowed(rows, count * size);
+}
+
+// Replaces the last `wanted` values by those of the matrix on the space of the last `count` vectors (Rayleigh and
+// Ritz). Their squares are off by the square of the eigenvalues' error, over the distance from the vectors left out.
+template <typename T>
+bool refine(const MatrixView& a, const Reduced<T>& reduced, Index wanted, Index count, float* values) {
+  const Index p = std::min(a.rows, a.columns);
+  const Index q = std::max(a.rows, a.columns);
+  const std::vector<float> vectors = vectors_of(reduced, p, p - count, count);
+  if (vectors.empty()) return false;
+  Buffer<float> images(count * q);
+  using blas::Transpose;
+  if (a.rows > a.columns) {
+    blas::multiply(Transpose::no, Transpose::yes, count, q, p, vectors.data(), p, a.data, p, images.data(), q);
+  } else {
+    blas::multiply(Transpose::no, Transpose::no, count, q, p, vectors.data(), p, a.data, q, images.data(), q);
+  }
+  std::vector<float> found(to_size(count));
+  exact_values({images.data(), count, q}, found.data());
+  for (Index i = 0; i < wanted; ++i) {
+    values[p - wanted + i] = std::min(found[to_size(count - wanted + i)], values[p - wanted - 1]);
+  }
+  return true;
+}
+
+template <typename T>
+bool values_by(const Gram& gram, const MatrixView& a, float* values) {
+  const Index p = gram.size;
+  const Reduced<T> reduced(p, gram.lower.data());
+  const Tridiagonal& t = reduced.tridiagonal();
+  const double top = t.roots(0, 1, 1e-3).front();
+  const double error = error_of<T>(gram, top * top);
+  const auto below = [&](double share) { return t.below(share * top * top * t.scale); };
+  // Refined values are right if error^2 / distance is below the square of what is promised.
+  const double share = std::pow(error / (2 * kPromise), 2);
+  const double distance = std::pow(error / kPromise, 2);
+  const Index wrong = below(share);
+  const Index near = wrong > 0 ? below(share + distance) : 0;
+  if (near > p / 8) return false;
+  const std::vector<double> roots = t.roots(0, p, kTolerance);
+  std::transform(roots.begin(), roots.end(), values, to_float);
+  return wrong == 0 || refine(a, reduced, wrong, near, values);
+}
+
+// The norms of the columns of a (rows x columns), which are divided by them; or of its rows.
+std::vector<double> normalize(Index rows, Index columns, bool by_column, float* a) {
+  std::vector<double> norms(to_size(by_column ? columns : rows), 0.0);
+  if (by_column) {
+    for (Index i = 0; i < rows; ++i) {
+      for (Index j = 0; j < columns; ++j) {
+        norms[to_size(j)] += static_cast<double>(a[i * columns + j]) * static_cast<double>(a[i * columns + j]);
+      }
+    }
+  } else {
+    for (Index i = 0; i < rows; ++i) norms[to_size(i)] = simd::active().sum_of_squares(a + i * columns, columns);
+  }
+  for (double& norm : norms) norm = std::sqrt(norm);
+  Buffer<float> scale(static_cast<Index>(norms.size()));
+  for (std::size_t i = 0; i < norms.size(); ++i) scale[static_cast<Index>(i)] = static_cast<float>(1.0 / norms[i]);
+  for (Index i = 0; i < rows; ++i) {
+    float* row = a + i * columns;
+    if (by_column) {
+      for (Index j = 0; j < columns; ++j) row[j] *= scale[j];
+    } else {
+      for (Index j = 0; j < columns; ++j) row[j] *= scale[i];
+    }
+  }
+  return norms;
+}
+
+// Makes nearly orthonormal columns (or rows) of a (rows x columns) more so, each changed as little as possible, by the
+// first term of the series of (a' a)^(-1/2). False: they are too far from it.
+bool orthonormalize(Index rows, Index columns, bool by_column, float* a) {
+  const Index count = by_column ? columns : rows;
+  const Index length = by_column ? rows : columns;
+  Buffer<float> products(count * count);
+  blas::gram(!by_column, count, length, a, products.data());
+  double most = 0.0, sum = 0.0;
+  for (Index i = 0; i < count; ++i) {
+    for (Index j = 0; j <= i; ++j) {
+      const double error = static_cast<double>(products[i * count + j]) - (i == j ? 1.0 : 0.0);
+      most = std::max(most, std::fabs(error));
+      sum += (i == j ? 1.0 : 2.0) * error * error;
+      products[i * count + j] = products[j * count + i] = static_cast<float>(-error / 2);
+    }
+  }
+  if (!(sum <= kCorrectable * kCorrectable)) return false;
+  if (most <= kOrthogonal) return true;
+  using blas::Transpose;
+  Buffer<float> change(rows * columns);
+  if (by_column) {
+    blas::multiply(Transpose::no, Transpose::no, rows, count, count, a, count, products.data(), count, change.data(),
+                   count);
+  } else {
+    blas::multiply(Transpose::no, Transpose::no, count, columns, count, products.data(), count, a, columns,
+                   change.data(), columns);
+  }
+  for (Index i = 0; i < rows * columns; ++i) a[i] += change[i];
+  return true;
+}
+
+template <typename T>
+bool factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factors) {
+  const Index p = gram.size;
+  const Index k = factors.rank;
+  const bool tall = a.rows > a.columns;
+  double error;
+  std::vector<float> vectors;
+  {
+    const Reduced<T> reduced(p, gram.lower.data());
+    const Tridiagonal& t = reduced.tridiagonal();
+    const double top = t.roots(0, 1, 1e-3).front();
+    error = error_of<T>(gram, top * top);
+    // Dot products of the other side's vectors are about error * top^2 / (s_i s_j).
+    if (p - t.below(error / kCorrectable * top * top * t.scale) < k) return false;
+    vectors = vectors_of(reduced, p, 0, k);
+  }
+  if (vectors.empty() || !orthonormalize(k, p, false, vectors.data())) return false;
+  using blas::Transpose;
+  std::vector<double> norms;
+  if (tall) {
+    std::copy(vectors.begin(), vectors.end(), factors.vt);
+    blas::multiply(Transpose::no, Transpose::yes, a.rows, k, p, a.data, p, factors.vt, p, factors.u, k);
+    norms = normalize(a.rows, k, true, factors.u);
+    if (!orthonormalize(a.rows, k, true, factors.u)) return false;
+  } else {
+    for (Index j = 0; j < p; ++j) {
+      for (Index i = 0; i < k; ++i) factors.u[j * k + i] = vectors[to_size(i * p + j)];
+    }
+    blas::multiply(Transpose::no, Transpose::no, k, a.columns, p, vectors.data(), p, a.data, a.columns, factors.vt,
+                   a.columns);
+    norms = normalize(k, a.columns, false, factors.vt);
+    if (!orthonormalize(k, a.columns, false, factors.vt)) return false;
+  }
+  // What the vectors miss of the best approximation's squared norm is below twice the error of k eigenvalues. It must
+  // be little beside what that one leaves.
+  double rest = gram.trace;
+  for (const double norm : norms) rest -= norm * norm;
+  if (!(2 * static_cast<double>(k) * error * norms.front() * norms.front() <= 0.01 * rest)) return false;
+  // Among values that are equal to rounding the order may be off by it.
+  std::sort(norms.begin(), norms.end(), std::greater<double>());
+  std::transform(norms.begin(), norms.end(), factors.s, to_float);
+  return true;
+}
+
+}  // namespace
+
+bool single_values(const MatrixView& a, float most, float* values) {
+  // A small matrix that is nearly square is sooner done in float64 than refined.
+  const Index p = std::min(a.rows, a.columns);
+  if (!suits(a, most) || (p < 128 && a.rows * a.columns < 2 * p * p)) return false;
+  const Gram gram(a);
+  return values_by<float>(gram, a, values) || values_by<double>(gram, a, values);
+}
+
+bool single_factors(const MatrixView& a, float most, const FactorsView& factors) {
+  if (!suits(a, most) || factors.rank == std::min(a.rows, a.columns)) return false;
+  const Gram gram(a);
+  return factors_by<float>(gram, a, factors) || factors_by<double>(gram, a, factors);
+}
+
+}  // namespace surgeon

@@ -1,0 +1,154 @@
+// The parts beneath the decompositions, and the edits of one axis.
+#include <cmath>
+#include <limits>
+
+#include "blocks.hpp"
+#include "check.hpp"
+#include "elimination.hpp"
+#include "matrices.hpp"
+#include "optimizer.hpp"
+#include "simd/kernels.hpp"
+#include "tridiagonal.hpp"
+
+namespace {
+
+using surgeon::Index;
+using surgeon::tests::at;
+
+// The second difference: its eigenvalues are known, and the smallest gaps shrink with its size.
+void test_tridiagonal(Index n) {
+  const surgeon::Tridiagonal t(n, 1.0, std::vector<double>(at(n), 2.0), std::vector<double>(at(n - 1), -1.0));
+  const auto exact = [n](Index i) {
+    return 2.0 * std::sin(3.14159265358979324 * static_cast<double>(n - i) / (2.0 * static_cast<double>(n + 1)));
+  };
+  const std::vector<double> roots = t.roots(0, n, 1e-10);
+  for (Index i = 0; i < n; ++i) CHECK(std::fabs(roots[at(i)] - exact(i)) < 1e-9);
+  for (const auto& [first, count] : {std::pair<Index, Index>{0, n}, {n / 2, n - n / 2}, {n - 1, 1}}) {
+    std::vector<double> rows(at(count * n));
+    CHECK(t.vectors(first, count, rows.data()));
+    for (Index i = 0; i < count; ++i) {
+      const double* z = rows.data() + i * n;
+      const double value = exact(first + i) * exact(first + i);
+      double worst = 0.0;
+      for (Index j = 0; j < n; ++j) {
+        const double left = j > 0 ? z[j - 1] : 0.0, right = j + 1 < n ? z[j + 1] : 0.0;
+        worst = std::max(worst, std::fabs(2.0 * z[j] - left - right - value * z[j]));
+      }
+      CHECK(worst < 1e-9);
+    }
+  }
+}
+
+void test_repeated_eigenvalues() {
+  const Index n = 40;
+  const surgeon::Tridiagonal t(n, 1.0, std::vector<double>(at(n), 1.0), std::vector<double>(at(n - 1), 0.0));
+  std::vector<double> rows(at(n * n));
+  CHECK(t.vectors(0, n, rows.data()));
+  for (const double root : t.roots(0, n, 1e-9)) CHECK(std::fabs(root - 1.0) < 1e-8);
+  CHECK(t.below(0.5) == 0);
+  CHECK(t.below(1.5) == n);
+}
+
+void test_sums_and_magnitudes() {
+  for (const std::size_t size : {0U, 1U, 15U, 64U, 1000U}) {
+    std::vector<float> a(size + 1, 0.5F);
+    CHECK(surgeon::simd::active().sum_of_squares(a.data() + 1, static_cast<Index>(size)) ==
+          0.25 * static_cast<double>(size));
+    for (std::size_t place = 1; place <= size; ++place) {
+      a[place] = -3.0F;
+      CHECK(surgeon::simd::active().largest(a.data() + 1, static_cast<Index>(size)) == 3.0F);
+      a[place] = std::numeric_limits<float>::quiet_NaN();
+      CHECK(!std::isfinite(surgeon::simd::active().largest(a.data() + 1, static_cast<Index>(size))));
+      a[place] = 0.5F;
+    }
+  }
+}
+
+void test_gather(Index inner, int threads) {
+  const Index outer = 30, n = 40;
+  std::vector<float> source(at(outer * n * inner));
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<float>(i % 1013);
+  std::vector<std::int64_t> index;
+  for (std::int64_t i = 0; i < n; ++i) index.push_back(i);
+  for (const std::int64_t i : {39, -1, 3, 3, 4, 5, -1, -1, 0}) index.push_back(i);
+  const Index m = static_cast<Index>(index.size());
+  std::vector<float> scale(at(m), 1.0F), out(at(outer * m * inner), -1.0F);
+  for (Index j = 10; j < m; j += 3) scale[at(j)] = 0.5F;
+  surgeon::gather_blocks(source.data(), outer, n, inner, index.data(), scale.data(), m, out.data(), threads);
+  bool same = true;
+  for (Index o = 0; o < outer; ++o) {
+    for (Index j = 0; j < m; ++j) {
+      for (Index i = 0; i < inner; ++i) {
+        const Index from = static_cast<Index>(index[at(j)]);
+        const float expected = from < 0 ? 0.0F : scale[at(j)] * source[at((o * n + from) * inner + i)];
+        same &= out[at((o * m + j) * inner + i)] == expected;
+      }
+    }
+  }
+  CHECK(same);
+}
+
+void test_map(Index inner, int threads) {
+  const Index outer = 3, n = 5, m = 7;
+  std::vector<float> source(at(outer * n * inner)), matrix(at(m * n)), out(at(outer * m * inner));
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<float>(i % 17);
+  for (std::size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<float>(i % 5) - 2.0F;
+  surgeon::map_blocks(source.data(), outer, n, inner, matrix.data(), m, out.data(), threads);
+  bool same = true;
+  for (Index o = 0; o < outer; ++o) {
+    for (Index j = 0; j < m; ++j) {
+      for (Index i = 0; i < inner; ++i) {
+        float sum = 0.0F;
+        for (Index k = 0; k < n; ++k) sum += matrix[at(j * n + k)] * source[at((o * n + k) * inner + i)];
+        same &= out[at((o * m + j) * inner + i)] == sum;
+      }
+    }
+  }
+  CHECK(same);
+}
+
+// Of two units that are correlated one costs little, and what is left of the other costs all that it is worth.
+void test_elimination() {
+  const double correlation = 0.5;
+  const double determinant = 1.0 - correlation * correlation;
+  const std::vector<double> inverse{1 / determinant, -correlation / determinant, -correlation / determinant,
+                                    1 / determinant};
+  const std::vector<double> energy{1.0, 0.0, 0.0, 4.0}, floor{1.0, 1.0};
+  std::vector<std::int64_t> order(2);
+  std::vector<double> cost(2);
+  surgeon::eliminate(2, {{inverse.data(), energy.data(), floor.data()}}, {}, 1e9, order.data(), cost.data());
+  CHECK(order[0] == 0 && order[1] == 1);
+  CHECK(std::fabs(cost[0] - determinant) < 1e-12);
+  CHECK(std::fabs(cost[1] - 5.0) < 1e-12);  // the trace of Gram matrix times energy
+  surgeon::eliminate(2, {{inverse.data(), energy.data(), floor.data()}}, {}, 0.0, order.data(), cost.data());
+  CHECK(order[0] == 0 && order[1] == 1 && std::isinf(cost[1]));
+}
+
+void test_optimizer() {
+  std::vector<float> parameter(37, 1.0F), gradient(37, 2.0F), buffer(37, 0.0F);
+  surgeon::sgd_step({0.5, 0.0, 0.0, 1.0, false}, 37, parameter.data(), gradient.data(), nullptr);
+  for (const float value : parameter) CHECK(value == 0.0F);
+  surgeon::sgd_step({0.5, 0.5, 0.0, 1.0, true}, 37, parameter.data(), gradient.data(), buffer.data());
+  for (const float value : parameter) CHECK(value == -1.5F);
+}
+
+}  // namespace
+
+int main() {
+  surgeon::blas::use_one_thread();
+  for (const char* instructions : {"avx512", "avx2", "baseline"}) {
+    if (!surgeon::simd::choose(instructions)) continue;
+    for (const Index n : {2, 3, 16, 17, 100}) test_tridiagonal(n);
+    test_repeated_eigenvalues();
+    test_sums_and_magnitudes();
+  }
+  for (const int threads : {1, 3}) {
+    for (const Index inner : {1, 9, 100}) {
+      test_gather(inner, threads);
+      test_map(inner, threads);
+    }
+  }
+  test_elimination();
+  test_optimizer();
+  return surgeon::tests::failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,98 @@
+"""A bypass changes nothing, learns at once, and refuses what it cannot lead round."""
+
+from __future__ import annotations
+
+import models
+import numpy as np
+import pytest
+from checks import assert_same_function, assert_valid, attempt, loaded, structure
+
+from pysurgeon.errors import Refused, UsageError
+from pysurgeon.graph import from_proto
+from pysurgeon.graph.widths import Structure
+from pysurgeon.surgery import AddBypass, operate, parse
+
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
+REASONS = ("as many axes", "the sizes must be known", "the batch changes", "not float32")
+
+
+@pytest.mark.parametrize("name", [*models.RUNNABLE, "cnn_bn.training", "mobile.training", *SLOW])
+def test_round_every_layer(name):
+    model, s = loaded(name), structure(name)
+    before = model.to_bytes()
+    for layer in s.layers:
+        done = attempt(model, AddBypass(layer.name))
+        if isinstance(done, Refused):
+            assert any(r in str(done) for r in REASONS), done
+            continue
+        assert_same_function(name, done.model, tolerance=1e-5)
+        assert_valid(done.model, like=model)
+        assert done.record.exact
+        (new,) = set(done.model.trainable()) - set(model.trainable())
+        assert not done.model.tensor(new).any()
+        back = operate(done.model, parse(done.record.undo))
+        assert back.record.measured_error <= 1e-6
+        assert set(back.model.tensors()) == set(model.tensors())
+    assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [("mlp_relu.legacy", "1", "3"), ("residual.legacy", "3.conv1", "3.conv2"), ("cnn.legacy", "0", "2")],
+)
+def test_round_several_layers(name, first, last):
+    model = loaded(name)
+    done = operate(model, AddBypass(first, last))
+    assert_same_function(name, done.model, tolerance=1e-5)
+    assert f"{last}.bypass" in {x.name for x in Structure(done.model).layers}
+    assert str(AddBypass(first, last)) == f"bypass:{first}..{last}"
+    assert parse(f"bypass:{first}..{last}") == AddBypass(first, last)
+
+
+def test_the_image_may_shrink_on_the_way():
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 2, 9, 8] x) => (float[N, 5, 3, 2] y) {
+                h = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]> (x, w0)
+                t = Tanh (h)
+                y = Conv <kernel_shape = [3, 3], strides = [1, 1]> (t, w1)
+            }""",
+            w0=(4, 2, 3, 3),
+            w1=(5, 4, 3, 3),
+        )
+    )
+    done = operate(model, AddBypass("h"))
+    node = next(n for n in done.model.nodes if "h.bypass.weight" in {v.name for v in n.inputs})
+    assert list(node.attributes["strides"].as_ints()) == [2, 2]
+    assert done.model.tensor("h.bypass.weight").shape == (4, 2, 1, 1)
+    assert done.record.measured_error == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last", "reason"),
+    [
+        ("mlp_relu.legacy", "3", "1", "name them in their order"),
+        ("flatten_nhwc.legacy", "conv", "fc1", "as many axes on both sides"),
+        ("mlp_relu.legacy", "1", "nothing", "there is no layer 'nothing'"),
+    ],
+)
+def test_refusals(name, first, last, reason):
+    with pytest.raises(Refused, match=reason):
+        operate(loaded(name), AddBypass(first, last))
+
+
+@pytest.mark.parametrize("text", ["bypass:", "bypass:a..", "bypass:..b"])
+def test_what_is_no_bypass(text):
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+def test_it_gets_a_gradient_at_once():
+    """The gradient of the projection is that of the sum times what goes in, whatever the projection is."""
+    model = loaded("mlp_tanh.legacy")
+    done = operate(model, AddBypass("1"))
+    weight = next(iter(set(done.model.trainable()) - set(model.trainable())))
+    moved = done.model.with_tensors({weight: np.full_like(done.model.tensor(weight), 1e-2)})
+    from checks import difference
+
+    assert difference(done.model, moved) > 1e-4
