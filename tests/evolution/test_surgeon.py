@@ -450,6 +450,27 @@ def test_a_trunk_that_fails_says_so(tmp_path: Path, step: int) -> None:
         evolved(tmp_path / "run", model(mlp((6,))), trainer=trainer)
 
 
+def test_a_stretch_whose_worker_dies_once_is_taken_again_to_the_same_end(tmp_path: Path, finished: Path) -> None:
+    tried: set[tuple[int, int]] = set()
+
+    def fault(network: Model, state: State) -> Outcome | None:
+        key = network.parameter_count(), state.step
+        first = key not in tried
+        tried.add(key)
+        return Outcome.LOST if first else None
+
+    evolved(tmp_path / "run", model(mlp((6,))), trainer=Faulty(fault))
+    assert timeless(lineage(tmp_path / "run")) == timeless(lineage(finished))
+
+
+def test_a_trunk_that_is_lost_is_not_written_down_and_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"failed twice, resume the run to try again: the engine said so"):
+        evolved(folder, model(mlp((6,))), trainer=Faulty(lambda *_: Outcome.LOST))
+    assert [e["event"] for e in lineage(folder)] == ["run"]
+    assert evolved(folder, model(mlp((6,)))).output.exists()
+
+
 def test_a_start_that_fails_alone_leaves_the_result(tmp_path: Path) -> None:
     seen: list[int] = []
 
