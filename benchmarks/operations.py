@@ -41,7 +41,7 @@ from pysurgeon.surgery.matrices import weight_matrix
 
 # Numbers that go into a model for the fits, in at least so many samples and at most so many; and as many to verify on (the first
 # dimension may be the time, and then another number of them would be something else).
-NUMBERS, FEWEST, MOST = 2**21, 16, 512
+NUMBERS, FEWEST, MOST = 2**18, 16, 512
 
 
 @dataclass

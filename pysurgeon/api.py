@@ -12,6 +12,7 @@ from pysurgeon.diagnosis import Objective, Recommendation, diagnose
 from pysurgeon.diagnosis import recommend as rank
 from pysurgeon.errors import TrainingError, UsageError
 from pysurgeon.evolution import (
+    Checkpoint,
     EvolveResult,
     EvolveSettings,
     Journal,
@@ -33,7 +34,9 @@ from pysurgeon.training import (
     State,
     TrainResult,
     WorkerTrainer,
+    ensure_device,
     evaluate,
+    metric,
     with_input_metadata,
 )
 from pysurgeon.training.batch import free_batch
@@ -50,6 +53,11 @@ __all__ = [
     "resume",
     "train",
 ]
+
+
+# Between two checkpoints of a training; it costs a new start of the engine and an evaluation.
+CHECKPOINT_SECONDS = 60.0
+_EVALUATION_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ class TrainOutcome:
         test_accuracy: Read once, after the last step.
         seconds: Wall time, the start of the worker process included.
         output: The file, `None` where none was asked for.
+        metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
     """
 
     model: Model
@@ -98,6 +107,7 @@ class TrainOutcome:
     test_accuracy: float
     seconds: float
     output: Path | None
+    metric: str = "accuracy"
 
 
 def apply(model: Model, *operations: Operation, data: str | Dataset | None = None) -> ApplyResult:
@@ -150,7 +160,8 @@ def recommend(
     calibration = calibrated(model, dataset, seed=seed)
     accuracy = evaluate(model, dataset, "validation", threads=threads).accuracy
     diagnosis = diagnose(Structure(model), calibration, threads=threads)
-    found = rank(diagnosis, calibration, accuracy=accuracy, objective=objective, price=price, seed=seed)
+    headroom = max(0.0, accuracy)  # numbers may be predicted worse than by their mean
+    found = rank(diagnosis, calibration, accuracy=headroom, objective=objective, price=price, seed=seed)
     return RecommendResult(tuple(found), accuracy)
 
 
@@ -165,6 +176,9 @@ def train(
 ) -> TrainOutcome:
     """Train a model as it stands, with the settings that `evolve` trains its trunk with.
 
+    Where there is an output, what has been learnt is written down beside it now and then (`.NAME.training.npz`), until the
+    end: called again with the same model and settings, it goes on from there, on one thread to the same bits.
+
     Args:
         model: Not modified.
         settings: Those that concern branching are not used.
@@ -176,34 +190,48 @@ def train(
     Raises:
         TrainingError: The model cannot be trained, or training diverged.
         DataError: The data does not fit the model.
-        OutputExistsError: `output` exists and `force` is not given.
+        OutputExistsError: `output` exists, or an unfinished training of something else, and `force` is not given.
     """
     ensure_free([] if output is None else [output], force=force)
+    checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
     dataset = data if data is not None else load_data(settings)
     plan = Plan.of(settings, dataset)
     steps = plan.timeline.total
     began = time.monotonic()
-    with WorkerTrainer(1, settings.threads) as trainer:
+    ensure_device(settings.device)
+    reached, state = (model, State()) if checkpoint is None else checkpoint.load(model, force=force)
+    # A stretch that is over is evaluated before it answers, and that may take long.
+    with WorkerTrainer(1, settings.threads, grace=_EVALUATION_SECONDS) as trainer:
         trainer.check(model, dataset)
-        result = trainer.train(
-            model,
-            dataset,
-            plan.training,
-            state=State(),
-            steps=steps,
-            evaluate_every=plan.steps_per_epoch,
-            progress=None if observer is None else lambda step, loss: observer.training("model", step, loss),
-        )
+        while True:
+            result = trainer.train(
+                reached,
+                dataset,
+                plan.training,
+                state=state,
+                steps=steps - state.step,
+                evaluate_every=plan.steps_per_epoch,
+                progress=None if observer is None else lambda step, loss: observer.training("model", step, loss),
+                deadline=None if checkpoint is None else time.monotonic() + CHECKPOINT_SECONDS,
+            )
+            if result.outcome is not Outcome.STOPPED or checkpoint is None:
+                break
+            reached, state = result.model, result.state
+            checkpoint.save(reached, state)
     _check(result)
     trained = with_input_metadata(result.model, dataset)
+    saved = None if output is None else save(trained, output, force=force)
+    if checkpoint is not None:
+        checkpoint.remove()
     return TrainOutcome(
         model=trained,
         epochs=round(steps / plan.steps_per_epoch, 3),
-        steps=result.steps,
+        steps=result.state.step,
         validation_accuracy=result.history[-1].validation_accuracy,
         test_accuracy=evaluate(trained, dataset, "test", threads=settings.threads).accuracy,
         seconds=round(time.monotonic() - began, 3),
-        output=None if output is None else save(trained, output, force=force),
+        output=saved,
+        metric=metric(dataset),
     )
 
 

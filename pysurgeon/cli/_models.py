@@ -64,16 +64,17 @@ def doctor(
     from pysurgeon.training import WorkerTrainer, training_report
 
     loaded = opened(model)
-    facts = training_report(loaded)
+    dataset = None if data is None else _load_data(data, data_dir)
+    facts = training_report(loaded, "classification" if dataset is None else dataset.task)
     verdict = "every node that has to can be differentiated"
     blocked = [f for f in facts if f.status == "no gradient"]
     if blocked:
         verdict = (
             f"{len(blocked)} nodes have no gradient, {blocked[0].node!r} ({blocked[0].operator}) the first of them"
         )
-    elif data is not None:
+    elif dataset is not None:
         with WorkerTrainer(1, 1) as trainer:
-            trainer.check(loaded, _load_data(data, data_dir))
+            trainer.check(loaded, dataset)
         verdict = "it fits the data, and the training engine takes it"
     if as_json:
         print_json({"trains": not blocked, "verdict": verdict, "nodes": [asdict(f) for f in facts]})

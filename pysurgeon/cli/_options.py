@@ -41,7 +41,26 @@ Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the 
 StepCount = Annotated[int | None, typer.Option("--steps", help="Optimizer steps instead of epochs.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples a step.")]
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
-Optim = Annotated[Literal["adamw", "sgd"], typer.Option("--optimizer", help="adamw, or sgd with momentum 0.9.")]
+Optim = Annotated[
+    Literal["adamw", "sgd", "nesterov"],
+    typer.Option("--optimizer", help="adamw, or sgd with momentum 0.9, also by Nesterov's rule."),
+]
+ClassWeights = Annotated[
+    Literal["none", "balanced"],
+    typer.Option("--class-weights", help="balanced: rare classes and labels weigh more in training."),
+]
+Smoothing = Annotated[
+    float, typer.Option("--label-smoothing", help="Share of a label that is spread over all classes.")
+]
+MicroBatch = Annotated[
+    int | None,
+    typer.Option("--micro-batch", min=1, help="Most samples in memory at once; gradients of the parts are added."),
+]
+Statistics = Annotated[
+    Literal["batch", "frozen"],
+    typer.Option("--statistics", help="What batch normalization goes by: the batch, or what it came with."),
+]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="cuda needs the engine's GPU build.")]
 Decay = Annotated[float, typer.Option("--weight-decay", help="Of weights; biases and norm parameters are spared.")]
 Aug = Annotated[
     Literal["none", "flip-crop"], typer.Option("--augment", help="Of training images: random flips and crops.")

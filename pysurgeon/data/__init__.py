@@ -6,14 +6,17 @@ from pysurgeon.data._batches import Batches
 from pysurgeon.data._dataset import Dataset
 from pysurgeon.data._load import load
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Augment, Normalize, Part
+from pysurgeon.data._types import Augment, Inputs, Normalize, Part, Targets, Task
 
 __all__ = [
     "Augment",
     "Batches",
     "Dataset",
+    "Inputs",
     "Normalize",
     "Part",
     "Split",
+    "Targets",
+    "Task",
     "load",
 ]

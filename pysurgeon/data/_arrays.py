@@ -6,13 +6,13 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from pysurgeon.data._raw import RawData, numbered
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Labels, Samples
+from pysurgeon.data._types import Labels, Samples, Targets, Task
 from pysurgeon.errors import DataError, UsageError
 
 _CHANNELS = (1, 3, 4)
@@ -79,9 +79,14 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
     Args:
         arrays: ``x_train`` and ``y_train``, and as pairs, where there are, ``x_val y_val`` and ``x_test y_test``.
             Samples have the shape ``(n, features)``, ``(n, H, W)`` or ``(n, C, H, W)``; channels that come last are
-            moved. Bytes stay bytes, other numbers become float32. Labels are integers ``(n,)`` or ``(n, 1)``.
-            ``classes``, where there, holds the names of the classes; without it they are 0 to the largest training
-            label.
+            moved. Bytes stay bytes, floats become float32; so do other integers, unless they are ``(n, T)``, which may be
+            numbers of tokens. For a model of several inputs, there is one array for each in the place of x, called by
+            the name of the input and of the part, such as ``input_ids_train``.
+
+            Labels are integers ``(n,)`` or ``(n, 1)``, the classes; or zeros and ones ``(n, k)``, several labels; or
+            floats ``(n, ...)``, numbers to predict. ``task``, where there, says which it is: ``classification``,
+            ``multi-label`` or ``regression``. ``classes``, where there, holds the names of the classes, labels or
+            numbers; without it they are counted from 0.
         origin: What messages call it.
 
     Returns:
@@ -90,29 +95,60 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
     Raises:
         DataError: Something required is missing, or of another shape or type.
     """
-    missing = [name for name in ("x_train", "y_train") if name not in arrays]
+    names = [name[: -len("_train")] for name in arrays if name.endswith("_train") and name != "y_train"]
+    missing = [name for name in ("x_train", "y_train") if name not in arrays and not (names and name == "x_train")]
     if missing:
         message = f"{origin} has no {' and no '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}"
         raise DataError(message)
+    plain = names == ["x"]
     splits: dict[str, Split] = {}
     notes: tuple[str, ...] = ()
-    last = _has_channels_last(np.asarray(arrays["x_train"]))
+    last = plain and _has_channels_last(np.asarray(arrays["x_train"]))
+    task = _task(arrays, origin)
     for part, title in _PARTS.items():
-        x, y = f"x_{part}", f"y_{part}"
-        if (x in arrays) != (y in arrays):
-            message = f"{origin} has only one of {x} and {y}; samples and labels come in pairs"
+        inputs, y = [f"{name}_{part}" for name in names], f"y_{part}"
+        there = [x for x in inputs if x in arrays]
+        if there != (inputs if y in arrays else []):
+            message = f"{origin} has only some of {', '.join([*inputs, y])}; samples and labels come in pairs"
             raise DataError(message)
-        if x in arrays:
-            samples = _samples(np.asarray(arrays[x]), last, f"{x} of {origin}")
-            labels = _labels(np.asarray(arrays[y]), f"{y} of {origin}")
+        if y not in arrays:
+            continue
+        labels = _targets(np.asarray(arrays[y]), task, f"{y} of {origin}")
+        read = _samples if plain else _named
+        named = {
+            name: read(np.asarray(arrays[x]), last, f"{x} of {origin}") for name, x in zip(names, inputs, strict=True)
+        }
+        for samples in named.values():
             if len(samples) != len(labels) or not samples.size:
                 message = f"the {title} of {origin} has {len(samples)} samples and {len(labels)} labels"
                 raise DataError(message + "; there must be some, and as many of the one as of the other")
-            splits[part] = Split(samples, labels)
+        splits[part] = Split(next(iter(named.values())), labels, {} if plain else named)
     if last:
         notes = ("channels came last and were moved to the front",)
-    classes = _classes(arrays, splits["train"].y, origin)
-    return RawData(splits["train"], splits.get("test"), splits.get("val"), classes, notes)
+    classes = _classes(arrays, splits["train"].y, task, origin)
+    return RawData(splits["train"], splits.get("test"), splits.get("val"), classes, notes, task)
+
+
+def _task(arrays: Mapping[str, Any], origin: str) -> Task:
+    """What the file says it is, or what the labels look like."""
+    if "task" in arrays:
+        said = str(np.asarray(arrays["task"]))
+        for task in get_args(Task):
+            if said == task:
+                found: Task = task
+                return found
+        message = f"task of {origin} is {said!r}; it must be one of {', '.join(get_args(Task))}"
+        raise DataError(message)
+    y = np.asarray(arrays["y_train"])
+    if y.dtype.kind not in "buif" or (y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind != "f"):
+        return "classification"
+    several = y.ndim == 2 and y.shape[1] > 1
+    if several and bool(((y == 0) | (y == 1)).all()):
+        # One in every row means that the labels exclude one another, and then they are classes.
+        return "classification" if bool((y.sum(axis=1) == 1).all()) else "multi-label"
+    if y.dtype.kind == "f" and (several or y.ndim > 2 or not bool((y == np.floor(y)).all())):
+        return "regression"
+    return "classification"
 
 
 def _has_channels_last(x: Samples) -> bool:
@@ -132,16 +168,42 @@ def _samples(x: Samples, channels_last: bool, origin: str) -> Samples:
         x = x.transpose(0, 3, 1, 2)
     if x.dtype == np.uint8:
         return np.ascontiguousarray(x)
+    if x.dtype.kind in "ui" and x.ndim == 2:
+        return np.ascontiguousarray(x, dtype=np.int64)
     # What float32 cannot hold becomes infinite here and is reported with its place by the data set's own check.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _named(x: Samples, channels_last: bool, origin: str) -> Samples:  # noqa: ARG001  (read in the place of `_samples`)
+    """An array for an input of which nothing is known but its name."""
+    if x.dtype.kind not in "buif" or x.ndim < 1:
+        message = f"{origin} is of type {x.dtype} and of the shape {x.shape}; expected numbers (n, ...)"
+        raise DataError(message)
+    if x.dtype == np.uint8:
+        return np.ascontiguousarray(x)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(x, dtype=np.float32 if x.dtype.kind == "f" else np.int64)
+
+
+def _targets(y: Samples, task: Task, origin: str) -> Targets:
+    if task == "classification":
+        return _labels(y, origin)
+    if y.dtype.kind not in "buif" or y.ndim < 1:
+        message = f"{origin} is of type {y.dtype} and of the shape {y.shape}; {task} expects numbers (n, ...)"
+        raise DataError(message)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(y, dtype=np.float32)
 
 
 def _labels(y: Samples, origin: str) -> Labels:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        message = f"{origin} has the shape {y.shape}; expected class numbers (n,), of one-hot rows take the argmax"
+        message = (
+            f"{origin} has the shape {y.shape}; expected class numbers (n,), of one-hot rows take the argmax (or say "
+            "task='multi-label')"
+        )
         raise DataError(message)
     if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all() and (np.abs(y) < 2**31).all():
         y = y.astype(np.int64)
@@ -151,13 +213,15 @@ def _labels(y: Samples, origin: str) -> Labels:
     return y.astype(np.int64)
 
 
-def _classes(arrays: Mapping[str, Any], y: Labels, origin: str) -> tuple[str, ...]:
+def _classes(arrays: Mapping[str, Any], y: Targets, task: Task, origin: str) -> tuple[str, ...]:
     if "classes" in arrays:
         names = np.asarray(arrays["classes"])
         if names.ndim != 1:
             message = f"classes of {origin} has the shape {names.shape}; expected the names (classes,)"
             raise DataError(message)
         return tuple(str(name) for name in names)
+    if task != "classification":
+        return numbered(y.shape[1] if y.ndim > 1 else 1)
     if y.max() >= len(y):
         message = f"y_train of {origin} goes up to {y.max()} with {len(y)} samples; number the classes from 0 on"
         raise DataError(message)

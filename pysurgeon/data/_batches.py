@@ -9,7 +9,7 @@ import numpy as np
 from pysurgeon.data._augment import FlipCrop
 from pysurgeon.data._dataset import Dataset
 from pysurgeon.data._random import Stream, generator
-from pysurgeon.data._types import Augment, Floats, Labels, Part
+from pysurgeon.data._types import Augment, Inputs, Labels, Part, Targets
 from pysurgeon.errors import UsageError
 
 
@@ -28,6 +28,7 @@ class Batches:
         augment: What is done to images.
         part: Which part the samples come from.
         shuffle: Whether epochs have random orders; otherwise all have the order of the part.
+        raw: Whether samples are not normalized.
         drop_last: Whether the samples that do not fill the last batch of an epoch wait for another epoch. Otherwise
             they form a smaller batch, whose statistics a batch normalization would take for as good as the others'.
 
@@ -46,6 +47,7 @@ class Batches:
         part: Part = "train",
         shuffle: bool = True,
         drop_last: bool = True,
+        raw: bool = False,
     ) -> None:
         if batch_size < 1:
             message = f"the batch size is {batch_size}; it must be at least 1"
@@ -53,10 +55,10 @@ class Batches:
         if augment not in ("none", "flip-crop"):
             message = f"augment is {augment!r}; it must be 'none' or 'flip-crop'"
             raise UsageError(message)
-        if augment != "none" and len(dataset.sample_shape) != 3:
+        if augment != "none" and (len(dataset.sample_shape) != 3 or dataset.train.named or raw):
             message = (
                 f"augment is {augment!r}, which is for images (C, H, W), but samples of {dataset.name} have the shape "
-                f"{dataset.sample_shape}; use 'none'"
+                f"{dataset.sample_shape}{', are named or are fed raw' if len(dataset.sample_shape) == 3 else ''}; use 'none'"
             )
             raise UsageError(message)
         self._dataset = dataset
@@ -64,6 +66,7 @@ class Batches:
         self._batch_size = min(batch_size, len(self._split))
         self._seed = seed
         self._augment: Augment = augment
+        self._raw = raw
         self._shuffle = shuffle
         full, rest = divmod(len(self._split), self._batch_size)
         self._steps_per_epoch = full + (1 if rest and not drop_last else 0)
@@ -94,26 +97,25 @@ class Batches:
         """
         return self._locate(step)[0].copy()
 
-    def batch(self, step: int) -> tuple[Floats, Labels]:
+    def batch(self, step: int) -> tuple[Inputs, Targets]:
         """Make the batch of a step.
 
         Args:
             step: Global step, at least 0.
 
         Returns:
-            float32 ``(b, *sample_shape)``, augmented and normalized, and int64 ``(b,)``.
+            Inputs, float32 ``(b, *sample_shape)``, augmented and normalized, unless they are raw or named, and targets.
 
         Raises:
             UsageError: The step is negative.
         """
         indices, variants = self._locate(step)
-        x = self._split.x[indices]
         y = self._split.y[indices]
         if variants is None:
-            return self._dataset.normalized(x), y
-        return variants.apply(self._dataset, x, indices), y
+            return self._dataset.inputs(self._split.rows(indices), raw=self._raw), y
+        return variants.apply(self._dataset, self._split.x[indices], indices), y
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Floats, Labels]]:
+    def epoch(self, epoch: int) -> Iterator[tuple[Inputs, Targets]]:
         """Go through the batches of one epoch, counted from 0."""
         first = epoch * self._steps_per_epoch
         return (self.batch(step) for step in range(first, first + self._steps_per_epoch))

@@ -5,23 +5,34 @@ from __future__ import annotations
 import numpy as np
 
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Labels, Samples
+from pysurgeon.data._types import Labels, Samples, Task
 from pysurgeon.errors import DataError
 
 
-def check_values(split: Split, classes: int, title: str) -> None:
-    """Check that labels lie in ``0..classes - 1`` and that all values are finite.
+def check_values(split: Split, classes: int, title: str, task: Task = "classification") -> None:
+    """Check that labels lie in ``0..classes - 1``, or are what the task asks for, and that all values are finite.
 
     Args:
         split: What is checked.
         classes: Number of classes.
+        task: What is to be learnt.
         title: What messages call it, such as "training part".
 
     Raises:
         DataError: One does not, with its place.
     """
-    _check_labels(split.y, classes, title)
-    _check_finite(split.x, title)
+    if (split.y.dtype == np.int64) != (task == "classification"):
+        message = f"the {title} has labels of type {split.y.dtype}, which is none for {task}"
+        raise DataError(message)
+    if task == "classification":
+        _check_labels(split.y, classes, title)
+    else:
+        _check_finite(split.y, f"{title}'s labels")
+    if task == "multi-label" and not ((split.y == 0) | (split.y == 1)).all():
+        message = f"labels of the {title} have values besides 0 and 1; where there are several labels, each is 0 or 1"
+        raise DataError(message)
+    for name, x in (split.named or {"": split.x}).items():
+        _check_finite(x, f"{title}, input {name!r}" if name else title)
 
 
 def check_like(split: Split, train: Split, title: str) -> None:
@@ -30,10 +41,25 @@ def check_like(split: Split, train: Split, title: str) -> None:
     Raises:
         DataError: They differ.
     """
-    if split.sample_shape != train.sample_shape or split.x.dtype != train.x.dtype:
+    if split.named.keys() != train.named.keys():
         message = (
-            f"samples of the {title} are {split.x.dtype} {split.sample_shape}; they must be like those of the "
-            f"training part, {train.x.dtype} {train.sample_shape}"
+            f"the {title} has the inputs {', '.join(split.named) or '(one without a name)'}, the training part has "
+            f"{', '.join(train.named) or '(one without a name)'}; they must be the same"
+        )
+        raise DataError(message)
+    theirs = train.named or {"": train.x}
+    for name, x in (split.named or {"": split.x}).items():
+        other = theirs[name]
+        if x.shape[1:] != other.shape[1:] or x.dtype != other.dtype:
+            message = (
+                f"samples of the {title} are {x.dtype} {x.shape[1:]}; they must be like those of the "
+                f"training part, {other.dtype} {other.shape[1:]}"
+            )
+            raise DataError(message)
+    if split.y.shape[1:] != train.y.shape[1:] or split.y.dtype != train.y.dtype:
+        message = (
+            f"labels of the {title} are {split.y.dtype} {split.y.shape[1:]}; they must be like those of the training "
+            f"part, {train.y.dtype} {train.y.shape[1:]}"
         )
         raise DataError(message)
 
@@ -49,7 +75,7 @@ def _check_labels(y: Labels, classes: int, title: str) -> None:
 
 
 def _check_finite(x: Samples, title: str) -> None:
-    if x.dtype == np.uint8:
+    if x.dtype.kind != "f":
         return
     finite = np.isfinite(x)
     if not finite.all():

@@ -1,4 +1,4 @@
-"""A data set: three parts, the names of the classes and the normalization."""
+"""A data set: three parts, the task, the names of the classes and the normalization."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from pysurgeon.data import _normalization
 from pysurgeon.data._checks import check_like, check_values
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import PART_TITLES, Floats, Labels, Normalize, Part, Samples
+from pysurgeon.data._types import PART_TITLES, Floats, Inputs, Normalize, Part, Samples, Targets, Task
 from pysurgeon.errors import DataError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three parts of a classification data set, checked, with what turns raw values into what a model sees.
+    """Three parts of a data set, checked, with what turns raw values into what a model sees.
 
     A model sees ``(x * scale - mean) / std``. Training engines read out of bounds on a label that is too large, so
     labels are checked here, once, for everything that follows. `Dataset.build` computes the normalization.
@@ -26,11 +26,12 @@ class Dataset:
         train: What models learn from.
         validation: What decisions are made on.
         test: What is looked at once, to report.
-        classes: Names of the classes; label k is ``classes[k]``.
+        classes: Names of the classes, label k is ``classes[k]``; of the labels; or of the numbers to predict.
         mean: float32 ``(C,)`` or ``()``, of the training part.
         std: float32 of the same shape, above 0.
         scale: What raw values are multiplied by before: 1/255 for pixels in bytes, else 1.
         notes: What a reader of figures on this data must know, one clause each.
+        task: What is to be learnt. Classes are integers, all else is float32.
 
     Raises:
         DataError: A label is not in 0..classes-1, a value is not finite, the parts differ in shape or type, there are
@@ -46,15 +47,16 @@ class Dataset:
     std: Floats
     scale: float
     notes: tuple[str, ...] = ()
+    task: Task = "classification"
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
+        if self.task == "classification" and len(self.classes) < 2:
             message = f"{self.name} has {len(self.classes)} class(es); classification needs at least two"
             raise DataError(message)
         for part, title in PART_TITLES.items():
             split = self.part(part)
             check_like(split, self.train, title)
-            check_values(split, len(self.classes), title)
+            check_values(split, len(self.classes), title, self.task)
         if self.mean.shape not in ((), self.sample_shape[:1]) or self.std.shape != self.mean.shape:
             message = (
                 f"the normalization has the shapes {self.mean.shape} and {self.std.shape}; "
@@ -76,15 +78,18 @@ class Dataset:
         classes: tuple[str, ...],
         normalize: Normalize = "standard",
         notes: tuple[str, ...] = (),
+        task: Task = "classification",
     ) -> Dataset:
         """Make a data set of three parts; the normalization is computed from the training part alone.
+
+        Several inputs are fed as they are: which of them could be normalized, and over which axes, nobody has said.
 
         Raises:
             DataError: The parts cannot be used; see the class.
             UsageError: ``normalize`` is none of its words.
         """
-        numbers = _normalization.fit(train.x, normalize)
-        return cls(name, train, validation, test, classes, numbers.mean, numbers.std, numbers.scale, notes)
+        numbers = _normalization.fit(train.x, "none" if train.named else normalize)
+        return cls(name, train, validation, test, classes, numbers.mean, numbers.std, numbers.scale, notes, task)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -121,7 +126,16 @@ class Dataset:
         result *= factor
         return result
 
-    def evaluation_batches(self, part: Part, batch_size: int) -> Iterator[tuple[Floats, Labels]]:
+    def inputs(self, x: Inputs, *, raw: bool = False) -> Inputs:
+        """Turn raw samples into what a model is fed.
+
+        Args:
+            x: As `Split.rows` gives them.
+            raw: Whether they are fed as they are, as integers are to a model that takes integers.
+        """
+        return x if raw or isinstance(x, dict) else self.normalized(x)
+
+    def evaluation_batches(self, part: Part, batch_size: int, *, raw: bool = False) -> Iterator[tuple[Inputs, Targets]]:
         """Go through a part once, in its own order, without augmentation.
 
         The order may be by class; for a few samples that represent the part, take a `Batches` of it.
@@ -129,9 +143,10 @@ class Dataset:
         Args:
             part: Which part.
             batch_size: Samples a batch, at least 1; the last batch holds what remains and is never empty.
+            raw: Whether samples are not normalized.
 
         Returns:
-            An iterator over float32 ``(b, *sample_shape)``, normalized, and int64 ``(b,)``.
+            An iterator over inputs, float32 ``(b, *sample_shape)`` unless they are raw or named, and targets ``(b, ...)``.
 
         Raises:
             UsageError: There is no such part, or the batch size is below 1.
@@ -141,13 +156,17 @@ class Dataset:
             message = f"the batch size is {batch_size}; it must be at least 1"
             raise UsageError(message)
         slices = (slice(start, start + batch_size) for start in range(0, len(split), batch_size))
-        return ((self.normalized(split.x[rows]), split.y[rows].copy()) for rows in slices)
+        return ((self.inputs(split.rows(rows), raw=raw), split.y[rows].copy()) for rows in slices)
 
     def summary(self) -> str:
         """Describe the data set in one line, with what a reader of figures on it must know."""
-        shape = "x".join(str(size) for size in self.sample_shape)
+        what = {"classification": "classes", "multi-label": "labels", "regression": "numbers to predict"}[self.task]
+        inputs = ", ".join(
+            f"{name} {'x'.join(str(size) for size in x.shape[1:])} {x.dtype}".strip()
+            for name, x in (self.train.named or {"": self.train.x}).items()
+        )
         line = (
             f"{self.name}: {len(self.train):,} train / {len(self.validation):,} validation / {len(self.test):,} test, "
-            f"{len(self.classes)} classes, {shape} {self.train.x.dtype}"
+            f"{len(self.classes)} {what}, {inputs}"
         )
         return "; ".join((line, *self.notes))

@@ -73,7 +73,7 @@ def load(
     parts: dict[Part, Split | None] = {"train": raw.train, "validation": raw.validation, "test": raw.test}
     for part, split in parts.items():
         if split is not None:
-            check_values(split, len(raw.classes), PART_TITLES[part])
+            check_values(split, len(raw.classes), PART_TITLES[part], raw.task)
     notes = list(raw.notes)
     train, test, held_out = raw.train, raw.test, raw.validation
     if test is None:
@@ -84,7 +84,8 @@ def load(
     if held_out is None:
         rng = generator(Stream.VALIDATION, seed)
         held_out, train = _cut_share(train, validation, rng, f"the validation part of {name}")
-    notes += _absent_classes(train, raw.classes)
+    if raw.task == "classification":
+        notes += _absent_classes(train, raw.classes)
     return Dataset.build(
         name,
         train=train,
@@ -93,6 +94,7 @@ def load(
         classes=raw.classes,
         normalize=normalize,
         notes=tuple(notes),
+        task=raw.task,
     )
 
 

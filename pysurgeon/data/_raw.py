@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pysurgeon.data._split import Split
+from pysurgeon.data._types import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +20,7 @@ class RawData:
         validation: Likewise.
         classes: Names of the classes.
         notes: What a reader of figures on this data must know, one clause each.
+        task: What is to be learnt.
     """
 
     train: Split
@@ -26,6 +28,7 @@ class RawData:
     validation: Split | None
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    task: Task = "classification"
 
 
 def numbered(count: int) -> tuple[str, ...]:

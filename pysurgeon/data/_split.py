@@ -1,48 +1,60 @@
-"""One part of a data set: samples with their labels."""
+"""One part of a data set: samples with what is to be learnt of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from pysurgeon.data._types import Labels, Samples
+from pysurgeon.data._types import Inputs, Labels, Samples, Targets
 from pysurgeon.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples and their labels, as read-only views of the arrays that were given.
+    """Samples and their targets, as read-only views of the arrays that were given.
 
     Attributes:
-        x: uint8 or float32 ``(n, *sample_shape)``, raw values; images have the channels first, ``(n, C, H, W)``.
-        y: int64 ``(n,)``, the class of each sample. Any integer type may be given.
+        x: uint8, float32 or int64 ``(n, *sample_shape)``, raw values; images have the channels first, ``(n, C, H, W)``,
+            texts are the numbers of their tokens ``(n, T)``.
+        y: int64 ``(n,)``, the class of each sample, of any integer type; or float32 ``(n, ...)``, labels or numbers.
+        named: For models of several inputs, all arrays by the names of the inputs, `x` being the first; empty where
+            `x` alone is what a model is fed.
 
     Raises:
         DataError: There are no samples, the lengths differ, or a type or rank is none of the above.
     """
 
     x: Samples
-    y: Labels
+    y: Targets
+    named: Mapping[str, Samples] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.x.dtype not in (np.uint8, np.float32):
-            message = f"samples are of type {self.x.dtype}; they must be uint8 or float32"
-            raise DataError(message)
-        if self.x.ndim < 2:
-            message = f"samples have the shape {self.x.shape}; the shape must be (n, features) or (n, C, H, W)"
-            raise DataError(message)
-        if self.y.ndim != 1 or not np.issubdtype(self.y.dtype, np.integer):
-            message = f"labels are {self.y.dtype} of the shape {self.y.shape}; they must be integers of the shape (n,)"
-            raise DataError(message)
-        if len(self.x) != len(self.y):
-            message = f"there are {len(self.x)} samples but {len(self.y)} labels; each sample needs one label"
-            raise DataError(message)
-        if self.x.size == 0:
-            message = f"samples have the shape {self.x.shape}; at least one value is needed"
+        for name, x in {"": self.x, **self.named}.items():
+            of = f" of {name!r}" if name else ""
+            if x.dtype not in (np.uint8, np.float32, np.int64):
+                message = f"samples{of} are of type {x.dtype}; they must be uint8, float32 or int64"
+                raise DataError(message)
+            if x.ndim < (1 if name else 2):
+                message = f"samples{of} have the shape {x.shape}; the shape must be (n, features) or (n, C, H, W)"
+                raise DataError(message)
+            if len(x) != len(self.y):
+                message = f"there are {len(x)} samples{of} but {len(self.y)} labels; each sample needs one label"
+                raise DataError(message)
+            if x.size == 0:
+                message = f"samples{of} have the shape {x.shape}; at least one value is needed"
+                raise DataError(message)
+        integers = np.issubdtype(self.y.dtype, np.integer)
+        if (self.y.ndim != 1 or not integers) and self.y.dtype != np.float32:
+            message = (
+                f"labels are {self.y.dtype} of the shape {self.y.shape}; they must be integers of the shape (n,) for "
+                "classes, or float32"
+            )
             raise DataError(message)
         object.__setattr__(self, "x", _read_only(self.x))
-        object.__setattr__(self, "y", _read_only(self.y.astype(np.int64, copy=False)))
+        object.__setattr__(self, "y", _read_only(self.y.astype(np.int64, copy=False) if integers else self.y))
+        object.__setattr__(self, "named", {name: _read_only(x) for name, x in self.named.items()})
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -55,7 +67,12 @@ class Split:
 
     def take(self, indices: Labels) -> Split:
         """Copy some samples, in the order of ``indices`` (integers ``(m,)``), into a split of their own."""
-        return Split(self.x[indices], self.y[indices])
+        named = {name: x[indices] for name, x in self.named.items()}
+        return Split(next(iter(named.values())) if named else self.x[indices], self.y[indices], named)
+
+    def rows(self, indices: Labels | slice) -> Inputs:
+        """The raw samples at some indices; views of a slice, copies else."""
+        return {name: x[indices] for name, x in self.named.items()} if self.named else self.x[indices]
 
 
 def _read_only(array: Samples) -> Samples:

@@ -32,7 +32,7 @@ def stratified_order(y: Labels, rng: np.random.Generator) -> Labels:
 
 
 def cut(split: Split, count: int, rng: np.random.Generator) -> tuple[Split, Split]:
-    """Cut a stratified part off a split.
+    """Cut a part off a split, stratified where there are classes.
 
     Args:
         split: What is to be cut; it is not modified.
@@ -42,5 +42,7 @@ def cut(split: Split, count: int, rng: np.random.Generator) -> tuple[Split, Spli
     Returns:
         The part cut off and the rest; both keep the samples' order.
     """
-    order = stratified_order(split.y, rng)
+    # Without classes there is nothing to be in proportion, and the order is a random one.
+    classes = split.y if split.y.dtype == np.int64 else np.zeros(len(split), np.int64)
+    order = stratified_order(classes, rng)
     return split.take(np.sort(order[:count])), split.take(np.sort(order[count:]))

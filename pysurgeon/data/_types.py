@@ -16,8 +16,17 @@ Normalize: TypeAlias = Literal["standard", "unit", "none"]
 Augment: TypeAlias = Literal["none", "flip-crop"]
 """``flip-crop``: random horizontal flip and random crop after padding by 4 pixels, the recipe usual for CIFAR."""
 
+Task: TypeAlias = Literal["classification", "multi-label", "regression"]
+"""``classification``: one class a sample; ``multi-label``: each of several labels is there or is not; ``regression``: numbers."""
+
 Samples: TypeAlias = npt.NDArray[Any]
 Labels: TypeAlias = npt.NDArray[np.int64]
+Targets: TypeAlias = npt.NDArray[Any]
+"""What is to be learnt: int64 ``(n,)`` for classification, else float32 ``(n, ...)``, zeros and ones for labels."""
+
+Inputs: TypeAlias = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
+"""What a model is fed, before it is arranged: one array, or arrays by the names of the model's inputs."""
+
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 PART_TITLES: dict[Part, str] = {"train": "training part", "validation": "validation part", "test": "test part"}

@@ -1,5 +1,6 @@
 """Evolution: the Surgeon, its races and the record of what it did."""
 
+from pysurgeon.evolution.checkpoint import Checkpoint
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
@@ -8,6 +9,7 @@ from pysurgeon.evolution.settings import EvolveSettings, Strategy
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon, calibrated
 
 __all__ = [
+    "Checkpoint",
     "EvolveResult",
     "EvolveSettings",
     "Executor",

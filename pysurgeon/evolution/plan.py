@@ -35,6 +35,11 @@ class Plan:
             optimizer=settings.optimizer,
             weight_decay=settings.weight_decay,
             augment=settings.augment,
+            class_weights=settings.class_weights,
+            label_smoothing=settings.label_smoothing,
+            micro_batch=settings.micro_batch,
+            statistics=settings.statistics,
+            device=settings.device,
             seed=settings.seed,
             threads=settings.threads,
         )

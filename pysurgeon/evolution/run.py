@@ -18,7 +18,7 @@ from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
-from pysurgeon.training import WorkerTrainer
+from pysurgeon.training import WorkerTrainer, ensure_device
 from pysurgeon.training.batch import free_batch
 
 
@@ -29,7 +29,7 @@ class Figures:
     Attributes:
         parameters: Trainable parameters.
         macs: Multiply-accumulate operations a sample.
-        test_accuracy: Share of the test samples classified right, 0..1.
+        test_accuracy: Share of the test samples classified right, 0..1, or what else is the metric of the task.
         latency_ms: Median time of one sample on one thread, in milliseconds.
     """
 
@@ -65,6 +65,7 @@ class EvolveResult:
         seconds: Wall time of all training, summed over branches.
         run: The run's folder.
         output: The winner's file.
+        metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
     """
 
     start: Figures
@@ -75,6 +76,7 @@ class EvolveResult:
     seconds: float
     run: Path
     output: Path
+    metric: str = "accuracy"
 
 
 LoadData = Callable[[EvolveSettings], Dataset]
@@ -100,6 +102,7 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
         TrainingError: The model cannot be trained.
         Refused: The model breaks a limit already.
     """
+    ensure_device(settings.device)
     size = costs(model)
     why = Fitness(settings, size).allowed(size, latency(model) if settings.max_latency is not None else 0.0)
     if why:
@@ -161,4 +164,5 @@ def read(journal: Journal) -> EvolveResult | None:
         seconds=round(sum(e["seconds"] for e in trained), 1),
         run=journal.folder,
         output=journal.folder / "result.onnx",
+        metric=tested.get("metric", "accuracy"),
     )

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 from pysurgeon.data import Augment, Normalize
 from pysurgeon.diagnosis import Objective
 from pysurgeon.errors import RunError, UsageError
+from pysurgeon.training import ClassWeights, Device, Optim, Statistics
 
 Strategy = Literal["bic", "random"]
-Optimizer = Literal["adamw", "sgd"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,14 @@ class EvolveSettings:
         max_latency: Largest latency in milliseconds for one sample on one thread, `None` for any.
         batch_size: Samples a step.
         rate: Peak learning rate.
-        optimizer: `adamw` or `sgd`.
+        optimizer: `adamw`, `sgd` with momentum, or `nesterov`.
         weight_decay: Decoupled weight decay.
         augment: Augmentation of training batches.
+        class_weights: `balanced` makes up for rare classes and labels.
+        label_smoothing: Share of a label that is spread over all classes.
+        micro_batch: Most samples that the engine sees at once, `None` for whole batches.
+        statistics: Whether batch normalization goes by the batch or by its frozen statistics.
+        device: Where loss and gradients are computed.
         seed: Everything random derives from it.
         threads: Threads a worker.
         workers: Branches trained at once; it cannot change what is found.
@@ -64,9 +69,14 @@ class EvolveSettings:
     max_latency: float | None = None
     batch_size: int = 64
     rate: float = 2e-3
-    optimizer: Optimizer = "adamw"
+    optimizer: Optim = "adamw"
     weight_decay: float = 0.01
     augment: Augment = "none"
+    class_weights: ClassWeights = "none"
+    label_smoothing: float = 0.0
+    micro_batch: int | None = None
+    statistics: Statistics = "batch"
+    device: Device = "cpu"
     seed: int = 0
     threads: int = 1
     workers: int = 2
@@ -82,12 +92,14 @@ class EvolveSettings:
             ("branches", 0),
             ("generations", 0),
             ("batch_size", 1),
+            ("micro_batch", 1),
             ("threads", 1),
             ("workers", 1),
             ("seed", 0),
         ):
-            if getattr(self, name) < low:
-                message = f"{name} is {getattr(self, name)}; it must be at least {low}"
+            number = getattr(self, name)
+            if number is not None and number < low:
+                message = f"{name} is {number}; it must be at least {low}"
                 raise UsageError(message)
         for name in ("weight_decay", "tolerance", "price", "max_latency", "time_limit"):
             value = getattr(self, name)
@@ -98,8 +110,11 @@ class EvolveSettings:
             ("normalize", Normalize),
             ("strategy", Strategy),
             ("objective", Objective),
-            ("optimizer", Optimizer),
+            ("optimizer", Optim),
             ("augment", Augment),
+            ("class_weights", ClassWeights),
+            ("statistics", Statistics),
+            ("device", Device),
         ):
             if getattr(self, name) not in get_args(choice):
                 message = f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choice))}"
@@ -110,6 +125,9 @@ class EvolveSettings:
                 raise UsageError(message)
         if (self.epochs is None) == (self.steps is None):
             message = "give either a number of epochs or a number of steps"
+            raise UsageError(message)
+        if not 0 <= self.label_smoothing < 1:
+            message = f"label_smoothing is {self.label_smoothing}; it must be a share from 0 to below 1"
             raise UsageError(message)
         if not 0 < self.validation < 1:
             message = f"the share of the validation part is {self.validation}; it must lie between 0 and 1"

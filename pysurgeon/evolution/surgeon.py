@@ -21,7 +21,7 @@ from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.timeline import survivors
-from pysurgeon.graph import Model, load
+from pysurgeon.graph import Array, Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
 from pysurgeon.graph.widths import Structure
@@ -33,6 +33,7 @@ from pysurgeon.training import (
     TrainResult,
     evaluate,
     fit_input,
+    metric,
     with_input_metadata,
 )
 
@@ -82,7 +83,7 @@ class Surgeon:
     def run(self) -> Branch:
         """Evolve to the end. Returns the trunk as it ended; the record is in the journal."""
         trunk = Branch("start", None, "start", (), self._start, State())
-        trunk = self._alive(self._train(trunk, self.timeline.warm_up))
+        trunk = self._alive(self._train(trunk, self.timeline.warm_up, vital=True))
         reference = trunk.accuracy
         for generation in range(self.timeline.generations):
             if self._time_is_up(generation):
@@ -90,7 +91,7 @@ class Surgeon:
             trunk = self._generation(trunk, generation, reference)
             reference = max(reference, trunk.accuracy)
         else:
-            trunk = self._alive(self._train(trunk, self.timeline.total))
+            trunk = self._alive(self._train(trunk, self.timeline.total, vital=True))
         self._report(trunk)
         return trunk
 
@@ -170,7 +171,7 @@ class Surgeon:
         ranking = recommend(
             diagnosis,
             self._calibration,
-            accuracy=trunk.accuracy,
+            accuracy=max(0.0, trunk.accuracy),  # numbers may be predicted worse than by their mean
             objective=self.settings.objective,
             price=self.settings.price,
             experience=experience(self.journal.events),
@@ -229,19 +230,29 @@ class Surgeon:
         genome = (*trunk.genome, *candidate.operations)
         return Branch(name, trunk.id, candidate.origin, genome, model, state, trunk.accuracy, trunk.loss)
 
-    def _train(self, branch: Branch, until: int) -> Branch | None:
-        """Train a branch up to a step of the trunk; `None` if it diverged or was lost."""
+    def _train(self, branch: Branch, until: int, *, vital: bool = False) -> Branch | None:
+        """Train a branch up to a step of the trunk; `None` if it diverged or was lost.
+
+        A vital one that was lost ends the run and is not written down, so that it is tried again when the run is resumed.
+        """
         key = f"{branch.id}@{until}"
         event = self.journal.known(key)
         if event is None:
-            event = self._trained(branch, until, key)
+            result = self._attempt(branch, until)
+            if result.outcome is Outcome.LOST:
+                # What ended the worker may have come from outside; a model that ends it does so again.
+                result = self._attempt(branch, until)
+            if result.outcome is Outcome.LOST and vital:
+                message = f"training the trunk failed twice, resume the run to try again: {result.message}"
+                raise TrainingError(message)
+            event = self._trained(branch, until, key, result)
         self._observer.happened(event)
         return self._stored(event) if event["outcome"] == Outcome.DONE.name else None
 
-    def _trained(self, branch: Branch, until: int, key: str) -> dict[str, Any]:
+    def _attempt(self, branch: Branch, until: int) -> TrainResult:
         steps = until - branch.state.step
         try:
-            result = self._trainer.train(
+            return self._trainer.train(
                 branch.model,
                 self.data,
                 self._training,
@@ -254,7 +265,9 @@ class Surgeon:
             if not branch.genome:
                 raise
             # What the engine will not train any more after an operation costs the branch, not the run.
-            result = TrainResult(Outcome.LOST, branch.model, branch.state, (), 0, 0.0, str(error))
+            return TrainResult(Outcome.LOST, branch.model, branch.state, (), 0, 0.0, str(error))
+
+    def _trained(self, branch: Branch, until: int, key: str, result: TrainResult) -> dict[str, Any]:
         if result.outcome is Outcome.DONE:
             self._store(key, result)
         last = result.history[-1] if result.history else None
@@ -267,6 +280,7 @@ class Surgeon:
                 "parent": branch.parent,
                 "origin": branch.origin,
                 "genome": list(branch.genome),
+                "metric": metric(self.data),
                 "from": branch.state.step,
                 "until": until,
                 "outcome": result.outcome.name,
@@ -326,9 +340,12 @@ class Surgeon:
         alone = Branch("alone", None, "alone", (), self._start, State())
         trained = self._train(alone, trunk.state.step)
 
-        def figures(model: Model) -> dict[str, Any]:
+        deviations: dict[str, float] = {}
+
+        def figures(name: str, model: Model) -> dict[str, Any]:
             size = costs(model)
             found = evaluate(model, self.data, "test", threads=self.settings.threads)
+            deviations[name] = float(found.scores.std())
             return {
                 "parameters": size.parameters,
                 "macs": size.macs,
@@ -340,9 +357,11 @@ class Surgeon:
             "tested",
             "tested",
             lambda: {
-                "start": figures(self._start),
-                "alone": figures(trained.model) if trained is not None else None,
-                "result": figures(trunk.model),
+                "start": figures("start", self._start),
+                "alone": figures("alone", trained.model) if trained is not None else None,
+                "result": figures("result", trunk.model),
+                "metric": metric(self.data),
+                "deviations": deviations,
                 "genome": list(trunk.genome),
                 "branch": trunk.id,
                 "trunk_steps": trunk.state.step,
@@ -382,13 +401,20 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
         DataError: The data does not fit the model.
     """
     fit = fit_input(model, data)
-    fixed = model.inputs[0].shape[0] or 1
-    x, _ = Batches(data, CALIBRATION_SAMPLES + UNSEEN_SAMPLES, seed=seed).batch(0)
-    batch = fit.batch(x)
-    spared = min(UNSEEN_SAMPLES, len(batch) // 5) // fixed * fixed
-    seen = max(1, (len(batch) - spared) // fixed) * fixed
-    unseen = batch[seen : seen + spared] if spared else batch[:seen]
-    return Calibration(model, {fit.name: batch[:seen]}, unseen={fit.name: unseen}, seed=seed)
+    axis = fit.inputs[0].axis
+    fixed = model.inputs[0].shape[axis]
+    # Where the batch is fixed and not the first axis, several of them cannot be put one behind the other.
+    wanted = CALIBRATION_SAMPLES + UNSEEN_SAMPLES if axis == 0 or fixed is None else fixed
+    x, _ = Batches(data, wanted, seed=seed, raw=fit.raw).batch(0)
+    count = len(next(iter(x.values())) if isinstance(x, dict) else x)
+    spared = min(UNSEEN_SAMPLES, count // 5) // (fixed or 1) * (fixed or 1)
+    seen = max(1, (count - spared) // (fixed or 1)) * (fixed or 1)
+
+    def part(start: int, end: int) -> dict[str, Array]:
+        return fit.feeds({k: a[start:end] for k, a in x.items()} if isinstance(x, dict) else x[start:end])
+
+    unseen = part(seen, seen + spared) if spared else part(0, seen)
+    return Calibration(model, part(0, seen), unseen=unseen, seed=seed, axis=axis)
 
 
 class Silent:

@@ -1,5 +1,6 @@
 """The graph of a model: loading, running, costs, and the widths along which it can be resized."""
 
+from pysurgeon.graph._older import lowered
 from pysurgeon.graph._tensors import Array, constant, count_uses
 from pysurgeon.graph.files import ensure_free, load, save
 from pysurgeon.graph.model import Model, Port, from_proto, refresh, sizes
@@ -13,6 +14,7 @@ __all__ = [
     "ensure_free",
     "from_proto",
     "load",
+    "lowered",
     "refresh",
     "save",
     "sizes",

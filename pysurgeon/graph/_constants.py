@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.graph._tensors import PASSING, constant
@@ -28,11 +29,17 @@ def fold_constants(model: ir.Model) -> bool:
         model,
         input_size_limit=LARGEST_RESULT,
         output_size_limit=LARGEST_RESULT,
-        should_fold=lambda node: None if node in foldable else False,
+        should_fold=lambda node: _is_small_fill(node) or None if node in foldable else False,
     )
     for node in unnamed:
         node.name = None  # the optimizer gives names, which are not the user's
     return bool(result.modified)
+
+
+def _is_small_fill(node: ir.Node) -> bool:
+    """Whether a ConstantOfShape is worth writing down: the optimizer by itself never does, and amounts of padding are made so."""
+    shape = constant(node.inputs[0]) if node.op_type == "ConstantOfShape" else None
+    return shape is not None and int(np.prod(shape)) <= LARGEST_RESULT
 
 
 def _foldable(graph: ir.Graph) -> set[ir.Node]:
@@ -45,9 +52,11 @@ def _foldable(graph: ir.Graph) -> set[ir.Node]:
         inputs = [v for v in (node.inputs[:1] if node.op_type == "CastLike" else node.inputs) if v is not None]
         if not inputs or not all(v in computed or _is_plain(v, node) for v in inputs):
             continue
-        if node.op_type not in PASSING:
+        # What only hands on a tensor may be in front of a weight, unless something else has been computed before.
+        passes = node.op_type in PASSING and not all(v in computed for v in inputs)
+        if not passes:
             nodes.add(node)
-        if node.op_type not in PASSING or node.op_type == "Identity":
+        if not passes or node.op_type == "Identity":
             computed.update(node.outputs)
     return nodes
 

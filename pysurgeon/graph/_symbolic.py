@@ -220,8 +220,8 @@ class _Instance:
 
 
 def _is_small(tensor: ir.TensorProtocol) -> bool:
-    """Whether a tensor may be part of shape arithmetic: integers, or a scalar. Weights are not."""
-    return tensor.size <= LARGEST and (tensor.size <= 1 or not tensor.dtype.is_floating_point())
+    """Whether a tensor may be part of shape arithmetic: integers, or a scale for each axis. Weights are not."""
+    return tensor.size <= LARGEST and (tensor.size <= 8 or not tensor.dtype.is_floating_point())
 
 
 def _plain(attribute: ir.Attr) -> Any:

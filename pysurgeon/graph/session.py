@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -152,7 +153,15 @@ def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
         disabled = ["ConstantFolding"]
     settings = {"sess_options": options, "providers": ["CPUExecutionProvider"], "disabled_optimizers": disabled}
     if not lent:
-        return ort.InferenceSession(proto.SerializeToString(), **settings)
+        content = proto.SerializeToString()
+        try:
+            return ort.InferenceSession(content, **settings)
+        except Exception:
+            # Some fusions fail on graphs that are valid. If the graph as it is written fails too, the first error says more.
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            with contextlib.suppress(Exception):
+                return ort.InferenceSession(content, **settings)
+            raise
     # An optimizer that reads a tensor from elsewhere wants a model with a path, even if the place is memory.
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(proto.SerializeToString())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def curves_svg(run: RunRecord) -> str:
         axes.set_xlim(0, last * 1.005)
         heights = [accuracy for curve in _curves(run) for _, accuracy in curve]
         room = max(0.01, 0.06 * (max(heights) - min(heights)))
-        axes.set_ylim(max(0.0, min(heights) - room), min(1.0 + room / 3, max(heights) + room))
+        axes.set_ylim(max(min(0.0, min(heights)), min(heights) - room), min(1.0 + room / 3, max(heights) + room))
         _bands(axes, run.generations, last)
         for generation in run.generations:
             for branch in generation.branches:
@@ -83,7 +84,7 @@ def curves_svg(run: RunRecord) -> str:
         buffer = io.StringIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         canvas.print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
-    return _element(buffer.getvalue())
+    return _element(buffer.getvalue(), html.escape(run.metric))
 
 
 def _curves(run: RunRecord) -> list[Curve]:
@@ -159,7 +160,7 @@ def _legend(axes: Axes, run: RunRecord) -> None:
     )
 
 
-def _element(document: str) -> str:
+def _element(document: str, metric: str) -> str:
     """The `svg` element of a document, scalable, described, with colours of the style sheet."""
     element = document[document.index("<svg") :]
     head, _, body = element.partition(">")
@@ -170,7 +171,7 @@ def _element(document: str) -> str:
     body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)
     namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     described = (
-        '<title id="curves-title">Validation accuracy over the steps of the trunk</title>'
+        f'<title id="curves-title">Validation {metric} over the steps of the trunk</title>'
         '<desc id="curves-desc">A bold line for the trunk, thin lines for the branches that lost up to the step where they were '
         "stopped, a dashed line for the start trained alone. The tables below hold the figures.</desc>"
     )

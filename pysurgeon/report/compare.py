@@ -89,8 +89,9 @@ def _feeds(model_a: Model, model_b: Model, data: Dataset | None) -> tuple[dict[s
     if data is not None:
         fits = fit_input(model_a, data), fit_input(model_b, data)
         fixed = model_a.inputs[0].shape[0] or model_b.inputs[0].shape[0]
-        x, _ = Batches(data, fixed or min(_SAMPLES, len(data.train)), seed=0).batch(0)
-        return {fits[0].name: fits[0].batch(x)}, {fits[1].name: fits[1].batch(x)}
+        size = fixed or min(_SAMPLES, len(data.train))
+        x, y = (fit.feeds(Batches(data, size, seed=0, raw=fit.raw).batch(0)[0]) for fit in fits)
+        return x, y
     ports = list(zip(model_a.inputs, model_b.inputs, strict=False))
     fitting = len(model_a.inputs) == len(model_b.inputs) and all(
         a.dtype == b.dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
@@ -102,11 +103,9 @@ def headline(run: RunRecord) -> Headline:
     title = f"From {accuracies} on {data}"
     if run.settings.objective == "size" and result.parameters < before.parameters:
         saved = fmt.percent(1 - result.parameters / before.parameters, 0)
-        title = f"{saved} fewer parameters on {data}, test accuracy {accuracies}"
+        title = f"{saved} fewer parameters on {data}, test {run.metric} {accuracies}"
     if run.settings.objective == "latency" and result.latency_ms < before.latency_ms:
-        title = (
-            f"{fmt.significant(before.latency_ms / result.latency_ms)} × faster on {data}, test accuracy {accuracies}"
-        )
+        title = f"{fmt.significant(before.latency_ms / result.latency_ms)} × faster on {data}, test {run.metric} {accuracies}"
     if run.alone is None:
         # Without the control there is no claim.
         return Headline(title, ("The start alone did not train to the end, so there is nothing to compare with.",))
@@ -135,7 +134,8 @@ def accuracy_scale(run: RunRecord) -> tuple[float, float]:
     ends = [end for t in (run.start, run.alone, run.result) if t is not None for end in t.interval]
     if not ends:
         return 0.0, 1.0
-    return max(0.0, int(min(ends) * 10) / 10), min(1.0, (int(max(ends) * 10) + 1) / 10)
+    low, high = math.floor(min(ends) * 10) / 10, min(1.0, (math.floor(max(ends) * 10) + 1) / 10)
+    return low, high
 
 
 def settings_rows(settings: EvolveSettings) -> tuple[Setting, ...]:

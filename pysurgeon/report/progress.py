@@ -103,6 +103,7 @@ class LiveObserver:
         self._console, self._plan = console, plan
         self._lock = threading.RLock()
         self._state = _State()
+        self._metric = "accuracy"
         self._said: list[Text] = []
         self._began = time.monotonic()
         self._live: Live | None = None
@@ -180,6 +181,7 @@ class LiveObserver:
         row = self._row(event["branch"])
         row.begin = row.step = event["until"]
         row.accuracy, row.parameters = event["accuracy"], event["parameters"]
+        self._metric = event.get("metric", self._metric)
         self._state.done += event["steps"]
         if event["outcome"] != "DONE":
             row.fate = "lost"
@@ -196,7 +198,7 @@ class LiveObserver:
         of = f" of {self._plan.timeline.generations}" if self._plan is not None else ""
         what = "the parent, unchanged," if winner.operations == "unchanged" else fmt.plain(winner.operations)
         self._say(
-            f"generation {number}{of}: {what} won at step {fmt.count(event['until'])}, validation accuracy "
+            f"generation {number}{of}: {what} won at step {fmt.count(event['until'])}, validation {self._metric} "
             f"{fmt.percent(winner.accuracy)}, {fmt.plural(winner.parameters, 'parameter')}"
         )
         winner.fate = "won"
@@ -209,7 +211,7 @@ class LiveObserver:
 
     def _tested(self, event: dict[str, Any]) -> None:
         alone = f", the start alone {fmt.percent(event['alone']['test_accuracy'])}" if event["alone"] else ""
-        self._say(f"done: test accuracy {fmt.percent(event['result']['test_accuracy'])}{alone}", "bold")
+        self._say(f"done: test {self._metric} {fmt.percent(event['result']['test_accuracy'])}{alone}", "bold")
 
     def _say(self, line: str, style: str = "") -> None:
         self._said.append(Text(line.replace(fmt.SPACE, " "), style))

@@ -10,7 +10,7 @@ from pysurgeon.errors import ModelError
 from pysurgeon.evolution import EvolveSettings, Figures, Journal
 from pysurgeon.graph import Model, load
 from pysurgeon.report.architecture import LayerChange, layer_changes, layer_facts
-from pysurgeon.report.statistics import at_least, wilson
+from pysurgeon.report.statistics import at_least, interval
 from pysurgeon.surgery import parse
 
 Origin = Literal["recommended", "joined", "random", "parent"]
@@ -149,6 +149,7 @@ class RunRecord:
     Attributes:
         folder: The run's folder.
         settings: What it was asked to do.
+        metric: What accuracies are called: of numbers, they are coefficients of determination.
         samples: Number of test samples; 0 while not finished.
         start: The start as given, `None` while not finished.
         alone: The start trained alone for as many steps as the trunk, `None` while not finished or if that diverged.
@@ -166,6 +167,7 @@ class RunRecord:
 
     folder: Path
     settings: EvolveSettings
+    metric: str
     samples: int
     start: Tested | None
     alone: Tested | None
@@ -198,15 +200,20 @@ def from_journal(journal: Journal) -> RunRecord:
     generations = _generations(journal, trained)
     path = _trunk_segments(trained, generations)
     tested = journal.known("tested") or {}
+    metric = next((e["metric"] for e in trained if "metric" in e), "accuracy")
 
     def figures(name: str) -> Tested | None:
         found = tested.get(name)
-        return None if found is None else Tested(Figures(**found), wilson(found["test_accuracy"], tested["samples"]))
+        if found is None:
+            return None
+        ends = interval(found["test_accuracy"], tested["samples"], tested.get("deviations", {}).get(name), metric)
+        return Tested(Figures(**found), ends)
 
     alone = [e for e in trained if e["branch"] == "alone"]
     return RunRecord(
         folder=journal.folder,
         settings=settings,
+        metric=metric,
         samples=tested.get("samples", 0),
         start=figures("start"),
         alone=figures("alone"),

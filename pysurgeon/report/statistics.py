@@ -24,6 +24,21 @@ def wilson(share: float, samples: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def interval(mean: float, samples: int, deviation: float | None, metric: str) -> tuple[float, float]:
+    """95 % confidence interval of a score: Wilson's for a share of samples, by the normal law for anything else.
+
+    Args:
+        mean: The score.
+        samples: How many it is the mean of.
+        deviation: Of the scores of single samples, where it is known.
+        metric: What the score is called.
+    """
+    if metric == "accuracy" or deviation is None:
+        return wilson(mean, samples)
+    half = _Z95 * deviation / math.sqrt(samples)
+    return mean - half, min(1.0, mean + half)
+
+
 def at_least(successes: int, chances: Sequence[float]) -> float:
     """Probability of at least so many successes in independent trials of unequal chances (Poisson's binomial law).
 

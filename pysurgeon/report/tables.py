@@ -130,7 +130,7 @@ def result_table(result: EvolveResult) -> RenderableType:
     """What a run came to, and the operations of the winner, grouped by site."""
     table = _table(
         "",
-        ("Test accuracy", "right"),
+        (f"Test {result.metric}", "right"),
         ("Parameters", "right"),
         ("MACs", "right"),
         ("Latency", "right"),

@@ -74,7 +74,7 @@ def lineage_tree(run: RunRecord) -> tuple[TreeRow, ...]:
     rows, root = [], ("start", _root_figure(run))
     for first in range(0, len(run.generations), _COLUMNS):
         generations = run.generations[first : first + _COLUMNS]
-        columns = [[_Draft.of(b) for b in g.branches] for g in generations]
+        columns = [[_Draft.of(b, run.metric) for b in g.branches] for g in generations]
         tallest = max(_height(column) for column in columns)
         trunk = _card(_Draft.root(*root), 0.0, _TOP + tallest / 2 - _Draft.root(*root).height / 2)
         cards, edges, headings = [trunk], [], []
@@ -117,7 +117,7 @@ class _Draft:
         return _Draft(name, figure, (), f"{name}, {figure}", "parent", "won")
 
     @staticmethod
-    def of(branch: BranchRecord) -> _Draft:
+    def of(branch: BranchRecord, metric: str) -> _Draft:
         accuracy = fmt.percent(branch.curve[-1][1]) if branch.curve else ""
         figure = accuracy if branch.fate in ("won", "lost", "racing") else branch.fate
         texts = [fmt.operation(o.kind, fmt.plain(o.site), o.size) for o in branch.operations]
@@ -125,7 +125,7 @@ class _Draft:
         lines = tuple(fmt.shortened(text.replace("insert behind", "insert"), _LETTERS) for text in shown)
         facts = [f"{branch.id} ({branch.origin}), {branch.fate}", *texts]
         if accuracy:
-            facts.append(f"validation accuracy {accuracy} at step {fmt.count(branch.curve[-1][0])}")
+            facts.append(f"validation {metric} {accuracy} at step {fmt.count(branch.curve[-1][0])}")
         facts.append(f"{fmt.plural(branch.parameters, 'parameter')}")
         if branch.reason:
             facts.append(fmt.plain(branch.reason))

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
+from pysurgeon.training.loss import LOSS, TARGETS, WEIGHTS, Loss
+from pysurgeon.training.protocol import Device
 from pysurgeon.training.view import TrainingView
 
 if TYPE_CHECKING:
     import onnx
 
-_LABELS, _LOSS = "pysurgeon.labels", "pysurgeon.loss"
 _SILENT = 4
 
 
@@ -32,14 +35,18 @@ class Engine:
 
     Args:
         view: What to train.
+        loss: What for.
         threads: Threads inside an operator.
+        device: Where it computes. On a GPU, parameters and gradients are copies, which `commit` brings back.
 
     Raises:
-        TrainingError: The engine refuses the graph.
+        TrainingError: The engine refuses the graph, or lacks the device.
     """
 
-    def __init__(self, view: TrainingView, *, threads: int = 1) -> None:
+    def __init__(self, view: TrainingView, loss: Loss, *, threads: int = 1, device: Device = "cpu") -> None:
         import onnxruntime as ort
+
+        ensure_device(device)
         from onnxruntime.training.api import CheckpointState, Module
 
         options = ort.SessionOptions()
@@ -49,50 +56,80 @@ class Engine:
         # Threads that spin after a step take the core from the workers beside them.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            graph, trained, kept = _differentiate(view, options)
+            graph, trained, kept = _differentiate(view, loss, options)
             with _memory_file(graph) as graph_path, _memory_file() as checkpoint_path:
                 _save_checkpoint(trained, kept, checkpoint_path)
                 self._state = CheckpointState.load_checkpoint(checkpoint_path)
-                self._module = Module(graph_path, self._state, None, "cpu", options)
+                self._module = Module(graph_path, self._state, None, device, options)
         except Exception as error:  # the engine raises a class of its own for every status
             message = f"onnxruntime-training refuses the model: {_reason(error)}"
             raise TrainingError(message) from error
-        self._threads = threads
+        self._inputs: list[str] = self._module.input_names()
         self._trainable = view.trainable
         self.parameters: dict[str, Array] = {n: self._state.parameters[n].data for n in view.trainable}
         self.statistics: dict[str, Array] = {n: self._state.parameters[n].data for n in view.statistics}
         self.gradients: dict[str, Array] = {}
+        self._lent = device == "cpu"
 
-    def step(self, x: Array, y: Array) -> float:
+    def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
         """Compute loss and gradients of a batch and update the statistics.
 
         Args:
-            x: float32 ``(n, *input)``, ``n > 0``.
-            y: int64 ``(n,)``; the caller has checked that they are classes.
+            feeds: Arrays by the names of the view's inputs, of at least one sample.
+            targets: See `Loss.arrays`; of the shape of the logits.
+            add: Whether gradients are added to those of the step before.
 
         Returns:
-            Mean cross-entropy in nats.
+            The loss.
 
         Raises:
             TrainingError: The engine refuses the batch.
         """
-        self._module.lazy_reset_grad()
+        if not add:
+            self._module.lazy_reset_grad()
+        fed = {**feeds, TARGETS: targets[0], WEIGHTS: targets[1]}
         try:
-            loss = float(self._module(x, y))
+            loss = float(self._module(*(fed[name] for name in self._inputs)))
         except Exception as error:
             message = f"onnxruntime-training cannot take a step: {_reason(error)}"
             raise TrainingError(message) from error
-        if not self.gradients:
+        if not self.gradients or not self._lent:
             # The buffers are allocated by the first step and stay where they are.
             self.gradients = {name: self._state.parameters[name].grad for name in self._trainable}
         return loss
 
+    def commit(self) -> None:
+        """Let the next step use what was written to the parameters; on the CPU it does so anyway."""
+        if not self._lent:
+            for name, array in self.parameters.items():
+                self._state.parameters[name] = array
+
     def tensors(self) -> dict[str, Array]:
         """Copies of parameters and statistics by name."""
+        if not self._lent:
+            self.statistics = {name: self._state.parameters[name].data for name in self.statistics}
         return {name: array.copy() for name, array in (self.parameters | self.statistics).items()}
 
 
-def _differentiate(view: TrainingView, options: Any) -> tuple[bytes, list[bytes], list[bytes]]:
+def ensure_device(device: Device) -> None:
+    """Find out whether the engine can compute there.
+
+    Raises:
+        TrainingError: It cannot.
+    """
+    import onnxruntime as ort
+
+    found = ort.get_available_providers()
+    if device == "cuda" and "CUDAExecutionProvider" not in found:
+        message = (
+            f"the device cuda needs the GPU build of the training engine; the onnxruntime {ort.__version__} that is installed "
+            f"has {', '.join(found)}: install onnxruntime-training (for CUDA 11.8 and cuDNN 8) in the place of "
+            "onnxruntime-training-cpu, or take the device cpu"
+        )
+        raise TrainingError(message)
+
+
+def _differentiate(view: TrainingView, loss: Loss, options: Any) -> tuple[bytes, list[bytes], list[bytes]]:
     """The training graph, the trainable tensors and the statistics, as the engine wants them."""
     import onnx
     from onnxruntime.capi import _pybind_state as engine
@@ -100,35 +137,45 @@ def _differentiate(view: TrainingView, options: Any) -> tuple[bytes, list[bytes]
 
     model = onnx.ModelProto()
     model.CopyFrom(view.proto)
-    _add_loss(model, view.logits)
+    _add_loss(model, view.logits, loss)
     trainable, statistics = set(view.trainable), set(view.statistics)
     tensors = {t.name: t for t in model.graph.initializer}
     trained = [tensors[name].SerializeToString() for name in view.trainable]
     kept = [tensors[name].SerializeToString() for name in view.statistics]
     graphs._move_initializers_to_inputs(model, trainable | statistics)
     optimized = engine.get_optimized_model(model.SerializeToString(), trainable, options)
-    builder = engine.GradientGraphBuilder(optimized, {_LOSS}, trainable, _LOSS, options)
+    builder = engine.GradientGraphBuilder(optimized, {LOSS}, trainable, LOSS, options)
     builder.build()
     graph = onnx.load_from_string(builder.get_model())
-    graphs._reorder_outputs(graph, [_LOSS], trainable)
+    graphs._reorder_outputs(graph, [LOSS], trainable)
     graphs.build_gradient_accumulation_graph(graph, trainable)
     return graph.SerializeToString(), trained, kept
 
 
-def _add_loss(model: onnx.ModelProto, logits: str) -> None:
+def _add_loss(model: onnx.ModelProto, logits: str, loss: Loss) -> None:
     import onnx
 
     graph = model.graph
-    dims = graph.output[0].type.tensor_type.shape.dim
-    batch = dims[0].dim_param if dims and dims[0].dim_param else "batch"
-    graph.node.append(
-        onnx.helper.make_node(
-            "SoftmaxCrossEntropyLoss", [logits, _LABELS], [_LOSS, f"{_LOSS}.log_prob"], name=_LOSS, reduction="mean"
-        )
-    )
-    graph.input.append(onnx.helper.make_tensor_value_info(_LABELS, onnx.TensorProto.INT64, [batch]))
+
+    def own(name: str) -> str:
+        return f"{LOSS}{name}" if name.startswith(".") else name
+
+    nodes = [
+        onnx.helper.make_node(op, [own(i) for i in inputs], [own(output)], name=own(f".{output}"), **attributes)
+        for op, inputs, output, attributes in loss.nodes(logits)
+    ]
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    if own(".one") in used:
+        graph.initializer.append(onnx.numpy_helper.from_array(np.ones((), np.float32), own(".one")))
+    shape = graph.output[0].type.tensor_type.shape
+    for name in (TARGETS, WEIGHTS):
+        if name in used:
+            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            value.type.tensor_type.shape.CopyFrom(shape)
+            graph.input.append(value)
     del graph.output[:]
-    graph.output.append(onnx.helper.make_tensor_value_info(_LOSS, onnx.TensorProto.FLOAT, []))
+    graph.output.append(onnx.helper.make_tensor_value_info(LOSS, onnx.TensorProto.FLOAT, []))
 
 
 def _save_checkpoint(trained: list[bytes], kept: list[bytes], path: str) -> None:
@@ -158,13 +205,13 @@ def _reason(error: Exception) -> str:
     return text[:300] or type(error).__name__
 
 
-def trial(engine: Engine, x: Array, y: Array) -> None:
+def trial(engine: Engine, feeds: Mapping[str, Array], targets: tuple[Array, Array]) -> None:
     """Take one step's gradients without changing a parameter.
 
     Raises:
         TrainingError: The engine refuses, or a parameter gets no gradient.
     """
-    engine.step(x, y)
+    engine.step(feeds, targets)
     for name, gradient in engine.gradients.items():
         if gradient is None or gradient.shape != engine.parameters[name].shape:
             message = f"parameter {name!r} gets no gradient from onnxruntime-training"

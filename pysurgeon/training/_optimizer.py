@@ -14,7 +14,7 @@ from pysurgeon.training.protocol import State, TrainSettings
 
 BETA1, BETA2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-8, 0.9
 
-MOMENTS = {"adamw": ("m", "v"), "sgd": ("momentum",)}
+MOMENTS = {"adamw": ("m", "v"), "sgd": ("momentum",), "nesterov": ("momentum",)}
 
 
 class Optimizer:
@@ -96,7 +96,7 @@ class Optimizer:
                 learning_rate=learning_rate,
                 momentum=MOMENTUM,
                 weight_decay=self._decay[name],
-                nesterov=False,
+                nesterov=self._settings.optimizer == "nesterov",
                 gradient_scale=scale,
             )
 

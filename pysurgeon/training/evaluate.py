@@ -1,10 +1,10 @@
-"""Loss and accuracy of a model on a part of the data, by plain inference of the user's graph."""
+"""Loss and score of a model on a part of the data, by plain inference of the user's graph."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from pysurgeon.graph.session import Session
 from pysurgeon.training.batch import fixed_batch, free_batch
 from pysurgeon.training.fit import fit_input
 from pysurgeon.training.head import head
+from pysurgeon.training.loss import make_loss
 
 Part = Literal["train", "validation", "test"]
 
@@ -24,16 +25,20 @@ class Evaluation:
     """How well a model does.
 
     Attributes:
-        loss: Mean cross-entropy in nats.
-        accuracy: Share of the samples whose class has the largest output.
+        loss: The mean over the samples, without class weights and label smoothing: cross-entropy in nats, or squares in
+            units of the variance. See `pysurgeon.training.loss`.
+        accuracy: The mean of the scores: the share of samples whose class has the largest output, the share of right
+            labels, or the coefficient of determination.
         samples: How many there were.
-        correct: bool ``(samples,)``, in the order of the part; two models are compared sample by sample with it.
+        scores: float64 ``(samples,)``, in the order of the part; two models are compared sample by sample with it.
+        metric: What the accuracy is called.
     """
 
     loss: float
     accuracy: float
     samples: int
-    correct: np.ndarray[Any, np.dtype[np.bool_]]
+    scores: Array
+    metric: str
 
 
 def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch_size: int = 256) -> Evaluation:
@@ -46,29 +51,28 @@ def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch
         ModelError: onnxruntime cannot run the model.
     """
     fit = fit_input(model, data)
+    loss = make_loss(data, binary=fit.binary)
     fixed = fixed_batch(model)
     if fixed is not None:
         with contextlib.suppress(TrainingError):
             model, fixed = free_batch(model), None
-    logits = head(model).logits
-    session = Session(model, () if logits == model.outputs[0].name else (logits,), threads=threads)
-    losses, correct = [], []
-    for x, y in data.evaluation_batches(part, fixed or batch_size):
-        feed = fit.batch(x)
-        if fixed is not None and len(feed) < fixed:
-            feed = np.concatenate([feed, np.zeros((fixed - len(feed), *feed.shape[1:]), np.float32)])
-        z = session.run({fit.name: feed})[logits][: len(y)]
-        losses.append(cross_entropy(z, y))
-        correct.append(z.argmax(axis=1) == y)
-    right = np.concatenate(correct)
-    return Evaluation(float(np.concatenate(losses).mean()), float(right.mean()), len(right), right)
+    end = head(model, data.task)
+    session = Session(model, () if end.logits == end.output else (end.logits,), threads=threads)
+    losses, scores = [], []
+    for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):
+        feeds = fit.feeds(x)
+        if fixed is not None and len(y) < fixed:
+            feeds = {f.name: _filled(feeds[f.name], fixed, f.axis) for f in fit.inputs}
+        z = session.run(feeds)[end.logits][: len(y)]
+        losses.append(loss.losses(z, y))
+        scores.append(loss.scores(z, y))
+    all_scores = np.concatenate(scores)
+    return Evaluation(
+        float(np.concatenate(losses).mean()), float(all_scores.mean()), len(all_scores), all_scores, loss.metric
+    )
 
 
-def cross_entropy(logits: Array, labels: Array) -> Array:
-    """Cross-entropy of each sample, float64 ``(n,)``, of logits ``(n, classes)``; NaN where a logit is not finite."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        z = logits.astype(np.float64)
-        z = z - z.max(axis=1, keepdims=True)
-        picked: Array = z[np.arange(len(labels)), labels]
-        losses: Array = np.log(np.exp(z).sum(axis=1)) - picked
-    return losses
+def _filled(x: Array, batch: int, axis: int) -> Array:
+    """With zeros for the samples that a batch lacks."""
+    missing = [(0, batch - size if k == axis else 0) for k, size in enumerate(x.shape)]
+    return np.pad(x, missing)

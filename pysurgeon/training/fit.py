@@ -1,92 +1,190 @@
-"""Matching a data set with a model's input and output."""
+"""Matching a data set with a model's inputs and outputs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
 import numpy as np
+import onnx_ir as ir
 
-from pysurgeon.data import Dataset
+from pysurgeon.data import Dataset, Inputs, Split
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Array, Model, Port
 from pysurgeon.graph.session import Session
+from pysurgeon.training.head import head
+from pysurgeon.training.loss import Loss
+
+Arrange = Literal["as is", "channels last", "flat", "reshaped"]
 
 
 @dataclass(frozen=True)
 class InputFit:
-    """How samples become what a model is fed.
+    """How samples become what one input of a model is fed.
 
     Attributes:
         name: Name of the model's input.
         arrange: `as is`; `channels last`, ``(C, H, W)`` to ``(H, W, C)``; `flat`, to ``(values,)``; `reshaped`, values in
             the same order in another shape.
         shape: Shape of a sample as the model sees it.
+        dtype: What the input takes.
+        axis: Where the samples of a batch are counted; 1 for models that want time first.
     """
 
     name: str
-    arrange: Literal["as is", "channels last", "flat", "reshaped"]
+    arrange: Arrange
     shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    axis: int
 
     def batch(self, x: Array) -> Array:
         """Arrange a batch.
 
         Args:
-            x: float32 ``(n, *sample)``; not modified.
+            x: ``(n, *sample)``; not modified.
 
         Returns:
-            float32 ``(n, *shape)``, contiguous; the same array where nothing has to be done.
+            ``(n, *shape)`` in the input's type, contiguous, or with `n` on another axis; the same array where nothing has
+            to be done.
         """
         if self.arrange == "channels last":
             x = x.transpose(0, 2, 3, 1)
         elif self.arrange != "as is":
             x = x.reshape(len(x), *self.shape)
-        return np.ascontiguousarray(x, dtype=np.float32)
+        # Not ascontiguousarray: it would give a scalar an axis.
+        return np.require(np.moveaxis(x, 0, self.axis) if self.axis else x, self.dtype, "C")
 
 
-def fit_input(model: Model, data: Dataset) -> InputFit:
-    """Find out how a data set is fed to a model, and that its classes are those of the model.
+@dataclass(frozen=True)
+class Fit:
+    """How a data set is fed to a model, and what of the model is compared with its labels.
+
+    Attributes:
+        inputs: One for each input of the model.
+        output: Name of the output.
+        shape: Shape of that output for one sample.
+        binary: Two classes are told by one logit.
+        named: Whether the samples are named.
+    """
+
+    inputs: tuple[InputFit, ...]
+    output: str
+    shape: tuple[int, ...]
+    binary: bool
+    named: bool
+
+    @property
+    def raw(self) -> bool:
+        """Whether samples are fed without normalization: integers to an input that takes integers."""
+        return not self.named and self.inputs[0].dtype.kind != "f"
+
+    def feeds(self, x: Inputs) -> dict[str, Array]:
+        """Arrays by the names of the model's inputs."""
+        return {
+            fit.name: fit.batch(x[fit.name] if isinstance(x, dict) else x)  # the names were compared
+            for fit in self.inputs
+        }
+
+    def targets(self, loss: Loss, y: Array) -> tuple[Array, Array]:
+        """What the engine compares the output with; see `Loss.arrays`."""
+        targets, weights = (a.reshape(len(y), *self.shape) for a in loss.arrays(y))
+        return targets, weights
+
+
+def fit_input(model: Model, data: Dataset) -> Fit:
+    """Find out how a data set is fed to a model, and that its labels are for the model's output.
 
     Raises:
-        DataError: The samples do not fit the input, or the classes do not fit the first output.
+        DataError: The samples do not fit the inputs, or the labels do not fit the output.
+        ModelError: The model has no output that could be trained.
     """
-    if len(model.inputs) != 1:
-        names = ", ".join(port.name for port in model.inputs)
-        message = f"the model has {len(model.inputs)} inputs ({names}); a data set can feed a model of one input"
-        raise DataError(message)
-    port = model.inputs[0]
-    if port.dtype != np.float32:
-        message = f"input {port.name!r} is {port.dtype}; data is fed as float32: export the model with a float32 input"
-        raise DataError(message)
-    sample = tuple(data.sample_shape)
-    found = InputFit(port.name, *_arrangement(port, sample, data))
-    _check_output(model, data, found)
+    output = head(model, data.task).output
+    samples = _by_input(model, data)
+    inputs = tuple(_fit_one(port, samples[port.name], data, _batch_axis(model, port, output)) for port in model.inputs)
+    shape = _output_shape(model, output, inputs)
+    binary = _check_output(data, output, shape)
     _check_labels(data)
-    return found
+    return Fit(inputs, output, shape, binary, bool(data.train.named))
 
 
 def with_input_metadata(model: Model, data: Dataset) -> Model:
     """The same network with a note in its file's metadata on what must be done to raw samples before it sees them.
 
     The entry `pysurgeon.input` is a JSON object with the formula, its numbers by channel, and the arrangement of the axes;
-    `pysurgeon.classes` is a JSON list of the names of the outputs.
+    `pysurgeon.classes` is a JSON list of the names of the outputs. Named inputs are fed as they are and get no formula.
     """
+    classes = {"pysurgeon.classes": json.dumps(data.classes)}
+    fit = fit_input(model, data)
+    if fit.named or fit.raw:
+        return model.with_metadata(classes)
     formula = {
         "formula": "(raw * scale - mean) / std, per channel",
         "scale": data.scale,
         "mean": np.atleast_1d(data.mean).tolist(),
         "std": np.atleast_1d(data.std).tolist(),
-        "arrange": fit_input(model, data).arrange,
+        "arrange": fit.inputs[0].arrange,
     }
-    return model.with_metadata({"pysurgeon.input": json.dumps(formula), "pysurgeon.classes": json.dumps(data.classes)})
+    return model.with_metadata({"pysurgeon.input": json.dumps(formula), **classes})
+
+
+def _by_input(model: Model, data: Dataset) -> Mapping[str, Array]:
+    """The training samples by the names of the model's inputs."""
+    names = [port.name for port in model.inputs]
+    if data.train.named:
+        if set(names) == set(data.train.named):
+            return data.train.named
+        message = (
+            f"the model has the inputs {', '.join(names)}, and {data.name!r} has arrays for "
+            f"{', '.join(data.train.named)}; give one array for each input, called by its name, and no other"
+        )
+        raise DataError(message)
+    if len(names) == 1:
+        return {names[0]: data.train.x}
+    message = (
+        f"the model has {len(names)} inputs ({', '.join(names)}), and {data.name!r} has one array of samples; give a .npz "
+        f"file with an array for each input, such as {names[0]}_train"
+    )
+    raise DataError(message)
+
+
+def _fit_one(port: Port, x: Array, data: Dataset, axis: int) -> InputFit:
+    if port.dtype.kind not in "fiub":
+        message = f"input {port.name!r} is {port.dtype}; only numbers can be fed"
+        raise DataError(message)
+    if port.dtype.kind != "f" and x.dtype.kind == "f":
+        message = (
+            f"input {port.name!r} is {port.dtype}, and samples of {data.name!r} are {x.dtype}; give integers, or export "
+            "the model with a float32 input"
+        )
+        raise DataError(message)
+    if port.dtype.kind in "iu":
+        bounds = np.iinfo(port.dtype)
+        if int(x.min()) < bounds.min or int(x.max()) > bounds.max:
+            message = (
+                f"input {port.name!r} is {port.dtype}, and samples of {data.name!r} go from {x.min()} to {x.max()}"
+            )
+            raise DataError(message)
+    wanted = port.shape[:axis] + port.shape[axis + 1 :]
+    arrange, shape = _arrangement(port, wanted, tuple(x.shape[1:]), data)
+    return InputFit(port.name, arrange, shape, port.dtype, axis)
+
+
+def _batch_axis(model: Model, port: Port, output: str) -> int:
+    """The axis that has the name of the output's first: time comes first in some models. The first axis if none has."""
+    values = {v.name: v for v in (*model.ir.graph.inputs, *model.ir.graph.outputs)}
+    first, dims = values[output].shape, values[port.name].shape
+    batch = first[0] if first is not None and len(first) else None
+    if not isinstance(batch, ir.SymbolicDim) or batch.value is None or dims is None:
+        return 0
+    return next((k for k, d in enumerate(dims) if isinstance(d, ir.SymbolicDim) and d.value == batch.value), 0)
 
 
 def _arrangement(
-    port: Port, sample: tuple[int, ...], data: Dataset
-) -> tuple[Literal["as is", "channels last", "flat", "reshaped"], tuple[int, ...]]:
-    wanted = port.shape[1:]
+    port: Port, wanted: tuple[int | None, ...], sample: tuple[int, ...], data: Dataset
+) -> tuple[Arrange, tuple[int, ...]]:
     if _matches(wanted, sample):
         return "as is", sample
     if len(sample) == 3:
@@ -110,24 +208,64 @@ def _matches(wanted: tuple[int | None, ...], sample: tuple[int, ...]) -> bool:
     return len(wanted) == len(sample) and all(w in (None, s) for w, s in zip(wanted, sample, strict=True))
 
 
-def _check_output(model: Model, data: Dataset, found: InputFit) -> None:
-    port = model.outputs[0]
-    shape: tuple[int | None, ...] = port.shape
-    if len(shape) != 2 or shape[1] is None:
-        size = model.inputs[0].shape[0] or 1
-        shape = Session(model).run(np.zeros((size, *found.shape), np.float32))[port.name].shape
-    if len(shape) != 2 or shape[1] != len(data.classes):
+def _output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tuple[int, ...]:
+    """The shape of the output for one sample; the model is run where the file does not say, nor that it counts samples.
+
+    Raises:
+        DataError: The first dimension of the output is something else.
+    """
+    values = {v.name: v.shape for v in (*model.ir.graph.inputs, *model.ir.graph.outputs)}
+    shape, fed = values[output], values[inputs[0].name]
+    if shape is not None and fed is not None and len(shape) and len(fed) and shape[0] == fed[inputs[0].axis]:
+        known = tuple(d for d in shape[1:] if isinstance(d, int))
+        if len(known) == len(shape) - 1:
+            return known
+    # Zeros in the arrangement that the model wants, so nothing has to be arranged.
+    fixed = [port.shape[fit.axis] for port, fit in zip(model.inputs, inputs, strict=True) if port.shape]
+    size = next((s for s in fixed if s is not None), 2)
+    feeds = {fit.name: np.zeros((*fit.shape[: fit.axis], size, *fit.shape[fit.axis :]), fit.dtype) for fit in inputs}
+    found = Session(model).run(feeds)[output].shape
+    if found[:1] != (size,):
         message = (
-            f"{data.name!r} has {len(data.classes)} classes, so the first output of the model must be (batch, "
-            f"{len(data.classes)}), but output {port.name!r} is {_written(shape)}"
+            f"output {output!r} is {found} for {size} samples: its first dimension does not count the samples, so nobody "
+            "knows which part of it belongs to which"
         )
         raise DataError(message)
+    return tuple(found[1:])
+
+
+def _check_output(data: Dataset, output: str, shape: tuple[int, ...]) -> bool:
+    """Whether two classes are told by one logit; an error if labels and output do not fit."""
+    if data.task == "classification":
+        if shape == (len(data.classes),):
+            return False
+        if len(data.classes) == 2 and shape in ((), (1,)):
+            return True
+        expected = f"(batch, {len(data.classes)})"
+    else:
+        labels = data.train.y.shape[1:]
+        if shape == labels or (prod(shape) == prod(labels) and 1 in (*shape, *labels)):
+            return False
+        expected = "(" + ", ".join(["batch", *map(str, labels)]) + ")"
+    what = {
+        "classification": f"{len(data.classes)} classes",
+        "multi-label": f"{len(data.classes)} labels a sample",
+        "regression": "labels that are no class numbers, hence numbers to predict",
+    }[data.task]
+    message = (
+        f"{data.name!r} has {what}, so the first output of the model must be {expected}, but output {output!r} is "
+        f"{_written((None, *shape))}"
+    )
+    raise DataError(message)
 
 
 def _check_labels(data: Dataset) -> None:
-    # The engine reads out of bounds on a wrong label without a word, so this stands before it whatever made the data.
-    for part, split in (("training", data.train), ("validation", data.validation)):
+    # Whatever made the data: a class that there is not would be taken for another one.
+    parts: tuple[tuple[str, Split], ...] = (("training", data.train), ("validation", data.validation))
+    for part, split in parts:
         y = split.y
+        if data.task != "classification" and len(y):
+            continue
         if (
             len(y) == 0
             or not np.issubdtype(y.dtype, np.integer)

@@ -1,4 +1,4 @@
-"""What a classifier ends in: the logits, and what the file makes of them."""
+"""What a model ends in: the logits, and what the file makes of them."""
 
 from __future__ import annotations
 
@@ -7,43 +7,68 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from pysurgeon.data import Task
+from pysurgeon.errors import ModelError
 from pysurgeon.graph import Model
+
+Kind = Literal["logits", "probabilities", "log-probabilities"]
+
+# What turns logits into probabilities, by what they are of.
+_ENDS: dict[Task, dict[str, Kind]] = {
+    "classification": {
+        "Softmax": "probabilities",
+        "LogSoftmax": "log-probabilities",
+        # Of one output for two classes; of several, the order is that of the logits, which is all that a class needs.
+        "Sigmoid": "probabilities",
+    },
+    "multi-label": {"Sigmoid": "probabilities"},
+    "regression": {},
+}
 
 
 @dataclass(frozen=True)
 class Head:
-    """The end of a classifier.
+    """The end of a model.
 
     Attributes:
-        kind: What the first output of the graph is.
+        kind: What the output that is trained is.
+        output: Name of that output: the first one of floats.
         logits: Name of the value that holds the logits.
         nodes: Names of the nodes between the logits and the output, which the loss does without.
     """
 
-    kind: Literal["logits", "probabilities", "log-probabilities"]
+    kind: Kind
+    output: str
     logits: str
     nodes: tuple[str, ...] = ()
 
 
-def head(model: Model) -> Head:
-    """Recognise a Softmax or LogSoftmax over the classes, the last axis of the first output."""
-    value = model.ir.graph.outputs[0]
+def head(model: Model, task: Task = "classification") -> Head:
+    """Recognise what makes probabilities of logits: a Softmax or LogSoftmax over the last axis, or a Sigmoid.
+
+    Raises:
+        ModelError: No output holds floats.
+    """
+    floats = [v for v in model.ir.graph.outputs if v.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)]
+    if not floats:
+        message = f"none of the outputs {', '.join(o.name for o in model.outputs)} holds floats, so none can be trained"
+        raise ModelError(message)
+    output = str(floats[0].name)
+    value = floats[0]
     passed: list[ir.Node] = []
     while (node := value.producer()) is not None and node.op_type == "Identity" and node.domain == "":
         passed.append(node)
         source = node.inputs[0]
         assert source is not None
         value = source
-    if node is None or node.domain != "" or node.op_type not in ("Softmax", "LogSoftmax"):
-        return Head("logits", str(model.ir.graph.outputs[0].name))
+    kind = _ENDS[task].get(node.op_type) if node is not None and node.domain == "" else None
+    if node is None or kind is None:
+        return Head("logits", output, output)
     source = node.inputs[0]
     assert source is not None
     rank = len(source.shape) if source.shape is not None else 2
     # Up to opset 12 the axis is where the tensor is flattened, and the default is 1.
     axis = node.attributes.get_int("axis", -1 if model.opset >= 13 else 1)
-    if axis % rank != rank - 1:
-        return Head("logits", str(model.ir.graph.outputs[0].name))
-    kind: Literal["probabilities", "log-probabilities"] = (
-        "probabilities" if node.op_type == "Softmax" else "log-probabilities"
-    )
-    return Head(kind, str(source.name), tuple(str(n.name) for n in [*reversed(passed), node]))
+    if node.op_type != "Sigmoid" and axis % rank != rank - 1:
+        return Head("logits", output, output)
+    return Head(kind, output, str(source.name), tuple(str(n.name) for n in [*reversed(passed), node]))

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.graph import Array, Model
 from pysurgeon.training._engine import Engine, trial
@@ -13,6 +15,7 @@ from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import fit_input
+from pysurgeon.training.loss import make_loss
 from pysurgeon.training.protocol import Outcome, Point, State, TrainResult, TrainSettings
 from pysurgeon.training.view import training_view
 
@@ -21,7 +24,14 @@ _TRIAL_BATCH = 8
 
 
 class OrtTrainer:
-    """Trains in the calling process; may be called from several threads."""
+    """Trains in the calling process; may be called from several threads.
+
+    Args:
+        progress_seconds: Least time between two calls of `progress`.
+    """
+
+    def __init__(self, progress_seconds: float = _PROGRESS_SECONDS) -> None:
+        self._progress_seconds = progress_seconds
 
     def check(self, model: Model, data: Dataset) -> None:
         """Refuse a model that cannot be trained on this data; takes the gradients of one small batch to be sure.
@@ -30,10 +40,11 @@ class OrtTrainer:
             TrainingError: The engine cannot train it.
             DataError: The data does not fit its inputs or outputs.
         """
-        view = training_view(model)
+        view = training_view(model, data.task)
         fit = fit_input(model, data)
-        x, y = Batches(data, _TRIAL_BATCH, seed=0).batch(0)
-        trial(Engine(view), fit.batch(x), y)
+        loss = make_loss(data, binary=fit.binary)
+        x, y = Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw).batch(0)
+        trial(Engine(view, loss), fit.feeds(x), fit.targets(loss, y))
 
     def train(
         self,
@@ -54,7 +65,7 @@ class OrtTrainer:
             DataError: The data does not fit its inputs or outputs.
             UsageError: The batch size or the seed is too small, or the augmentation does not fit the data.
         """
-        stretch = _Stretch(model, data, settings, state, deadline, progress)
+        stretch = _Stretch(model, data, settings, state, deadline, progress, self._progress_seconds)
         return stretch.run(steps, evaluate_every)
 
 
@@ -69,14 +80,25 @@ class _Stretch:
         state: State,
         deadline: float | None,
         progress: Callable[[int, float], None] | None,
+        progress_seconds: float,
     ) -> None:
+        self._progress_seconds = progress_seconds
         self._began = time.monotonic()
         self._model, self._data, self._settings, self._start = model, data, settings, state
         self._deadline, self._progress = deadline, progress
         self._fit = fit_input(model, data)
-        self._engine = Engine(training_view(model), threads=settings.threads)
+        self._loss = make_loss(
+            data,
+            binary=self._fit.binary,
+            class_weights=settings.class_weights,
+            smoothing=settings.label_smoothing,
+        )
+        view = training_view(model, data.task, freeze_statistics=settings.statistics == "frozen")
+        self._engine = Engine(view, self._loss, threads=settings.threads, device=settings.device)
         self._optimizer = Optimizer(settings, self._engine.parameters, state)
-        self._batches = Batches(data, settings.batch_size, seed=settings.seed, augment=settings.augment)
+        self._batches = Batches(
+            data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw
+        )
         self._inference = free_batch(model)
         self._history: list[Point] = []
         self._losses: list[float] = []
@@ -92,7 +114,7 @@ class _Stretch:
             trouble = self._advance()
             if trouble:
                 return self._diverged(trouble)
-            if self._progress is not None and now - reported >= _PROGRESS_SECONDS:
+            if self._progress is not None and now - reported >= self._progress_seconds:
                 self._progress(self._step, self._losses[-1])
                 reported = now
             if evaluate_every > 0 and self._step % evaluate_every == 0 and self._step < end:
@@ -102,15 +124,30 @@ class _Stretch:
     def _advance(self) -> str:
         """Take one step. Returns why it could not be, or nothing."""
         x, y = self._batches.batch(self._step)
-        loss = self._engine.step(self._fit.batch(x), y)
+        loss = self._gradients(self._fit.feeds(x), self._fit.targets(self._loss, y))
         if not math.isfinite(loss):
             return f"the loss is {loss} at step {self._step}"
         norm = self._optimizer.step(self._engine.gradients, self._settings.schedule.at(self._step))
         if not math.isfinite(norm):
             return f"the norm of the gradient is {norm} at step {self._step}"
+        self._engine.commit()
         self._losses.append(loss)
         self._step += 1
         return ""
+
+    def _gradients(self, feeds: dict[str, Array], targets: tuple[Array, Array]) -> float:
+        """Loss and gradients of a batch, in parts of the size that the settings ask for."""
+        size, part = len(targets[0]), self._settings.micro_batch or len(targets[0])
+        axes = {fit.name: fit.axis for fit in self._fit.inputs}
+        loss = 0.0
+        for start in range(0, size, part):
+            rows = slice(start, start + part)
+            taken = {
+                name: np.ascontiguousarray(x[(slice(None),) * axes[name] + (rows,)]) if part < size else x
+                for name, x in feeds.items()
+            }
+            loss += self._engine.step(taken, (targets[0][rows], targets[1][rows]), add=start > 0)
+        return loss
 
     def _measure(self) -> dict[str, Array]:
         tensors = self._engine.tensors()

@@ -11,8 +11,14 @@ import numpy as np
 
 from pysurgeon.data import Augment, Dataset
 from pysurgeon.graph import Model
+from pysurgeon.training.loss import ClassWeights
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+Optim = Literal["adamw", "sgd", "nesterov"]
+Statistics = Literal["batch", "frozen"]
+Device = Literal["cpu", "cuda"]
 
 
 class Outcome(Enum):
@@ -59,21 +65,33 @@ class TrainSettings:
     Attributes:
         schedule: Learning rate by step.
         batch_size: Samples a step.
-        optimizer: `adamw`, or `sgd` with momentum 0.9.
-        weight_decay: Weight decay, decoupled for `adamw`, added to the gradient for `sgd`; biases, norm parameters and
+        optimizer: `adamw`, `sgd` with momentum 0.9, or `nesterov`, the same with Nesterov's look ahead.
+        weight_decay: Weight decay, decoupled for `adamw`, added to the gradient otherwise; biases, norm parameters and
             other vectors are spared.
         clip: Largest norm of the gradient over all parameters, `None` for no clipping.
         augment: Augmentation of training batches.
+        class_weights: `balanced` makes up for classes and labels that are rare in the training part.
+        label_smoothing: Share of a label that is spread over all classes.
+        micro_batch: Most samples that the engine sees at once; the gradients of a batch's parts are added. `None` for
+            whole batches. Batch normalization sees the parts.
+        statistics: What batch normalization normalizes by: those of the `batch`, with running ones kept, or the `frozen`
+            running ones that it came with.
+        device: Where loss and gradients are computed.
         seed: Batches, augmentation and the engine's own randomness derive from it.
         threads: Threads of the engine. One thread gives the same bits on every run.
     """
 
     schedule: Schedule
     batch_size: int = 128
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Optim = "adamw"
     weight_decay: float = 0.01
     clip: float | None = 1.0
     augment: Augment = "none"
+    class_weights: ClassWeights = "none"
+    label_smoothing: float = 0.0
+    micro_batch: int | None = None
+    statistics: Statistics = "batch"
+    device: Device = "cpu"
     seed: int = 0
     threads: int = 1
 

@@ -5,18 +5,20 @@ Values keep their names, so what was learnt goes back into the user's graph by t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.data import Task
+from pysurgeon.errors import ModelError, TrainingError
+from pysurgeon.graph import Model, from_proto, lowered
 from pysurgeon.training._gradients import WITH_GRADIENT
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
-from pysurgeon.training.rewrites import REWRITES, Builder, CannotRewriteError
+from pysurgeon.training.rewrites import FREEZING, REWRITES, Builder, CannotRewriteError, Rewrite
 
 if TYPE_CHECKING:
     import onnx
@@ -66,43 +68,42 @@ class TrainingView:
     facts: tuple[NodeFact, ...]
 
 
-def training_view(model: Model) -> TrainingView:
+def training_view(model: Model, task: Task = "classification", *, freeze_statistics: bool = False) -> TrainingView:
     """Derive the graph that is trained in the user's place.
 
+    Args:
+        model: Not modified.
+        task: Says which end of the model makes probabilities.
+        freeze_statistics: Whether batch normalization is by the running statistics, which then stay as they are.
+
     Raises:
-        TrainingError: A node has no gradient, the operator set is too new, the batch size is fixed and cannot be freed,
-            parameters are not float32, or there is nothing to train.
+        TrainingError: A node has no gradient, the operator set cannot be translated, the batch size is fixed and cannot
+            be freed, parameters are not float32, or there is nothing to train.
     """
-    _check_versions(model)
-    view = _derive(free_batch(model))
+    _check_types(model)
+    view = _derive(free_batch(model), task, freeze_statistics=freeze_statistics)
     for fact in view.facts:
         if fact.status == "no gradient":
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
             raise TrainingError(message)
     if not view.trainable:
-        message = "there is nothing to train: no float32 parameter leads to the first output"
+        message = f"there is nothing to train: no float32 parameter leads to output {head(model, task).output!r}"
         raise TrainingError(message)
     return view
 
 
-def training_report(model: Model) -> tuple[NodeFact, ...]:
+def training_report(model: Model, task: Task = "classification") -> tuple[NodeFact, ...]:
     """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
 
     Raises:
-        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set is too new, or its
-            batch size is fixed and cannot be freed.
+        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set cannot be translated, or
+            its batch size is fixed and cannot be freed.
     """
-    _check_versions(model)
-    return _derive(free_batch(model)).facts
+    _check_types(model)
+    return _derive(free_batch(model), task, freeze_statistics=False).facts
 
 
-def _check_versions(model: Model) -> None:
-    if model.opset > NEWEST_OPSET:
-        message = (
-            f"the model uses operator set {model.opset}; training supports up to {NEWEST_OPSET}: export it again with "
-            f"opset_version={NEWEST_OPSET} or lower"
-        )
-        raise TrainingError(message)
+def _check_types(model: Model) -> None:
     for name in model.trainable():
         dtype = model.tensor(name).dtype
         if dtype != "float32":
@@ -110,7 +111,7 @@ def _check_versions(model: Model) -> None:
             raise TrainingError(message)
 
 
-def _derive(model: Model) -> TrainingView:
+def _derive(model: Model, task: Task, *, freeze_statistics: bool) -> TrainingView:
     graph_model = _lifted(model).ir.clone()
     graph = graph_model.graph
     _name_nodes(graph)
@@ -118,15 +119,16 @@ def _derive(model: Model) -> TrainingView:
     facts: dict[str, NodeFact] = {}
 
     lifted = Model(graph_model)
-    trainable, statistics, end = lifted.trainable(), lifted.statistics(), head(lifted)
+    trainable, statistics, end = lifted.trainable(), lifted.statistics(), head(lifted, task)
     for name in end.nodes:
         facts[name] = NodeFact(name, operators[name], "rewritten", "left out: the loss is taken on the logits")
     _cut(graph, end.logits)
     common.RemoveUnusedNodesPass()(graph_model)
     alive = {str(node.name) for node in graph} | facts.keys()
     for name in operators.keys() - alive:
-        facts[name] = NodeFact(name, operators[name], "frozen", "it does not lead to the first output")
-    _rewrite(graph, frozenset(trainable), facts)
+        facts[name] = NodeFact(name, operators[name], "frozen", f"it does not lead to output {end.output!r}")
+    rewrites = {**REWRITES, **(FREEZING if freeze_statistics else {})}
+    _rewrite(graph, frozenset(trainable), rewrites, facts)
 
     used = {value.name for node in graph for value in node.inputs if value is not None}
     proto = ir.to_proto(graph_model)
@@ -135,7 +137,7 @@ def _derive(model: Model) -> TrainingView:
         proto,
         str(graph.outputs[0].name),
         tuple(name for name in trainable if name in used),
-        tuple(name for name in statistics if name in used),
+        () if freeze_statistics else tuple(name for name in statistics if name in used),
         tuple(facts[name] for name in operators),
     )
 
@@ -146,9 +148,19 @@ def _lifted(model: Model) -> Model:
         clone = model.ir.clone()
         common.InlinePass()(clone)
         model = Model(clone, model.notes)
-    if model.opset >= OLDEST_OPSET:
+    if OLDEST_OPSET <= model.opset <= NEWEST_OPSET:
         return model
     import onnx
+
+    if model.opset > NEWEST_OPSET:
+        try:
+            return from_proto(lowered(model.to_proto(), NEWEST_OPSET), origin="the model, in an older operator set,")
+        except ModelError as error:
+            message = (
+                f"the model uses operator set {model.opset}, and training knows those up to {NEWEST_OPSET}: {error}; export "
+                f"it again with opset_version={NEWEST_OPSET} or lower"
+            )
+            raise TrainingError(message) from error
 
     try:
         proto = onnx.version_converter.convert_version(model.to_proto(), LIFTED_OPSET)
@@ -181,7 +193,9 @@ def _cut(graph: ir.Graph, logits: str) -> None:
     graph.outputs.append(values[logits])
 
 
-def _rewrite(graph: ir.Graph, trainable: frozenset[str], facts: dict[str, NodeFact]) -> None:
+def _rewrite(
+    graph: ir.Graph, trainable: frozenset[str], rewrites: Mapping[str, Rewrite], facts: dict[str, NodeFact]
+) -> None:
     """Give every node on the way of a gradient a form that has one, and note what became of it."""
     active: set[ir.Value] = {value for name, value in graph.initializers.items() if name in trainable}
     opset = graph.opset_imports.get("", 0)
@@ -199,7 +213,7 @@ def _rewrite(graph: ir.Graph, trainable: frozenset[str], facts: dict[str, NodeFa
         if not any(output in wanted for output in node.outputs):
             facts[name] = NodeFact(name, node.op_type, "frozen", "only shapes, indices or conditions depend on it")
             continue
-        rewrite = REWRITES.get(node.op_type) if node.domain == "" else None
+        rewrite = rewrites.get(node.op_type) if node.domain == "" else None
         if rewrite is not None and rewrite.needed(node, wanted):
             builder = Builder(node, opset, trainable)
             try:

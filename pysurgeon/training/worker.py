@@ -74,7 +74,7 @@ class WorkerTrainer:
             TrainingError: The engine cannot train it.
             DataError: The data does not fit its inputs or outputs.
         """
-        training_view(model)
+        training_view(model, data.task)
         fit_input(model, data)
         try:
             answer = self._call(data, CheckJob(model.to_bytes()), None, time.monotonic() + _CHECK_SECONDS)

@@ -75,7 +75,7 @@ def test_labels_may_be_whole_floats_or_truth_values():
     [
         ({}, "no x_train and no y_train; it has nothing"),
         ({"x_train": images(12), "Y": Y}, "no y_train; it has Y, x_train"),
-        ({"x_train": images(12), "y_train": Y, "x_test": images(2)}, "only one of x_test and y_test"),
+        ({"x_train": images(12), "y_train": Y, "x_test": images(2)}, "only some of x_test, y_test"),
         ({"x_train": images(12), "y_train": Y[:5]}, "training part of set has 12 samples and 5 labels"),
         ({"x_train": images(0), "y_train": Y[:0]}, "0 samples"),
         ({"x_train": np.zeros((12, 1, 1, 1, 1)), "y_train": Y}, "x_train of set has the shape"),
@@ -83,8 +83,15 @@ def test_labels_may_be_whole_floats_or_truth_values():
         ({"x_train": np.array([["a"]] * 12), "y_train": Y}, "expected numbers"),
         ({"x_train": np.zeros((12, 2), complex), "y_train": Y}, "expected numbers"),
         ({"x_train": images(12), "y_train": np.eye(12)}, "argmax"),
-        ({"x_train": images(12), "y_train": Y + 0.5}, "expected class numbers"),
-        ({"x_train": images(12), "y_train": np.full(12, np.nan)}, "expected class numbers"),
+        ({"x_train": images(12), "y_train": Y + 0.5, "task": "classification"}, "expected class numbers"),
+        (
+            {"x_train": images(12), "y_train": Y, "task": "ranking"},
+            "must be one of classification, multi-label, regres",
+        ),
+        (
+            {"ids_train": images(12), "mask_train": images(12), "y_train": Y, "ids_test": Y, "y_test": Y},
+            "only some of ids",
+        ),
         ({"x_train": images(12), "y_train": np.array(["a"] * 12)}, "expected class numbers"),
         ({"x_train": images(12), "y_train": Y + 2000}, "goes up to 2002 with 12 samples"),
         ({"x_train": images(12), "y_train": Y, "classes": "ab"}, "expected the names"),

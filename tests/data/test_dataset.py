@@ -52,7 +52,7 @@ def test_value_that_is_not_finite_is_told_with_its_place(value):
         (images(3), labels(2), "3 samples but 2 labels"),
         (images(0), labels(0), "at least one value"),
         (np.zeros((3, 0), np.uint8), labels(3), "at least one value"),
-        (images(3).astype(float), labels(3), "float64; they must be uint8 or float32"),
+        (images(3).astype(float), labels(3), "float64; they must be uint8, float32 or int64"),
         (np.zeros(3, np.uint8), labels(3), "shape"),
         (images(3), labels(3).astype(float), "integers"),
         (images(3), labels(3)[:, None], "integers of the shape"),

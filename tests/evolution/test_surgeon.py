@@ -189,10 +189,10 @@ def watched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[list[tupl
     def watch(name: str) -> None:
         original: Callable[..., Any] = getattr(Dataset, name)
 
-        def wrapper(self: Dataset, part: str, *rest: Any) -> Any:
+        def wrapper(self: Dataset, part: str, *rest: Any, **options: Any) -> Any:
             done = (folder / "lineage.jsonl").read_text().count('"branch": "alone"') > 0
             seen.append((part, done))
-            return original(self, part, *rest)
+            return original(self, part, *rest, **options)
 
         monkeypatch.setattr(Dataset, name, wrapper)
 
@@ -509,6 +509,7 @@ class Skipping(OrtTrainer):
     """Says that the warm-up was done, and is interrupted then."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._done = False
 
     def train(

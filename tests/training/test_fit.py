@@ -12,10 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import DataError
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.graph.session import Session
 from pysurgeon.training import evaluate, fit_input, with_input_metadata
-from pysurgeon.training.evaluate import cross_entropy
+from pysurgeon.training.loss import CrossEntropy
 
 from .zoo import CLASSES, cnn, exported, images, mlp, network
 
@@ -37,9 +37,13 @@ def taking(*shape: int | str, classes: int = len(CLASSES), dtype: int = TensorPr
     return from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
 
 
+def cross_entropy(logits: Array, y: Array) -> Array:
+    return CrossEntropy("accuracy", np.ones(logits.shape[1]), 0.0).losses(logits, y)
+
+
 def test_channels_first_is_taken_as_it_is() -> None:
     data = images()
-    fit = fit_input(taking(3, 8, 8), data)
+    (fit,) = fit_input(taking(3, 8, 8), data).inputs
     x = np.ones((4, 3, 8, 8), np.float32)
     assert fit.arrange == "as is"
     assert fit.batch(x) is x
@@ -47,24 +51,29 @@ def test_channels_first_is_taken_as_it_is() -> None:
 
 def test_channels_last_is_transposed() -> None:
     x = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
-    fed = fit_input(taking(8, 8, 3), images()).batch(x)
+    fed = fit_input(taking(8, 8, 3), images()).feeds(x)["x"]
     np.testing.assert_array_equal(fed, x.transpose(0, 2, 3, 1))
     assert fed.flags.c_contiguous
 
 
 def test_images_are_laid_flat_for_a_table_model() -> None:
-    fit = fit_input(taking(192), images())
+    (fit,) = fit_input(taking(192), images()).inputs
     assert fit.arrange == "flat"
     assert fit.batch(np.ones((2, 3, 8, 8), np.float32)).shape == (2, 192)
 
 
 def test_rows_become_the_images_that_they_were() -> None:
-    assert fit_input(taking(3, 8, 8), images((192,))).batch(np.ones((2, 192), np.float32)).shape == (2, 3, 8, 8)
+    assert fit_input(taking(3, 8, 8), images((192,))).inputs[0].batch(np.ones((2, 192), np.float32)).shape == (
+        2,
+        3,
+        8,
+        8,
+    )
 
 
 def test_symbolic_sizes_match_any() -> None:
-    assert fit_input(taking(3, "h", "w"), images()).arrange == "as is"
-    assert fit_input(taking("h", "w", 3), images()).arrange == "channels last"
+    assert fit_input(taking(3, "h", "w"), images()).inputs[0].arrange == "as is"
+    assert fit_input(taking("h", "w", 3), images()).inputs[0].arrange == "channels last"
 
 
 def test_a_shape_that_does_not_fit_is_refused_with_both() -> None:
@@ -108,8 +117,8 @@ def test_evaluation_is_cross_entropy_and_accuracy(softmax: bool) -> None:
     figures = evaluate(model, data, "test", batch_size=5)
     assert figures.samples == len(data.test)
     assert figures.loss == pytest.approx(cross_entropy(logits, data.test.y).mean(), rel=1e-5)
-    np.testing.assert_array_equal(figures.correct, logits.argmax(1) == data.test.y)
-    assert figures.accuracy == figures.correct.mean()
+    np.testing.assert_array_equal(figures.scores, logits.argmax(1) == data.test.y)
+    assert figures.accuracy == figures.scores.mean()
 
 
 def test_evaluation_of_a_model_with_a_fixed_batch_size() -> None:
@@ -118,7 +127,7 @@ def test_evaluation_of_a_model_with_a_fixed_batch_size() -> None:
     free = network("cnn")
     a, b = (evaluate(m, data, "validation") for m in (fixed, free))
     assert a.loss == pytest.approx(b.loss, rel=1e-5)
-    np.testing.assert_array_equal(a.correct, b.correct)
+    np.testing.assert_array_equal(a.scores, b.scores)
 
 
 def test_evaluation_of_a_model_that_cannot_be_freed_from_its_batch_size() -> None:

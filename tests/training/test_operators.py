@@ -14,12 +14,11 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.graph.session import Session, output_error
 from pysurgeon.training import training_report, training_view
-from pysurgeon.training._engine import Engine
 from pysurgeon.training._gradients import WITH_GRADIENT
-from pysurgeon.training.evaluate import cross_entropy
+from pysurgeon.training.loss import CrossEntropy
 from pysurgeon.training.rewrites import REWRITES
 
-from .zoo import around
+from .zoo import around, engine_of, gradients
 
 TABLE, IMAGE = (4, 6), (4, 6, 6)
 # Values far apart, so that no maximum changes hands while a gradient is measured.
@@ -195,6 +194,7 @@ REWRITTEN = {
         (node("Slice", "h", "a", "b", "c", "d"),), {"a": ints(-1), "b": ints(-100), "c": ints(2), "d": ints(-2)}
     ),
     "Dropout": Case((node("Dropout"),)),
+    "Cast to what it is": Case((node("Cast", to=1),)),
     "CumSum": Case((node("CumSum", "h", "a"),), {"a": np.array(1)}),
     "CumSum from the end": Case((node("CumSum", "h", "a", exclusive=1, reverse=1),), {"a": np.array(-1)}),
     "Resize nearest": Case(
@@ -222,7 +222,63 @@ REWRITTEN = {
     ),
 }
 
+SEQUENCE = node("Transpose", out="t", perm=[1, 0, 2])  # (n, 4, 6) with time first
+
+
+def recurrent(kind: str, gates: int, directions: int = 1, **attributes: Any) -> Case:
+    """All steps and the last states, with every input but the lengths; `w` is in front, and W, R, B are trained, too."""
+    rng = np.random.default_rng(4)
+    shapes = {"W": (gates * 3, 6), "R": (gates * 3, 3), "B": (gates * 6,), "H": (2, 3), "C": (2, 3)}
+    tensors = {k: (0.5 * rng.standard_normal((directions, *s))).astype(np.float32) for k, s in shapes.items()}
+    cell = kind == "LSTM"
+    states = ["H", "C"] if cell else ["H"]
+    tensors = {k: v for k, v in tensors.items() if k in ("W", "R", "B", *states)}
+    steps = node(kind, "t", "W", "R", "B", "", *states, out="Y last" + " cell" * cell, hidden_size=3, **attributes)
+    nodes = [
+        SEQUENCE,
+        steps,
+        node("Transpose", "Y", out="batched", perm=[2, 0, 1, 3]),
+        node("Flatten", "batched", out="a"),
+        *(node("Transpose", v, out=f"{v}_t", perm=[1, 0, 2]) for v in ("last", *["cell"] * cell)),
+        *(node("Flatten", f"{v}_t", out=f"{v}_f") for v in ("last", *["cell"] * cell)),
+        node("Concat", "a", "last_f", *["cell_f"] * cell, axis=1),
+    ]
+    return Case(tuple(nodes), tensors)
+
+
+for kind_, gates_ in (("LSTM", 4), ("GRU", 3), ("RNN", 1)):
+    REWRITTEN[kind_] = recurrent(kind_, gates_)
+    REWRITTEN[f"{kind_} backwards"] = recurrent(kind_, gates_, direction="reverse")
+    REWRITTEN[f"{kind_} both ways"] = recurrent(kind_, gates_, 2, direction="bidirectional")
+REWRITTEN["GRU with a linear reset"] = recurrent("GRU", 3, linear_before_reset=1)
+REWRITTEN |= {
+    "Einsum": Case((node("Einsum", "h", "m", equation="nij,jk->nik"),), {"m": floats(6, 5)}),
+    "Einsum of activations": Case((node("Einsum", "h", "h", equation="nij,nkj->nki"),)),
+    "Einsum with merged axes": Case(
+        (node("Einsum", "h", "m", equation="nij, ijkl -> lnk"),), {"m": floats(4, 6, 2, 2)}
+    ),
+    "Einsum of three": Case(
+        (node("Einsum", "h", "m", "v", equation="nij,jk,i->nk"),), {"m": floats(6, 5), "v": floats(4, seed=2)}
+    ),
+    "Einsum of one": Case((node("Einsum", equation="nij->nj"),)),
+    "Einsum without an arrow": Case((node("Einsum", "h", "m", equation="aij,jk"),), {"m": floats(6, 5)}),
+    "ConvTranspose": Case((node("ConvTranspose", "h", "K"),), {"K": KERNEL}, IMAGE),
+    "ConvTranspose with strides": Case(
+        (node("ConvTranspose", "h", "K", "b", strides=[2, 3], pads=[1, 0, 1, 1], output_padding=[1, 0]),),
+        {"K": KERNEL, "b": floats(4)},
+        IMAGE,
+    ),
+    "ConvTranspose in groups": Case(
+        (node("ConvTranspose", "h", "K", group=2, strides=[2, 2], dilations=[2, 1]),), {"K": KERNEL[:, :3]}, IMAGE
+    ),
+    "ConvTranspose to a size": Case(
+        (node("ConvTranspose", "h", "K", strides=[2, 2], auto_pad="SAME_UPPER"),), {"K": KERNEL}, IMAGE
+    ),
+    "ConvTranspose 1-D": Case((node("ConvTranspose", "h", "K", strides=[2]),), {"K": floats(4, 5, 3)}),
+}
+
 LABELS = np.array([0, 3])
+CROSS_ENTROPY = CrossEntropy("accuracy", np.ones(5), 0.0)
 
 
 def inputs(case: Case) -> Array:
@@ -236,7 +292,7 @@ def measured_gradient(model: Model, x: Array, shape: tuple[int, ...]) -> Array:
     for index in np.ndindex(*shape):
         step = np.zeros(shape, np.float32)
         step[index] = STEP
-        above, below = (cross_entropy(session.run(x + d)["y"], LABELS).mean() for d in (step, -step))
+        above, below = (CROSS_ENTROPY.losses(session.run(x + d)["y"], LABELS).mean() for d in (step, -step))
         gradient[index] = (above - below) / (2 * STEP)
     return gradient
 
@@ -246,9 +302,9 @@ def check(case: Case) -> None:
     view = training_view(model)
     onnx.checker.check_model(view.proto, full_check=True)
     assert output_error(Session(model).run(x), Session(from_proto(view.proto)).run(x)) < 2e-6
-    engine = Engine(view)
-    loss = engine.step(x, LABELS)
-    assert loss == pytest.approx(cross_entropy(Session(model).run(x)["y"], LABELS).mean(), rel=1e-5)
+    engine = engine_of(view)
+    loss = gradients(engine, view, x, LABELS)
+    assert loss == pytest.approx(CROSS_ENTROPY.losses(Session(model).run(x)["y"], LABELS).mean(), rel=1e-5)
     expected = measured_gradient(model, x, case.shape)
     assert np.abs(expected).max() > 1e-3
     assert np.abs(engine.gradients["w"] - expected).max() < 3e-3 * np.abs(expected).max()
@@ -306,10 +362,11 @@ def test_a_rewrite_that_does_not_apply_says_why() -> None:
 
 def test_softplus_has_a_gradient_at_zero_and_no_overflow_far_out() -> None:
     case = Case((node("Softplus"),), weight=np.zeros(TABLE, np.float32))
-    engine = Engine(training_view(case.model()))
-    engine.step(np.zeros((2, *TABLE), np.float32), LABELS)
+    view = training_view(case.model())
+    engine = engine_of(view)
+    gradients(engine, view, np.zeros((2, *TABLE), np.float32), LABELS)
     at_zero = engine.gradients["w"].copy()
     expected = measured_gradient(case.model(), np.zeros((2, *TABLE), np.float32), TABLE)
     np.testing.assert_allclose(at_zero, expected, atol=3e-3 * np.abs(expected).max())
-    engine.step(np.full((2, *TABLE), 1e4, np.float32), LABELS)
+    gradients(engine, view, np.full((2, *TABLE), 1e4, np.float32), LABELS)
     assert np.isfinite(engine.gradients["w"]).all()

@@ -14,10 +14,9 @@ from pysurgeon.data import Batches
 from pysurgeon.errors import DataError, TrainingError
 from pysurgeon.graph import Model
 from pysurgeon.training import OrtTrainer, Outcome, Schedule, State, TrainResult, TrainSettings, evaluate
-from pysurgeon.training._engine import Engine
 from pysurgeon.training.view import training_view
 
-from .zoo import cnn, exported, images, mlp, network, quiet
+from .zoo import cnn, engine_of, exported, gradients, images, mlp, network, quiet
 
 SETTINGS = TrainSettings(Schedule(5e-3, 60, warmup_steps=5), batch_size=32, seed=3)
 
@@ -64,8 +63,9 @@ def test_gradients_are_those_of_torch(norm: bool) -> None:
 
     module, model = cnn(norm=norm), network("cnn", norm=norm, dynamo=True)
     x, y = Batches(images(), 32, seed=0).batch(0)
-    engine = Engine(training_view(model))
-    loss = engine.step(x, y)
+    view = training_view(model)
+    engine = engine_of(view)
+    loss = gradients(engine, view, x, y)
     module.train()
     expected = torch.nn.functional.cross_entropy(module(torch.from_numpy(x)), torch.from_numpy(y))
     expected.backward()
@@ -75,11 +75,12 @@ def test_gradients_are_those_of_torch(norm: bool) -> None:
 
 
 def test_gradients_do_not_add_up_over_steps() -> None:
-    engine = Engine(training_view(network("mlp")))
+    view = training_view(network("mlp"))
+    engine = engine_of(view)
     x, y = Batches(images(), 32, seed=0).batch(0)
-    engine.step(x, y)
+    gradients(engine, view, x, y)
     first = {name: gradient.copy() for name, gradient in engine.gradients.items()}
-    engine.step(x, y)
+    gradients(engine, view, x, y)
     for name, gradient in engine.gradients.items():
         np.testing.assert_array_equal(gradient, first[name])
 

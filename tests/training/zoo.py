@@ -16,6 +16,9 @@ from onnx import helper, numpy_helper
 
 from pysurgeon.data import Dataset, Split
 from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.training import TrainingView
+from pysurgeon.training._engine import Engine
+from pysurgeon.training.loss import CrossEntropy
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 
@@ -126,6 +129,17 @@ def attention(*, seed: int = 0) -> Any:
             return self.fc(self.out(x).mean(1))
 
     return seeded(seed, Net)
+
+
+def engine_of(view: TrainingView, *, classes: int = len(CLASSES)) -> Engine:
+    """The engine on a view, for plain cross-entropy."""
+    return Engine(view, CrossEntropy("accuracy", np.ones(classes), 0.0))
+
+
+def gradients(engine: Engine, view: TrainingView, x: Array, y: Array, *, classes: int = len(CLASSES)) -> float:
+    """Loss and gradients of a batch for the one input of a view."""
+    targets = CrossEntropy("accuracy", np.ones(classes), 0.0).arrays(y)
+    return engine.step({view.proto.graph.input[0].name: x}, targets)
 
 
 def seeded(seed: int, make: Any) -> Any:

@@ -8,15 +8,19 @@ from pysurgeon.training.rewrites import (
     activations,
     auto_pad,
     average_pool,
+    batch_normalization,
+    conv_transpose,
+    einsum,
     hard,
     layer_normalization,
     layout,
     normalizations,
+    recurrent,
     reductions,
 )
 from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
 
-__all__ = ["REWRITES", "Builder", "CannotRewriteError", "Rewrite"]
+__all__ = ["FREEZING", "REWRITES", "Builder", "CannotRewriteError", "Rewrite"]
 
 
 def _collect(*families: Mapping[str, Rewrite]) -> dict[str, Rewrite]:
@@ -34,9 +38,16 @@ REWRITES = _collect(
     activations.REWRITES,
     auto_pad.REWRITES,
     average_pool.REWRITES,
+    batch_normalization.REWRITES,
+    conv_transpose.REWRITES,
+    einsum.REWRITES,
     hard.REWRITES,
     layer_normalization.REWRITES,
     layout.REWRITES,
     normalizations.REWRITES,
+    recurrent.REWRITES,
     reductions.REWRITES,
 )
+
+# In the place of batch statistics, where statistics are to stay as they are.
+FREEZING = _collect(batch_normalization.FREEZING)

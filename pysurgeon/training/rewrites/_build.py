@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.graph import Array, constant
+from pysurgeon.graph import Array, constant, sizes
 
 
 class CannotRewriteError(Exception):
@@ -85,26 +85,37 @@ class Builder:
             return self.op(op_type, x, self.integers(axes), keepdims=int(keepdims))
         return self.op(op_type, x, axes=list(axes), keepdims=int(keepdims))
 
-    def rank(self, value: ir.Value) -> int:
+    def extent(self, value: ir.Value, axis: int) -> ir.Value:
+        """The size of an axis as int64 ``(1,)``: a constant where it is known, else computed."""
+        known = sizes(value)
+        size = None if known is None else known[axis]
+        if size is not None:
+            return self.integers([size])
+        return self.op("Gather", self.op("Shape", value), self.integers([axis]), axis=0)
+
+    def rank(self, value: ir.Value | None) -> int:
         """The number of axes of a value.
 
         Raises:
             CannotRewriteError: It is not known.
         """
-        if value.shape is None:
-            message = f"the rank of {value.name!r} is not known"
+        if value is None or value.shape is None:
+            name = None if value is None else value.name
+            message = f"the rank of {name!r} is not known"
             raise CannotRewriteError(message)
         return len(value.shape)
 
-    def size(self, value: ir.Value, axis: int) -> int:
+    def size(self, value: ir.Value | None, axis: int) -> int:
         """The size of an axis.
 
         Raises:
             CannotRewriteError: It is not known.
         """
         self.rank(value)
+        assert value is not None
         assert value.shape is not None
         size = value.shape[axis]
+
         if not isinstance(size, int):
             message = f"the size of axis {axis} of {value.name!r} is not known; export the model with fixed sizes"
             raise CannotRewriteError(message)
