@@ -1,6 +1,6 @@
 """Every model of a folder through training: does it train, is the gradient right, do the weights go back?
 
-    python benchmarks/training.py FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--memory GB] [--out training.jsonl]
+    python benchmarks/training.py FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--memory GB] [--without-slopes] [--out training.jsonl]
 
 For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` makes some hundred), in a process of its own:
 
@@ -78,10 +78,11 @@ def main() -> int:
     parser.add_argument("--megabytes", type=float, default=float("inf"), help="leave out larger files")
     parser.add_argument("--memory", type=float, default=8, help="GB that one process may take")
     parser.add_argument("--out", type=Path, default=None, help="JSON lines; models that it holds already are left out")
+    parser.add_argument("--without-slopes", action="store_true", help="leave out the longest part, the gradients")
     parser.add_argument("--one", action="store_true", help="FOLDER is a file; print its JSON and nothing else")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(asdict(sweep(arguments.folder))))
+        print(json.dumps(asdict(sweep(arguments.folder, slopes_too=not arguments.without_slopes))))
         return 0
     files = [f for f in arguments.folder.glob("*.onnx") if re.search(arguments.only, f.name)]
     files = sorted((f for f in files if _size(f) <= arguments.megabytes * 1e6), key=_size)
@@ -90,7 +91,7 @@ def main() -> int:
     for path in files:
         if path.stem in {r.model for r in rows}:
             continue
-        rows.append(row := _apart(path, arguments.seconds, arguments.memory))
+        rows.append(row := _apart(path, arguments))
         print(_text(row), flush=True)
         if arguments.out is not None:
             with arguments.out.open("a") as out:
@@ -103,11 +104,12 @@ def _size(path: Path) -> int:
     return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
 
 
-def _apart(path: Path, seconds: float, gigabytes: float) -> Row:
+def _apart(path: Path, arguments: argparse.Namespace) -> Row:
     """One file in a process of its own, which may end as it likes."""
     began, peak, over = time.monotonic(), 0.0, ""
     found: list[str] = []
-    command = [sys.executable, __file__, str(path), "--one"]
+    seconds, gigabytes = arguments.seconds, arguments.memory
+    command = [sys.executable, __file__, str(path), "--one", *["--without-slopes"] * arguments.without_slopes]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
         reading = threading.Thread(target=lambda: found.extend(child.communicate()))
@@ -139,13 +141,13 @@ def _memory(pid: int) -> float:
         return 0.0
 
 
-def sweep(path: Path) -> Row:
+def sweep(path: Path, *, slopes_too: bool = True) -> Row:
     """All of it for one file, in this process."""
     row = Row(path.stem)
     try:
         model = load(path)
         row.parameters = model.parameter_count()
-        _train(row, free_batch(model))
+        _train(row, free_batch(model), slopes_too)
     except SurgeonError as error:
         row.refused = f"{type(error).__name__}: {error}"[:400]
     except Exception:  # noqa: BLE001  (whatever it is, it is a finding)
@@ -153,14 +155,14 @@ def sweep(path: Path) -> Row:
     return row
 
 
-def _train(row: Row, model: Model) -> None:
+def _train(row: Row, model: Model, slopes_too: bool) -> None:
     data = made_up(model)
     row.task = data.task
     fit, loss = fit_input(model, data), None
     loss = make_loss(data, binary=fit.binary)
     view = training_view(model, data.task)
     row.rewritten = " ".join(sorted({f.operator for f in view.facts if f.status == "rewritten"}))
-    row.slope_error = slopes(model, data, fit, loss)
+    row.slope_error = slopes(model, data, fit, loss) if slopes_too else None
     settings = TrainSettings(Schedule(RATE, STEPS, decay="constant"), batch_size=SAMPLES)
     result = OrtTrainer().train(model, data, settings, state=State(), steps=STEPS, evaluate_every=1)
     row.losses = tuple(round(p.train_loss, 6) for p in result.history)

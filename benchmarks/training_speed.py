@@ -200,9 +200,9 @@ def _ours(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[in
         def progress(step: int, loss: float) -> None:  # noqa: ARG001
             times.append((time.process_time(), step))
 
-        OrtTrainer(progress_seconds=0.0).train(
-            model, data, settings, state=State(), steps=steps + 2, evaluate_every=0, progress=progress
-        )
+        trainer = OrtTrainer()
+        trainer.progress_seconds = 0.0
+        trainer.train(model, data, settings, state=State(), steps=steps + 2, evaluate_every=0, progress=progress)
         (first, a), (last, b) = times[0], times[-1]
         return (last - first) / (b - a) * steps
 

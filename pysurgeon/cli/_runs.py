@@ -103,8 +103,13 @@ def train(
     )
     dataset = load_data(settings)
     err.print(dataset.summary(), markup=False, soft_wrap=True)
-    with report.TrainProgress(err, report.RunPlan.of(settings, dataset).timeline.total) as progress:
-        done = api.train(loaded, settings, output=output, data=dataset, observer=progress, force=force)
+    try:
+        with report.TrainProgress(err, report.RunPlan.of(settings, dataset).timeline.total) as progress:
+            done = api.train(loaded, settings, output=output, data=dataset, observer=progress, force=force)
+    except KeyboardInterrupt:
+        kept = f"what was learnt until {api.CHECKPOINT_SECONDS:g} s ago is kept"
+        err.print(f"interrupted; {kept}, and the same command goes on from there", style="yellow", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
     document = {
         "epochs": done.epochs,
         "steps": done.steps,

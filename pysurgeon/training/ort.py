@@ -19,19 +19,17 @@ from pysurgeon.training.loss import make_loss
 from pysurgeon.training.protocol import Outcome, Point, State, TrainResult, TrainSettings
 from pysurgeon.training.view import training_view
 
-_PROGRESS_SECONDS = 0.2
 _TRIAL_BATCH = 8
 
 
 class OrtTrainer:
     """Trains in the calling process; may be called from several threads.
 
-    Args:
+    Attributes:
         progress_seconds: Least time between two calls of `progress`.
     """
 
-    def __init__(self, progress_seconds: float = _PROGRESS_SECONDS) -> None:
-        self._progress_seconds = progress_seconds
+    progress_seconds = 0.2
 
     def check(self, model: Model, data: Dataset) -> None:
         """Refuse a model that cannot be trained on this data; takes the gradients of one small batch to be sure.
@@ -65,7 +63,7 @@ class OrtTrainer:
             DataError: The data does not fit its inputs or outputs.
             UsageError: The batch size or the seed is too small, or the augmentation does not fit the data.
         """
-        stretch = _Stretch(model, data, settings, state, deadline, progress, self._progress_seconds)
+        stretch = _Stretch(model, data, settings, state, deadline, progress, self.progress_seconds)
         return stretch.run(steps, evaluate_every)
 
 

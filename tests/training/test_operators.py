@@ -193,6 +193,11 @@ REWRITTEN = {
     "Slice backwards": Case(
         (node("Slice", "h", "a", "b", "c", "d"),), {"a": ints(-1), "b": ints(-100), "c": ints(2), "d": ints(-2)}
     ),
+    "BatchNormalization by what is computed": Case(
+        (node("Abs", "M", out="m"), node("Exp", "M", out="v"), node("BatchNormalization", "h", "S", "B", "m", "v")),
+        {**CHANNELS, "M": floats(4, seed=7)},
+        IMAGE,
+    ),
     "Dropout": Case((node("Dropout"),)),
     "Cast to what it is": Case((node("Cast", to=1),)),
     "CumSum": Case((node("CumSum", "h", "a"),), {"a": np.array(1)}),
