@@ -1,10 +1,10 @@
 """Times the SVD kernels beside NumPy, SciPy, scikit-learn and PyTorch, with the accuracy of each.
 
-``python benchmarks/kernels.py`` runs every table; ``--only few "resnet18, values"`` those whose
-title begins so. All methods run on one thread,
-where the time of the processor counts, and ours on two as well, where that of the clock does. Every method runs once; those
-within three times the best of their kind then take turns, and the medians of the repetitions are what is printed. A method
-that misses the accuracy asked of all (values to 1e-4 of the largest, residual within 1 % of the best) counts for no ratio.
+``python benchmarks/kernels.py`` runs every table; ``--only few "resnet18, values"`` those whose titles begin so. All
+methods run on one thread, where the time of the processor counts, and ours on two as well, where that of the clock does.
+Every method runs once; those within three times the best of their kind then take turns, and the medians of the
+repetitions are what is printed. A method that misses the accuracy asked of all (values to 1e-4 of the largest, residual
+within 1 % of the best) counts for no ratio.
 """
 
 from __future__ import annotations
