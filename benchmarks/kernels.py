@@ -1,9 +1,10 @@
 """Times the SVD kernels beside NumPy, SciPy, scikit-learn and PyTorch, with the accuracy of each.
 
-``python benchmarks/kernels.py`` runs every table; ``--only resnet18 few`` some of them. All methods run on one thread,
-where the time of the processor counts, and ours on two as well, where that of the clock does. Every method runs once; those
-within three times the best of their kind then take turns, and the medians of the repetitions are what is printed. A method
-that misses the accuracy asked of all (values to 1e-4 of the largest, residual within 1 % of the best) counts for no ratio.
+``python benchmarks/kernels.py`` runs every table; ``--only few "resnet18, values"`` those whose titles begin so. All
+methods run on one thread, where the time of the processor counts, and ours on two as well, where that of the clock does.
+Every method runs once; those within three times the best of their kind then take turns, and the medians of the
+repetitions are what is printed. A method that misses the accuracy asked of all (values to 1e-4 of the largest, residual
+within 1 % of the best) counts for no ratio.
 """
 
 from __future__ import annotations
@@ -240,7 +241,9 @@ def show(title: str, rows: dict[str, dict[str, Any]], threads: int) -> None:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="TABLE", help=f"beginnings of: {' '.join(TABLES)}")
+    parser.add_argument(
+        "--only", nargs="+", metavar="TABLE", help=f"beginnings of titles; tables are {' '.join(TABLES)}"
+    )
     parser.add_argument("--spectrum", choices=SPECTRA, default="trained-like")
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="for the second row of ours")
@@ -257,16 +260,21 @@ def main() -> None:
         print(f"{'':18} {arguments.spectrum} matrices, medians of {arguments.repetitions} interleaved repetitions")
     results = {}
     for table, (shapes, shares) in TABLES.items():
-        if arguments.only and not any(table.startswith(name) for name in arguments.only):
-            continue
+        titles = {
+            share: f"{table}, "
+            + ("values" if share == 0 else f"rank {share}" if share >= 1 else f"{share:.0%} factors")
+            for share in shares
+        }
         rng = np.random.default_rng(0)
-        matrices = [SPECTRA[arguments.spectrum](rng, *shape) for shape in shapes]
-        for share in shares:
-            wanted = "values" if share == 0 else f"rank {share}" if share >= 1 else f"{share:.0%} factors"
+        matrices: list[np.ndarray] = []
+        for share, title in titles.items():
+            if arguments.only and not any(title.startswith(name) for name in arguments.only):
+                continue
+            matrices = matrices or [SPECTRA[arguments.spectrum](rng, *shape) for shape in shapes]
             rows = measure(matrices, share, arguments.repetitions, arguments.threads)
-            results[f"{table}, {wanted}"] = {"rows": rows, "ratios": ratios(rows, arguments.threads)}
+            results[title] = {"rows": rows, "ratios": ratios(rows, arguments.threads)}
             if not arguments.json:
-                show(f"{table}, {wanted}", rows, arguments.threads)
+                show(title, rows, arguments.threads)
     if arguments.json:
         json.dump({"environment": environment, "results": results}, sys.stdout, indent=2)
 

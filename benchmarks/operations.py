@@ -15,7 +15,6 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -41,7 +40,7 @@ from pysurgeon.surgery.matrices import weight_matrix
 
 # Numbers that go into a model for the fits, in at least so many samples and at most so many; and as many to verify on (the first
 # dimension may be the time, and then another number of them would be something else).
-NUMBERS, FEWEST, MOST = 2**21, 16, 512
+NUMBERS, FEWEST, MOST = 2**18, 16, 512
 
 
 @dataclass
@@ -180,7 +179,10 @@ def main() -> None:
     lines = arguments.out.read_text().splitlines() if arguments.out is not None and arguments.out.exists() else []
     rows = [_row(x) for x in lines]
     known, wanted = {r.model for r in rows}, re.compile(arguments.only)
-    size: Callable[[Path], int] = lambda f: f.stat().st_size
+
+    def size(path: Path) -> int:
+        return sum(f.stat().st_size for f in path.parent.glob(f"{path.name}*"))  # with its data file
+
     for path in sorted(arguments.folder.glob("*.onnx"), key=size):
         if path.stem in known or not wanted.search(path.name) or size(path) > arguments.megabytes * 1e6:
             continue

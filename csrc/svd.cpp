@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "buffer.hpp"
 #include "parallel.hpp"
 #include "simd/kernels.hpp"
 #include "svd_paths.hpp"
@@ -96,6 +97,7 @@ bool for_each_matrix(const std::vector<MatrixView>& matrices, int threads, const
       complaints[i] = error.what();
     }
   });
+  scratch::release();
   if (watch.stopped()) return false;
   for (std::size_t i = 0; i < complaints.size(); ++i) {
     if (complaints[i].empty()) continue;

@@ -401,16 +401,20 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
         DataError: The data does not fit the model.
     """
     fit = fit_input(model, data)
-    fixed = model.inputs[0].shape[0] or 1
-    x, y = Batches(data, CALIBRATION_SAMPLES + UNSEEN_SAMPLES, seed=seed, raw=fit.raw).batch(0)
-    spared = min(UNSEEN_SAMPLES, len(y) // 5) // fixed * fixed
-    seen = max(1, (len(y) - spared) // fixed) * fixed
+    axis = fit.inputs[0].axis
+    fixed = model.inputs[0].shape[axis]
+    # Where the batch is fixed and not the first axis, several of them cannot be put one behind the other.
+    wanted = CALIBRATION_SAMPLES + UNSEEN_SAMPLES if axis == 0 or fixed is None else fixed
+    x, _ = Batches(data, wanted, seed=seed, raw=fit.raw).batch(0)
+    count = len(next(iter(x.values())) if isinstance(x, dict) else x)
+    spared = min(UNSEEN_SAMPLES, count // 5) // (fixed or 1) * (fixed or 1)
+    seen = max(1, (count - spared) // (fixed or 1)) * (fixed or 1)
 
-    def part(rows: slice) -> dict[str, Array]:
-        return fit.feeds({name: a[rows] for name, a in x.items()} if isinstance(x, dict) else x[rows])
+    def part(start: int, end: int) -> dict[str, Array]:
+        return fit.feeds({k: a[start:end] for k, a in x.items()} if isinstance(x, dict) else x[start:end])
 
-    unseen = part(slice(seen, seen + spared) if spared else slice(seen))
-    return Calibration(model, part(slice(seen)), unseen=unseen, seed=seed)
+    unseen = part(seen, seen + spared) if spared else part(0, seen)
+    return Calibration(model, part(0, seen), unseen=unseen, seed=seed, axis=axis)
 
 
 class Silent:

@@ -74,6 +74,40 @@ def as_ranks(rank: int | Sequence[int], matrices: Sequence[FloatArray]) -> list[
     return [min(int(value), *matrix.shape) for value, matrix in zip(given, matrices, strict=True)]
 
 
+def ranks_for(
+    values: Sequence[FloatArray], tolerance: float | None, energy: float | None
+) -> list[int]:  # one of them is None
+    """Returns for every matrix the smallest rank that leaves no more than asked.
+
+    Args:
+        values: The singular values of each.
+        tolerance: Frobenius norm of what may be left, as a share of the matrix's.
+        energy: Share of the squared norm that must be kept.
+    """
+    ranks = []
+    for s in values:
+        squares = s.astype(np.float64) ** 2
+        left = np.append(np.cumsum(squares[::-1])[::-1], 0.0)  # left[k]: what rank k leaves
+        allowed = tolerance**2 if tolerance is not None else 1.0 - (energy or 0.0)
+        ranks.append(int(np.argmax(left <= allowed * left[0])))
+    return ranks
+
+
+def check_one_of(rank: object, tolerance: float | None, energy: float | None) -> None:
+    """Refuses more or less than one way to say the rank, and shares that are none.
+
+    Raises:
+        UsageError: None or several are given, or a share is not from 0 to 1.
+    """
+    if sum(given is not None for given in (rank, tolerance, energy)) != 1:
+        msg = f"rank is {rank!r}, tolerance {tolerance!r} and energy {energy!r}: give exactly one of them."
+        raise UsageError(msg)
+    for name, share in (("tolerance", tolerance), ("energy", energy)):
+        if share is not None and not 0.0 <= share <= 1.0:
+            msg = f"{name} is {share!r}, expected a share from 0 to 1."
+            raise UsageError(msg)
+
+
 def check_threads(threads: int) -> None:
     """Refuses a number of threads that is none.
 

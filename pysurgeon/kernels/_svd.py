@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 import numpy.typing as npt
 
 from pysurgeon.kernels import _native
-from pysurgeon.kernels._arguments import Factors, FloatArray, as_matrices, as_ranks, check_threads
+from pysurgeon.kernels._arguments import (
+    Factors,
+    FloatArray,
+    as_matrices,
+    as_ranks,
+    check_one_of,
+    check_threads,
+    ranks_for,
+)
 
 
 def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> list[FloatArray]:
@@ -32,7 +40,14 @@ def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> l
     return _native.singular_values(as_matrices(matrices), threads)
 
 
-def truncated_svd(matrices: Iterable[npt.ArrayLike], rank: int | Sequence[int], *, threads: int = 1) -> list[Factors]:
+def truncated_svd(
+    matrices: Iterable[npt.ArrayLike],
+    rank: int | Sequence[int] | None = None,
+    *,
+    tolerance: float | None = None,
+    energy: float | None = None,
+    threads: int = 1,
+) -> list[Factors]:
     """Computes the leading singular triplets of every matrix, the best approximation of that rank.
 
     Values are right to 1e-4 of the largest one of their matrix, and the residual is within 1 % of the best one of that
@@ -44,6 +59,8 @@ def truncated_svd(matrices: Iterable[npt.ArrayLike], rank: int | Sequence[int], 
         matrices: 2-D arrays of any shapes. They are not modified; C-contiguous float32 ones are not copied either.
         rank: How many triplets: one number for all matrices, or one for each. A matrix has no more than its smaller
             side, and gets that many where the rank is larger.
+        tolerance: Instead of a rank: each gets the smallest one that leaves at most this share of its Frobenius norm.
+        energy: Instead of a rank: each gets the smallest one that keeps at least this share of its squared norm.
         threads: How many matrices are worked on at a time, each by one thread.
 
     Returns:
@@ -53,9 +70,12 @@ def truncated_svd(matrices: Iterable[npt.ArrayLike], rank: int | Sequence[int], 
     Raises:
         DataError: A matrix is not 2-D, not real or not finite, or has a singular value beyond float32; the message
             names its index.
-        UsageError: A rank is negative, their number is not that of the matrices, or ``threads`` is no whole number
-            from 1.
+        UsageError: A rank is negative, their number is not that of the matrices, a share is not from 0 to 1, not
+            exactly one of ``rank``, ``tolerance`` and ``energy`` is given, or ``threads`` is no whole number from 1.
     """
     check_threads(threads)
+    check_one_of(rank, tolerance, energy)
     arrays = as_matrices(matrices)
+    if rank is None:
+        rank = ranks_for(_native.singular_values(arrays, threads), tolerance, energy)
     return [Factors(*factors) for factors in _native.truncated_svd(arrays, as_ranks(rank, arrays), threads)]

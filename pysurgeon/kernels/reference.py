@@ -24,8 +24,10 @@ from pysurgeon.kernels._arguments import (
     as_readers,
     check_adamw,
     check_live,
+    check_one_of,
     check_sgd,
     check_threads,
+    ranks_for,
 )
 
 __all__ = [
@@ -45,10 +47,20 @@ def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> l
     return [s for _, s, _ in truncated_svd(matrices, np.iinfo(np.int64).max, threads=threads)]
 
 
-def truncated_svd(matrices: Iterable[npt.ArrayLike], rank: int | Sequence[int], *, threads: int = 1) -> list[Factors]:
+def truncated_svd(
+    matrices: Iterable[npt.ArrayLike],
+    rank: int | Sequence[int] | None = None,
+    *,
+    tolerance: float | None = None,
+    energy: float | None = None,
+    threads: int = 1,
+) -> list[Factors]:
     """The leading singular triplets of every matrix; see ``pysurgeon.kernels.truncated_svd``."""
     check_threads(threads)
+    check_one_of(rank, tolerance, energy)
     arrays = as_matrices(matrices)
+    if rank is None:
+        rank = ranks_for(singular_values(arrays), tolerance, energy)
     factors = []
     for i, (matrix, k) in enumerate(zip(arrays, as_ranks(rank, arrays), strict=True)):
         shape = f"{matrix.shape[0]} x {matrix.shape[1]}"

@@ -30,6 +30,7 @@ class Calibration:
         feeds: Arrays by input name, several batches one after another where the model's batch is fixed; standard normal input of the model's shape where `None`.
         unseen: More of it, that nothing is fitted to and operations are verified on; `feeds` where `None`.
         seed: Which rows of activations are sampled.
+        axis: Which axis of the feeds counts the samples: 1 for models that want time first.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class Calibration:
         *,
         unseen: Mapping[str, Array] | None = None,
         seed: int = 0,
+        axis: int = 0,
     ) -> None:
         if feeds is None and unseen is None:
             unseen = _random(model, 16, seed=1)
         self.feeds = dict(feeds) if feeds is not None else _random(model, 64, seed=0)
         self.unseen = dict(unseen) if unseen is not None else self.feeds
-        self.seed = seed
+        self.seed, self.axis = seed, axis
         # Weak: a run sees many models, and what is known of one goes with it.
         self._activations: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
         self._checked: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
@@ -106,10 +108,12 @@ class Calibration:
         """The fold of each of so many rows: int64, with all rows of a sample in one fold if there are enough samples.
 
         Args:
-            count: Number of rows, sample after sample.
+            count: Number of rows, sample after sample; or, where time comes first, step after step.
             parts: How often the samples are gone through.
         """
-        samples = len(next(iter(self.feeds.values()))) if self.feeds else 1
+        samples = next(iter(self.feeds.values())).shape[self.axis] if self.feeds else 1
+        if self.axis and samples >= FOLDS:
+            return np.arange(count) % samples % FOLDS
         if samples < FOLDS:
             return np.arange(count) * FOLDS // max(1, count)
         each = max(1, count // (samples * parts))

@@ -530,6 +530,7 @@ class Skipping(OrtTrainer):
     """Says that the warm-up was done, and is interrupted then."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._done = False
 
     def train(

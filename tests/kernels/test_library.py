@@ -51,6 +51,18 @@ def test_a_missing_linear_algebra_says_what_to_do():
     assert "pip install --force-reinstall scipy-openblas32" in message
 
 
+def test_the_environment_chooses_the_instructions(monkeypatch):
+    monkeypatch.setenv("PYSURGEON_INSTRUCTIONS", "baseline")
+    assert run("import json; from pysurgeon.kernels import _native; print(json.dumps(_native.instructions()))") == (
+        "baseline"
+    )
+    monkeypatch.setenv("PYSURGEON_INSTRUCTIONS", "sse9")
+    message = run(
+        "import json\ntry:\n    import pysurgeon.kernels\nexcept ImportError as error:\n    print(json.dumps(str(error)))"
+    )
+    assert "PYSURGEON_INSTRUCTIONS is 'sse9'" in message
+
+
 def test_the_import_is_light():
     loaded = run(
         "import json, sys, pysurgeon.kernels; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"

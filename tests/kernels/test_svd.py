@@ -271,6 +271,29 @@ def test_what_is_no_matrix_is_named(backend: ModuleType, matrix, message):
 
 
 @BOTH
+def test_the_rank_by_what_may_be_left(backend: ModuleType):
+    matrices = [spectrum(30, 20, np.array([8.0, 4, 2, 1])), np.zeros((3, 4), "f4"), np.zeros((0, 4), "f4")]
+    whole = 64 + 16 + 4 + 1
+
+    def ranks(**share):
+        return [len(factors.s) for factors in backend.truncated_svd(matrices, **share)]
+
+    assert ranks(energy=0.0) == [0, 0, 0]
+    assert ranks(energy=63 / whole) == [1, 0, 0]
+    assert ranks(energy=65 / whole) == [2, 0, 0]
+    assert ranks(tolerance=1.0) == [0, 0, 0]
+    assert ranks(tolerance=np.sqrt(5.1 / whole)) == [2, 0, 0]
+    assert ranks(tolerance=np.sqrt(4.9 / whole)) == [3, 0, 0]
+    assert ranks(tolerance=1e-3) == [4, 0, 0]
+    for wrong in ({}, {"energy": 0.5, "tolerance": 0.5}, {"rank": 1, "energy": 0.5}):
+        with pytest.raises(UsageError, match="exactly one"):
+            ranks(**wrong)
+    for wrong in ({"energy": 1.5}, {"tolerance": -0.1}, {"energy": np.nan}):
+        with pytest.raises(UsageError, match="from 0 to 1"):
+            ranks(**wrong)
+
+
+@BOTH
 def test_ranks_and_threads_that_are_none(backend: ModuleType):
     matrices = [np.ones((2, 3)), np.ones((3, 2))]
     with pytest.raises(UsageError, match="3 ranks were given for 2 matrices"):

@@ -1,0 +1,26 @@
+"""A short stretch of the search for matrices that break a promise; benchmarks/kernels_sweep.py goes on for as long as one likes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pysurgeon.kernels import _native
+
+SWEEP = Path(__file__).parents[2] / "benchmarks" / "kernels_sweep.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["avx512", "avx2", "baseline"])
+def test_no_promise_is_broken(level):
+    has = _native.choose_instructions(level)
+    _native.choose_instructions("best")
+    if not has:
+        pytest.skip(f"no {level} here")
+    command = [sys.executable, str(SWEEP), "--count", "400", "--largest", "80", "--seed", "1", "--instructions", level]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 bounds broken" in done.stdout
