@@ -97,6 +97,10 @@ class Structure:
         """The term of an initializer's axis."""
         return self.inference.resolved(self.model.ir.graph.initializers[tensor])[axis]
 
+    def value(self, name: str) -> ir.Value:
+        """The value of this name."""
+        return self._values[name]
+
     def value_term(self, name: str, axis: int) -> Term:
         """The term of the axis of any value."""
         return self.inference.resolved(self._values[name])[axis]

@@ -14,6 +14,7 @@ from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of
 from pysurgeon.surgery._refit import refit
 from pysurgeon.surgery._sites import resizable
+from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis, units
 from pysurgeon.surgery.elimination import Elimination, View, eliminate, loss, stand_ins
@@ -59,33 +60,40 @@ class Narrow(Operation):
             elimination = elimination_of(structure, width, calibration, most=np.inf)
         kept = np.sort(elimination.order[removed:])
         twins = _twins(structure, width)
+        maps = selection(width, kept)
+        drifting = _drifting(structure, width)
         losses: list[float] = []
         values: dict[str, Array] = {}
         places: list[Place] = []
-        for reads, view in views(structure, width, calibration):
+        seen: dict[str, Array] = {}
+
+        def remaining(read: Read) -> Array:
+            """What a reader gets when only some units are kept and the readers before it have made up for that."""
+            if read not in drifting:
+                value = calibration.activations(structure.model, [read.value])[read.value]
+                term = structure.value_term(read.value, read.value_axis)
+                return map_axis(value, read.value_axis, term, width.dim, Select.of(kept))
+            if read.value not in seen:
+                so_far = apply_edit(Edit(structure, tuple(maps), values=values))
+                seen.update(calibration.activations(so_far, [read.value]))
+            return seen[read.value]
+
+        for reads, view in _in_order(structure, views(structure, width, calibration)):
             if not reads or not _compensable(width, reads[0]):
                 losses.append(loss(view, kept))
                 continue
-            found = refit(
-                structure,
-                width,
-                reads,
-                calibration,
-                lambda r: _remaining(structure, width, r, calibration, kept),
-                stand_ins(view, kept, twins),
-            )
+            found = refit(structure, width, reads, calibration, remaining, stand_ins(view, kept, twins))
+            for m in maps:  # a tensor that reads the width on one axis may write it on another
+                if m.tensor in found.values and (m.tensor, m.axis) not in width.readers:
+                    term = structure.term(m.tensor, m.axis)
+                    found.values[m.tensor] = map_axis(found.values[m.tensor], m.axis, term, m.dim, m.map)
             values |= found.values
             losses.append(found.lost)
             places += found.places
-        maps = selection(width, kept)
-        for m in maps:  # a tensor that reads the width on one axis may write it on another
-            if m.tensor in values and (m.tensor, m.axis) not in width.readers:
-                values[m.tensor] = map_axis(values[m.tensor], m.axis, structure.term(m.tensor, m.axis), m.dim, m.map)
         error = float(np.sqrt(np.mean(losses))) if losses else 0.0
-        edit = Edit(structure, tuple(maps), values=values)
         everywhere = len(places) >= len(losses)
         return Plan(
-            edit,
+            Edit(structure, tuple(maps), values=values),
             error,
             f"the {removed} units that the readers can best do without",
             tuple(places) if everywhere else (),
@@ -97,12 +105,33 @@ class Narrow(Operation):
         return Edit(structure, tuple(selection(width, np.arange(self.size))))
 
 
-def _remaining(structure: Structure, width: Width, read: Read, calibration: Calibration, kept: Array) -> Array:
-    """What a reader gets when only some units are kept."""
-    value = calibration.activations(structure.model, [read.value])[read.value]
-    return map_axis(
-        value, read.value_axis, structure.value_term(read.value, read.value_axis), width.dim, Select.of(kept)
-    )
+def _drifting(structure: Structure, width: Width) -> set[Read]:
+    """Readers that get more changed than the units that go.
+
+    What they read comes from behind another reader of the width, or from behind an operator that runs along it.
+    """
+    nodes = structure.inference.nodes
+    readers = {nodes[r.node]: r.tensor for r in width.reads}
+    found = set()
+    for read in width.reads:
+        waiting, seen = [structure.value(read.value)], set()
+        while waiting and read not in found:
+            producer = waiting.pop().producer()
+            if producer is None or producer in seen:
+                continue
+            seen.add(producer)
+            # A tensor that is used again is one reader, which cannot be refitted before itself.
+            if readers.get(producer, read.tensor) != read.tensor or not width.exact:
+                found.add(read)
+            waiting += [v for v in producer.inputs if v is not None]
+    return found
+
+
+def _in_order(structure: Structure, seen: list[tuple[tuple[Read, ...], View]]) -> list[tuple[tuple[Read, ...], View]]:
+    """Readers in the order in which the model computes them."""
+    place = {node: k for k, node in enumerate(structure.model.nodes)}
+    nodes = structure.inference.nodes
+    return sorted(seen, key=lambda x: max((place[nodes[r.node]] for r in x[0]), default=-1))
 
 
 def _twins(structure: Structure, width: Width) -> dict[int, int]:
