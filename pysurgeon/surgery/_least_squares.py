@@ -54,7 +54,7 @@ def fit(x: Array, y: Array, folds: Array, *, constant: bool, metric: Array | Non
     total = moments.sum(0)
     metric = np.eye(m) if metric is None else metric
     nothing = np.zeros((k + 1, m))
-    best, lost = np.inf, _lost(moments.sum(0), nothing, metric)
+    best, lost = np.inf, _lost(total, nothing, metric)
     filled = [f for f in range(FOLDS) if moments[f, -1, -1] > 0]
     if len(filled) > 1:
         for ridge in RIDGES:

@@ -76,10 +76,11 @@ def refit(
     first = reads[0]
     weight, term = structure.model.tensor(first.tensor), structure.term(first.tensor, first.axis)
     bias = bias_of(structure, width, first) if len(reads) == 1 else None
-    pairs = [_unit_rows(structure, width, r, calibration, replaced(r), len(prior)) for r in reads]
+    instead = [replaced(r) for r in reads]
+    pairs = [_unit_rows(structure, width, r, calibration, x, len(prior)) for r, x in zip(reads, instead, strict=True)]
     old, new, folds = (np.concatenate(x) for x in zip(*pairs, strict=True))
-    as_matrix = units(weight, first.axis, term, width.dim).astype(np.float64)
-    energy = as_matrix.T @ as_matrix
+    by_unit = units(weight, first.axis, term, width.dim).astype(np.float64)
+    energy = by_unit.T @ by_unit
     constant = bias is not None and not bias.padded
     found = fit(new, old - new @ prior, folds, constant=constant, metric=energy)
     values = {
@@ -98,9 +99,7 @@ def refit(
     inputs = channels * int(np.prod(weight.shape[2:]))
     if inputs > LARGEST_FIT or inputs == len(prior):  # too many, or none that were not fitted before
         return by_units
-    return _by_taps(
-        structure, first, layer, calibration, replaced(first), by_units, None if bias is None else bias.name
-    )
+    return _by_taps(structure, first, layer, calibration, instead[0], by_units, None if bias is None else bias.name)
 
 
 def _unit_rows(

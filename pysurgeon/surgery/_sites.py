@@ -126,6 +126,11 @@ def refuse_end(site: Site) -> None:
         raise Refused(message)
 
 
+def shape_text(shape: tuple[int | None, ...] | None) -> str:
+    """A shape as messages show it."""
+    return "an unknown shape" if shape is None else "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
+
+
 def _only_constants(values: object) -> bool:
     return all(v is None or v.is_initializer() or constant(v) is not None for v in values)  # type: ignore[attr-defined]
 

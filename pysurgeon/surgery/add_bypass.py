@@ -19,7 +19,7 @@ from pysurgeon.graph import sizes
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery._building import Builder
-from pysurgeon.surgery._sites import site_of
+from pysurgeon.surgery._sites import shape_text, site_of
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import Rewire
 from pysurgeon.surgery.operation import Operation, Plan
@@ -89,7 +89,7 @@ def _form(structure: Structure, first: Layer, last: Layer, value: ir.Value) -> t
         or conv != (first.operator == "Conv")
     ):
         message = (
-            f"layer {first.name!r} takes {_text(source)} and layer {last.name!r} gives {_text(target)}: a bypass needs as many axes "
+            f"layer {first.name!r} takes {shape_text(source)} and layer {last.name!r} gives {shape_text(target)}: a bypass needs as many axes "
             "on both sides"
         )
         raise Refused(message)
@@ -98,12 +98,12 @@ def _form(structure: Structure, first: Layer, last: Layer, value: ir.Value) -> t
     strides = [_stride(a, b) for a, b in zip(before, after, strict=True)]
     if inputs is None or outputs is None or None in strides or (strides and not conv and set(strides) != {1}):
         message = (
-            f"layer {first.name!r} takes {_text(source)} and layer {last.name!r} gives {_text(target)}: a bypass can change the number of "
+            f"layer {first.name!r} takes {shape_text(source)} and layer {last.name!r} gives {shape_text(target)}: a bypass can change the number of "
             "units and divide the size of an image, and the sizes must be known"
         )
         raise Refused(message)
     if strides[:1] != [1]:
-        message = f"from {_text(source)} to {_text(target)} the batch changes"
+        message = f"from {shape_text(source)} to {shape_text(target)} the batch changes"
         raise Refused(message)
     return inputs, outputs, tuple(s for s in strides[1:] if s is not None)
 
@@ -137,7 +137,3 @@ def _leads_to(node: ir.Node, value: ir.Value) -> bool:
             seen.add(producer)
             waiting += [v for v in producer.inputs if v is not None]
     return False
-
-
-def _text(shape: tuple[int | None, ...] | None) -> str:
-    return "an unknown shape" if shape is None else "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"

@@ -24,7 +24,7 @@ from pysurgeon.graph.layers import Names, value_names
 from pysurgeon.graph.terms import Dim
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._refit import refit
-from pysurgeon.surgery._sites import Branch, Site, branch_of, idempotent, refuse_end, site_of
+from pysurgeon.surgery._sites import Branch, Site, branch_of, idempotent, refuse_end, shape_text, site_of
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Rewire, Select
@@ -192,9 +192,7 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
         raise Refused(message)
     rest = [(a, b) for k, (a, b) in enumerate(zip(source, target, strict=True)) if k != channel % len(source)]
     if any(a != b for a, b in rest):
-        message = (
-            f"layer {layer.name!r} turns {_text(source)} into {_text(target)}: only the number of units may change"
-        )
+        message = f"layer {layer.name!r} turns {shape_text(source)} into {shape_text(target)}: only the number of units may change"
         raise Refused(message)
     units = source[channel]
     terms = structure.inference.resolved(site.value)[channel]
@@ -216,7 +214,3 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
         message = f"a reader of layer {layer.name!r} is used more than once"
         raise Refused(message)
     return width, units
-
-
-def _text(shape: tuple[int | None, ...]) -> str:
-    return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"

@@ -249,3 +249,15 @@ def test_the_calibration_data_decide():
     done = operate(planted, Narrow("1", 8), Calibration(planted, {"input": x.reshape(-1, 3, 4)}))
     assert done.record.measured_error <= 1e-6
     assert 0 not in kept_units(planted, done.model, "1.weight")
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("residual.legacy", "0"), ("mixer.legacy", "stem"), ("mobile.legacy", "stem")]
+)
+def test_readers_in_a_stream_are_fitted_one_after_another(name, width):
+    """What comes from behind another reader, or from behind a norm, has changed by more than the units that went."""
+    model, w = loaded(name), structure(name).width(width)
+    feeds, unseen = (random_feeds(model, batch=300, seed=k) for k in (0, 1))
+    done = operate(model, Narrow(width, w.size // 2), Calibration(model, feeds, unseen=unseen))
+    assert done.record.site_error > 0.05
+    assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.1)
