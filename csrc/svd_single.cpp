@@ -212,26 +212,36 @@ bool factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factor
     if (p - t.below(error / kCorrectable * top * top * t.scale) < k) return false;
     vectors = vectors_of(reduced, p, 0, k);
   }
-  if (vectors.empty() || !orthonormalize(k, p, false, vectors.data())) return false;
+  return !vectors.empty() && factors_from(a, vectors, tall, error, gram.trace, factors);
+}
+
+}  // namespace
+
+bool factors_from(const MatrixView& a, std::vector<float> vectors, bool right, double error, double squares,
+                  const FactorsView& factors) {
+  const Index k = factors.rank;
+  const Index length = right ? a.columns : a.rows;
+  if (!orthonormalize(k, length, false, vectors.data())) return false;
   using blas::Transpose;
   std::vector<double> norms;
-  if (tall) {
+  if (right) {
     std::copy(vectors.begin(), vectors.end(), factors.vt);
-    blas::multiply(Transpose::no, Transpose::yes, a.rows, k, p, a.data, p, factors.vt, p, factors.u, k);
+    blas::multiply(Transpose::no, Transpose::yes, a.rows, k, a.columns, a.data, a.columns, factors.vt, a.columns,
+                   factors.u, k);
     norms = normalize(a.rows, k, true, factors.u);
     if (!orthonormalize(a.rows, k, true, factors.u)) return false;
   } else {
-    for (Index j = 0; j < p; ++j) {
-      for (Index i = 0; i < k; ++i) factors.u[j * k + i] = vectors[to_size(i * p + j)];
+    for (Index j = 0; j < length; ++j) {
+      for (Index i = 0; i < k; ++i) factors.u[j * k + i] = vectors[to_size(i * length + j)];
     }
-    blas::multiply(Transpose::no, Transpose::no, k, a.columns, p, vectors.data(), p, a.data, a.columns, factors.vt,
-                   a.columns);
+    blas::multiply(Transpose::no, Transpose::no, k, a.columns, length, vectors.data(), length, a.data, a.columns,
+                   factors.vt, a.columns);
     norms = normalize(k, a.columns, false, factors.vt);
     if (!orthonormalize(k, a.columns, false, factors.vt)) return false;
   }
   // What the vectors miss of the best approximation's squared norm is below twice the error of k eigenvalues. It must
   // be little beside what that one leaves.
-  double rest = gram.trace;
+  double rest = squares;
   for (const double norm : norms) rest -= norm * norm;
   if (!(2 * static_cast<double>(k) * error * norms.front() * norms.front() <= 0.01 * rest)) return false;
   // Among values that are equal to rounding the order may be off by it.
@@ -239,8 +249,6 @@ bool factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factor
   std::transform(norms.begin(), norms.end(), factors.s, to_float);
   return true;
 }
-
-}  // namespace
 
 bool single_values(const MatrixView& a, float most, float* values) {
   // A small matrix that is nearly square is sooner done in float64 than refined.
@@ -252,6 +260,7 @@ bool single_values(const MatrixView& a, float most, float* values) {
 
 bool single_factors(const MatrixView& a, float most, const FactorsView& factors) {
   if (!suits(a, most) || factors.rank == std::min(a.rows, a.columns)) return false;
+  if (krylov_factors(a, factors)) return true;
   const Gram gram(a);
   return factors_by<float>(gram, a, factors) || factors_by<double>(gram, a, factors);
 }

@@ -9,8 +9,8 @@ namespace {
 constexpr Index kBytes = PYSURGEON_VECTOR_BYTES;
 #include "simd/kernels.inl"
 
-constexpr Kernels kKernels{"avx512", &reduce<float>, &reduce<double>, &count_below,   &bisect,
-                           &twisted, &eliminate,     &largest,        &sum_of_squares};
+constexpr Kernels kKernels{"avx512", &reduce<float>, &reduce<double>, &count_below, &bisect,
+                           &twisted, &eliminate,     &gram_times,     &largest,     &sum_of_squares};
 
 }  // namespace
 

@@ -17,6 +17,9 @@ constexpr Index padded(Index n) { return (n + kPadding - 1) / kPadding * kPaddin
 constexpr Index kShifts = 32;
 constexpr Index kVectors = 8;
 
+// Vectors that are multiplied at a time.
+constexpr Index kProducts = 2;
+
 struct Kernels {
   const char* name;
 
@@ -45,6 +48,11 @@ struct Kernels {
   // On the leading n rows and columns: h -= column row', m -= column cross' + cross column'.
   void (*eliminate)(Index n, Index stride, const double* column, const double* cross, const double* row, double* h,
                     double* m);
+
+  // y += factor * a' (a x) with a (rows x n), each element read once; x and y hold kProducts vectors, one a row of
+  // `length` elements, and may be the same. dots (rows x kProducts) = a x.
+  void (*gram_times)(Index rows, Index n, const float* a, Index stride, float factor, const float* x, float* y,
+                     Index length, float* dots);
 
   // The largest magnitude; infinite if an element is, and NaN or infinite if one is NaN.
   float (*largest)(const float* a, Index size);

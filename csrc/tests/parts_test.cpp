@@ -64,6 +64,27 @@ void test_sums_and_magnitudes() {
   }
 }
 
+void test_gram_times(Index rows, Index n) {
+  const Index stride = n + 3, length = n + 5;
+  std::vector<float> a(at(rows * stride)), x(at(2 * length)), dots(at(2 * rows));
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(i % 7) - 3.0F;
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 5) - 2.0F;
+  std::vector<float> y(x);
+  surgeon::simd::active().gram_times(rows, n, a.data(), stride, -2.0F, x.data(), y.data(), length, dots.data());
+  bool same = true;  // All are whole numbers below 2^24, so there is no rounding.
+  for (Index v = 0; v < 2; ++v) {
+    std::vector<float> expected(x.begin() + v * length, x.begin() + (v + 1) * length);
+    for (Index r = 0; r < rows; ++r) {
+      float dot = 0.0F;
+      for (Index i = 0; i < n; ++i) dot += a[at(r * stride + i)] * x[at(v * length + i)];
+      same &= dots[at(2 * r + v)] == dot;
+      for (Index i = 0; i < n; ++i) expected[at(i)] -= 2.0F * dot * a[at(r * stride + i)];
+    }
+    same &= std::equal(expected.begin(), expected.end(), y.begin() + v * length);
+  }
+  CHECK(same);
+}
+
 void test_gather(Index inner, int threads) {
   const Index outer = 30, n = 40;
   std::vector<float> source(at(outer * n * inner));
@@ -141,6 +162,9 @@ int main() {
     for (const Index n : {2, 3, 16, 17, 100}) test_tridiagonal(n);
     test_repeated_eigenvalues();
     test_sums_and_magnitudes();
+    for (const Index rows : {1, 4, 7}) {
+      for (const Index n : {1, 16, 37}) test_gram_times(rows, n);
+    }
   }
   for (const int threads : {1, 3}) {
     for (const Index inner : {1, 9, 100}) {

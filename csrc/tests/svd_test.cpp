@@ -1,11 +1,13 @@
 // Singular values and factors of the nasty kinds of matrices, by every instruction set that this processor has.
 #include <cstring>
 #include <limits>
+#include <tuple>
 
 #include "check.hpp"
 #include "matrices.hpp"
 #include "simd/kernels.hpp"
 #include "svd.hpp"
+#include "svd_paths.hpp"
 
 namespace {
 
@@ -79,6 +81,59 @@ void test_promises(const Matrix& a) {
                   1.01 * std::sqrt(rest) + (1e-6 * largest + smallest) * std::sqrt(static_cast<double>(k)));
   }
   if (!good) std::fprintf(stderr, "  with %s, %td x %td\n", a.kind.c_str(), a.rows, a.columns);
+}
+
+// A matrix with these leading singular values above a bulk from 0 to 1, in random directions.
+Matrix planted(Index rows, Index columns, const std::vector<float>& leading) {
+  Matrix a{rows, columns, std::vector<float>(at(rows * columns)), "planted"};
+  const Index p = std::min(rows, columns);
+  for (Index i = 0; i < p; ++i) {
+    const bool leads = at(i) < leading.size();
+    a.data[at(i * columns + i)] = leads ? leading[at(i)] : static_cast<float>(p - i) / static_cast<float>(p);
+  }
+  std::mt19937 generator(1);
+  std::normal_distribution<double> normal;
+  const auto reflect = [&](Index count, Index step, Index others, Index next) {  // I - 2 v v' on one side
+    std::vector<double> v(at(count));
+    double square = 0.0;
+    for (double& x : v) {
+      x = normal(generator);
+      square += x * x;
+    }
+    for (Index j = 0; j < others; ++j) {
+      double dot = 0.0;
+      for (Index i = 0; i < count; ++i) dot += v[at(i)] * static_cast<double>(a.data[at(i * step + j * next)]);
+      for (Index i = 0; i < count; ++i) {
+        a.data[at(i * step + j * next)] -= static_cast<float>(2.0 * dot / square * v[at(i)]);
+      }
+    }
+  };
+  for (int round = 0; round < 2; ++round) {
+    reflect(rows, columns, columns, 1);
+    reflect(columns, 1, rows, columns);
+  }
+  return a;
+}
+
+// Few triplets of a matrix that is not small are found from products with it, but not where a value is repeated.
+void test_few_leading() {
+  for (const auto& [rows, columns] : {std::pair<Index, Index>{260, 260}, {259, 301}, {301, 259}}) {
+    for (const auto& [leading, k, apart] :
+         std::vector<std::tuple<std::vector<float>, Index, bool>>{{{3, 2}, 2, true},
+                                                                  {{3, 2, 2, 2}, 1, true},
+                                                                  {{3, 3, 2}, 2, false},
+                                                                  {{3, 3, 3}, 2, false},
+                                                                  {{3, 2.99999F, 1.5F}, 2, false},
+                                                                  {std::vector<float>(259, 1.0F), 2, false}}) {
+      const Matrix a = planted(rows, columns, leading);
+      Factors f(a, k);
+      CHECK(surgeon::krylov_factors(a.view(), f.view) == apart);
+      CHECK(surgeon::truncated_svd({a.view()}, {f.view}, 1, kNever));
+      for (Index i = 0; i < k; ++i) CHECK(std::fabs(f.s[at(i)] - leading[at(i)]) < 1e-5F);
+      CHECK(skew(f.u, k, rows, k, 1) <= 1e-5);
+      CHECK(skew(f.vt, k, columns, 1, columns) <= 1e-5);
+    }
+  }
 }
 
 void test_threads_change_nothing() {
@@ -155,6 +210,7 @@ int main(int count, char** arguments) {
          {std::pair<Index, Index>{1, 1}, {1, 9}, {9, 1}, {15, 16}, {17, 90}, {90, 17}, {34, 33}, {130, 140}}) {
       for (const Matrix& a : surgeon::tests::zoo(rows, columns)) test_promises(a);
     }
+    test_few_leading();
     test_threads_change_nothing();
     test_any_alignment();
   }

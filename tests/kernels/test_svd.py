@@ -175,6 +175,8 @@ def test_results_do_not_depend_on_threads_or_company():
     rng = np.random.default_rng(5)
     matrices = [rng.standard_normal(rng.integers(1, 90, 2)).astype(np.float32) for _ in range(23)]
     ranks = [int(rank) for rank in rng.integers(0, 20, 23)]
+    matrices.append(spectrum(300, 270, 1.0 / np.arange(1, 271)))  # few of many, which are found another way
+    ranks.append(2)
     alone = [kernels.truncated_svd([matrix], rank)[0] for matrix, rank in zip(matrices, ranks, strict=True)]
     for threads in (1, 2, 5, 64):
         together = kernels.truncated_svd(matrices, ranks, threads=threads)

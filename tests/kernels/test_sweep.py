@@ -15,12 +15,17 @@ SWEEP = Path(__file__).parents[2] / "benchmarks" / "kernels_sweep.py"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("level", ["avx512", "avx2", "baseline"])
-def test_no_promise_is_broken(level):
+@pytest.mark.parametrize(
+    "sizes",
+    [("--count", "400", "--largest", "80"), ("--count", "30", "--smallest", "200", "--largest", "400", "--few")],
+    ids=["any", "few"],
+)
+def test_no_promise_is_broken(level, sizes):
     has = _native.choose_instructions(level)
     _native.choose_instructions("best")
     if not has:
         pytest.skip(f"no {level} here")
-    command = [sys.executable, str(SWEEP), "--count", "400", "--largest", "80", "--seed", "1", "--instructions", level]
+    command = [sys.executable, str(SWEEP), *sizes, "--seed", "1", "--instructions", level]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 bounds broken" in done.stdout
