@@ -121,6 +121,7 @@ void test_few_leading() {
     for (const auto& [leading, k, apart] :
          std::vector<std::tuple<std::vector<float>, Index, bool>>{{{3, 2}, 2, true},
                                                                   {{3, 2, 2, 2}, 1, true},
+                                                                  {{500, 2}, 1, true},
                                                                   {{3, 3, 2}, 2, false},
                                                                   {{3, 3, 3}, 2, false},
                                                                   {{3, 2.99999F, 1.5F}, 2, false},
@@ -129,7 +130,7 @@ void test_few_leading() {
       Factors f(a, k);
       CHECK(surgeon::krylov_factors(a.view(), f.view) == apart);
       CHECK(surgeon::truncated_svd({a.view()}, {f.view}, 1, kNever));
-      for (Index i = 0; i < k; ++i) CHECK(std::fabs(f.s[at(i)] - leading[at(i)]) < 1e-5F);
+      for (Index i = 0; i < k; ++i) CHECK(std::fabs(f.s[at(i)] - leading[at(i)]) < 3e-6F * leading[0]);
       CHECK(skew(f.u, k, rows, k, 1) <= 1e-5);
       CHECK(skew(f.vt, k, columns, 1, columns) <= 1e-5);
     }
