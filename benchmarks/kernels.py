@@ -4,12 +4,14 @@
 methods run on one thread, where the time of the processor counts, and ours on two as well, where that of the clock does.
 Every method runs once; those within three times the best of their kind then take turns, and the medians of the
 repetitions are what is printed. A method that misses the accuracy asked of all (values to 1e-4 of the largest, residual
-within 1 % of the best) counts for no ratio.
+within 1 % of the best) counts for no ratio. ``--models FOLDER`` takes the weights of the ONNX files in a folder instead of
+synthetic matrices: all layers of all of them in one call.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -28,10 +30,14 @@ import numpy as np
 import scipy
 import sklearn
 import torch
-from kernels_peers import FACTORS, FEW, VALUES, Peer
+from kernels_peers import FACTORS, FEW, VALUES, Peer, eigen
 
+import pysurgeon as ps
 from pysurgeon import kernels
+from pysurgeon.errors import Refused
+from pysurgeon.graph.widths import Structure
 from pysurgeon.kernels import _native
+from pysurgeon.surgery.matrices import weight_matrix
 
 Shape = tuple[int, int]
 
@@ -89,6 +95,17 @@ def power_law_matrix(rng: np.random.Generator, rows: int, columns: int) -> np.nd
 
 
 SPECTRA = {"random": random_matrix, "trained-like": trained_matrix, "power-law": power_law_matrix}
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    """The weight matrices of all layers of all models in a folder, as diagnosis sees them."""
+    found = []
+    for path in sorted(folder.glob("*.onnx")):
+        structure = Structure(ps.load(path))
+        for layer in structure.layers:
+            with contextlib.suppress(Refused):  # a grouped convolution, or no matrix of its own
+                found.append(np.ascontiguousarray(weight_matrix(structure, layer), dtype=np.float32))
+    return found
 
 
 class Timing:
@@ -249,24 +266,37 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="for the second row of ours")
     parser.add_argument("--instructions", default="best", help="of our loops: avx512, avx2, baseline or best")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
+    parser.add_argument("--batch", type=int, default=500, help="matrices of the tables named so")
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help="the layers of its ONNX files instead of tables")
+    parser.add_argument(
+        "--eigen", type=Path, metavar="HEADERS", help="a peer more: the folder in which Eigen/Dense lies"
+    )
     arguments = parser.parse_args()
     if not _native.choose_instructions(arguments.instructions):
         parser.error(f"this processor has no {arguments.instructions}")
+    if arguments.eigen:
+        values, factors = eigen(arguments.eigen)
+        VALUES.update(values)
+        FACTORS.update(factors)
+        FEW.update(factors)
     torch.set_num_threads(1)
     environment = describe()
     if not arguments.json:
         for name, value in environment.items():
             print(f"{name:18} {value}")
-        print(f"{'':18} {arguments.spectrum} matrices, medians of {arguments.repetitions} interleaved repetitions")
+        kind = "trained" if arguments.models else arguments.spectrum
+        print(f"{'':18} {kind} matrices, medians of {arguments.repetitions} interleaved repetitions")
     results = {}
-    for table, (shapes, shares) in TABLES.items():
+    tables = {f"models in {arguments.models.name}": ([], (0, 0.25))} if arguments.models else TABLES
+    for table, (every, shares) in tables.items():
+        shapes = every[: arguments.batch] if table.startswith("batch") else every
         titles = {
             share: f"{table}, "
             + ("values" if share == 0 else f"rank {share}" if share >= 1 else f"{share:.0%} factors")
             for share in shares
         }
         rng = np.random.default_rng(0)
-        matrices: list[np.ndarray] = []
+        matrices: list[np.ndarray] = weights(arguments.models) if arguments.models else []
         for share, title in titles.items():
             if arguments.only and not any(title.startswith(name) for name in arguments.only):
                 continue

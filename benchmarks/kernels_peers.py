@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,3 +174,28 @@ FEW = {
     "scikit-learn randomized_svd": Peer("SVD", each(lambda a, k: randomized_svd(a, k, random_state=0))),
     "torch.svd_lowrank": Peer("SVD", each(lowrank)),
 }
+
+
+def eigen(headers: Path) -> tuple[dict[str, Peer], dict[str, Peer]]:
+    """Eigen's values and factors, compiled for this processor; ``headers`` is the folder in which ``Eigen/Dense`` lies."""
+    built = Path(tempfile.mkdtemp()) / "kernels_eigen.so"
+    source = Path(__file__).with_name("kernels_eigen.cpp")
+    options = ["-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", f"-I{headers}"]
+    subprocess.run(["g++", *options, str(source), "-o", str(built)], check=True)  # noqa: S607
+    library = ctypes.CDLL(str(built))
+
+    def call(routine: str, a: np.ndarray, rank: int, factors: bool) -> Any:
+        m, n = a.shape
+        u, s, vt = np.empty((m, rank), "f4"), np.empty(rank, "f4"), np.empty((rank, n), "f4")
+        places = [x.ctypes.data_as(ctypes.c_void_p) for x in (u, s, vt)]
+        if not factors:
+            places[0] = places[2] = ctypes.c_void_p()
+        size = (ctypes.c_long(m), ctypes.c_long(n), ctypes.c_long(rank))
+        getattr(library, routine)(a.ctypes.data_as(ctypes.c_void_p), *size, *places)
+        return (u, s, vt) if factors else s
+
+    names = {"Eigen BDCSVD": ("SVD", "eigen_bdc"), "Eigen Gram": ("Gram", "eigen_gram")}
+    return (
+        {n: Peer(kind, each(lambda a, k, r=r: call(r, a, min(a.shape), False))) for n, (kind, r) in names.items()},
+        {n: Peer(kind, each(lambda a, k, r=r: call(r, a, k, True))) for n, (kind, r) in names.items()},
+    )
