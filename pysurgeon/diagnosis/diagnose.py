@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,8 +118,9 @@ def diagnose(structure: Structure, calibration: Calibration, *, threads: int = 1
         ModelError: A layer gives values that are no finite numbers.
     """
     outputs = {str(layer.output.name): layer for layer in structure.layers}
-    for name, values in calibration.activations(structure.model, list(outputs)).items():
-        if not np.isfinite(values).all():
+    # All at once: each call that asks for a value that is not there yet runs the whole model.
+    for name, values in calibration.activations(structure.model, [*outputs, *_looked_at(structure)]).items():
+        if name in outputs and not np.isfinite(values).all():
             message = (
                 f"layer {outputs[name].name!r} gives values that are no finite numbers on the calibration batch; train the "
                 "model again from an earlier state, or check how the data is normalized"
@@ -127,6 +129,16 @@ def diagnose(structure: Structure, calibration: Calibration, *, threads: int = 1
     with blas_threads():
         widths = tuple(_width(structure, w, calibration) for w in structure.widths if w.resizable)
         return Diagnosis(structure, widths, tuple(_layers(structure, calibration, threads)))
+
+
+def _looked_at(structure: Structure) -> Iterator[str]:
+    """The values that widths and layers are judged by, beside the layers' outputs."""
+    for width in structure.widths:
+        if width.resizable:
+            yield from (read.value for read in width.reads)
+            yield from (name for product in width.products for name in (product.value, product.other))
+    for layer in structure.layers:
+        yield from RemoveLayer(layer.name).looks_at(structure)
 
 
 def _width(structure: Structure, width: Width, calibration: Calibration) -> WidthDiagnosis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, Factorize, Narrow, RemoveLayer, Widen, operate
+from pysurgeon.surgery import calibration as calibration_module
 
 
 def on_digits(network: Model) -> Calibration:
@@ -126,6 +128,21 @@ def test_numbers_that_are_not_finite_are_refused(bad: float, name: str) -> None:
         pytest.skip("minus infinity before a ReLU is a dead unit")
     with pytest.raises(ModelError, match="finite"):
         looked_at(changed(proto, **{name.replace(".", "_"): tensor}))
+
+
+def test_the_model_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = model(cnn())
+    calibration = on_digits(network)
+    seen: list[Model] = []
+    run = calibration_module._run
+
+    def counted(model: Model, names: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+        seen.append(model)
+        return run(model, names, feeds)
+
+    monkeypatch.setattr(calibration_module, "_run", counted)
+    diagnose(Structure(network), calibration)
+    assert sum(m is network for m in seen) == 1
 
 
 def test_threads_do_not_change_the_diagnosis() -> None:
