@@ -204,11 +204,12 @@ double error_of(const Ritz& ritz, Index k) {
 bool krylov_factors(const MatrixView& a, const FactorsView& factors) {
   const Index k = factors.rank;
   const Index p = std::min(a.rows, a.columns);
-  // By measurement: more are sooner found by reducing the Gram matrix, and after that many products it would have been
-  // reduced by half if the matrix is square, by a quarter if it is long.
-  const double shape = static_cast<double>(p) / static_cast<double>(std::max(a.rows, a.columns));
-  const Index most = static_cast<Index>(static_cast<double>(p) * (1.0 + 3.0 * shape * shape) / 16.0);
-  if (k > std::min(p / 32, p * p / 32768) || 2 * k + 4 * kBlock > most) return false;
+  // By measurement: more are sooner found by reducing the Gram matrix, and after so many products half of that would
+  // have been done. Products with a long matrix cost more beside it.
+  const double side = static_cast<double>(p);
+  const double shape = side / static_cast<double>(std::max(a.rows, a.columns));
+  const Index most = static_cast<Index>(side * (1.0 + 0.75 * shape * shape) / 7.0);
+  if (static_cast<double>(k) > side * std::min(shape / 32.0, side / 32768.0) || 2 * k + 4 * kBlock > most) return false;
   Krylov space(a, most);
   Ritz ritz;
   double before = 0.0;
