@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pysurgeon.data import Dataset
 from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training.ort import OrtTrainer
 from pysurgeon.training.protocol import Outcome, Point, State, TrainSettings
 
@@ -170,7 +171,8 @@ def _receive(connection: Connection, message: DataMessage) -> Dataset:
 
 def _import_engine() -> None:
     import onnx  # noqa: F401
-    import onnxruntime.training.api  # noqa: F401
+
+    onnxruntime()
 
 
 def _end_with_caller() -> None:

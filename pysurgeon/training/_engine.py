@@ -15,6 +15,7 @@ import numpy as np
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model
+from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training.loss import LOSS, TARGETS, WEIGHTS, Loss
 from pysurgeon.training.protocol import Device
 from pysurgeon.training.view import TrainingView
@@ -45,9 +46,8 @@ class Engine:
     """
 
     def __init__(self, view: TrainingView, loss: Loss, *, threads: int = 1, device: Device = "cpu") -> None:
-        import onnxruntime as ort
-
         ensure_device(device)
+        ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = _SILENT
         options.intra_op_num_threads = threads
@@ -119,8 +119,7 @@ def ensure_device(device: Device) -> None:
     Raises:
         TrainingError: It cannot.
     """
-    import onnxruntime as ort
-
+    ort = onnxruntime()
     found = ort.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in found:
         message = (
