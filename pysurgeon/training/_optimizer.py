@@ -10,6 +10,7 @@ import numpy as np
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.kernels import adamw_step, sgd_step, sum_of_squares
+from pysurgeon.training._engine import aligned
 from pysurgeon.training.protocol import State, TrainSettings
 
 BETA1, BETA2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-8, 0.9
@@ -103,11 +104,11 @@ class Optimizer:
 
 def _moment(name: str, given: Array | None, parameter: Array) -> Array:
     if given is None:
-        return np.zeros(parameter.shape, np.float32)
+        return aligned(np.zeros(parameter.shape, np.float32))
     if given.shape != parameter.shape:
         message = (
             f"a moment of parameter {name!r} has the shape {given.shape}, the parameter {parameter.shape}; whatever "
             "resizes a parameter must resize its moments, too"
         )
         raise TrainingError(message)
-    return np.array(given, dtype=np.float32, order="C")
+    return aligned(np.asarray(given, np.float32))
