@@ -1,6 +1,6 @@
 """How long training takes beside torch, what two branches at once give, and whether memory stays flat.
 
-    python -m benchmarks.training_speed epochs [--only NAME] [--threads T] [--rounds R]
+    python -m benchmarks.training_speed epochs [--only NAME] [--threads T] [--rounds R] 2>/dev/null
     python -m benchmarks.training_speed branches [--seconds S]
     python -m benchmarks.training_speed memory [--branches N]
 
@@ -185,7 +185,6 @@ def _torch(module: nn.Module, data: Dataset, batch: int) -> Callable[[int], floa
 
 def _api(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int], float]:
     ort = onnxruntime()
-    ort.set_default_logger_severity(4)  # the sessions behind the artifacts say a lot
     from onnxruntime.training import artifacts
     from onnxruntime.training.api import CheckpointState, Module
 
