@@ -1,6 +1,6 @@
 """Every width of many models: what can be resized, whether it keeps the function, and how much smaller all of them get.
 
-    python benchmarks/widths.py FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--out widths.jsonl]
+    python -m benchmarks.widths FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--whole] [--out widths.jsonl]
 
 For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` makes some hundred): the share of its parameters that lie
 on at least one width that can be resized and, for every width, or as many as fit into S seconds, taken evenly from the first to the last:
@@ -9,12 +9,15 @@ on at least one width that can be resized and, for every width, or as many as fi
 - widened with fresh units and narrowed back, every tensor has to be what it was;
 - narrowed by a quarter, it has to run with outputs of the same shapes, the checker and strict shape inference have to pass.
 
-At last all widths are narrowed by a quarter at once. One line a model, then a summary; an error above 1e-4 is a failure.
+What a width touches is compared by itself (`benchmarks/excerpt.py`), with the values that enter it in the whole model; where it cannot be
+told apart, and with `--whole` for all, whole models are. At last all widths are narrowed by a quarter at once. One line a model, then a
+summary; an error above 1e-4 is a failure.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -26,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from benchmarks.excerpt import Excerpt, InseparableError, all_values, excerpt
 from pysurgeon.errors import Refused, SurgeonError
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.session import Session, output_error, random_feeds
@@ -65,6 +69,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for the widths of one model")
     parser.add_argument("--megabytes", type=float, default=float("inf"), help="leave out larger files")
     parser.add_argument("--out", type=Path, default=None, help="JSON lines; models that it holds already are left out")
+    parser.add_argument("--whole", action="store_true", help="compare whole models, not what a width touches")
     arguments = parser.parse_args()
     files = [
         f
@@ -77,7 +82,7 @@ def main() -> int:
     for path in files:
         if path.stem in known:
             continue
-        row = sweep(path, arguments.seconds)
+        row = sweep(path, arguments.seconds, whole=arguments.whole)
         rows.append(row)
         print(_text(row), flush=True)
         if arguments.out is not None:
@@ -86,7 +91,60 @@ def main() -> int:
     return _summary(rows)
 
 
-def sweep(path: Path, seconds: float) -> Row:
+class Comparison:
+    """A model on some input, and others beside it.
+
+    Args:
+        model: The model.
+        whole: Compare whole models always.
+
+    Raises:
+        ModelError: The model cannot be run.
+    """
+
+    def __init__(self, model: Model, *, whole: bool) -> None:
+        self.model = model
+        self.feeds = random_feeds(model, batch=2)
+        values = Session(model).run(self.feeds) if whole else all_values(model, self.feeds)
+        self.reference = {p.name: values[p.name] for p in model.outputs}
+        self._values = None if whole else values
+
+    def error(self, other: Model) -> float:
+        """The largest difference that another model makes, relative to the largest number of what is compared."""
+        part = self._part(other)
+        if part is not None:
+            try:
+                error = part.error(self._values or {})
+            except SurgeonError:
+                error = float("inf")
+            if error <= TOLERANCE:  # else the whole model has to say it
+                return error
+        return output_error(self.reference, Session(other).run(self.feeds))
+
+    def runs(self, other: Model) -> None:
+        """The other model is valid, its shapes are consistent, and its outputs have the shapes that they had."""
+        part = self._part(other)
+        if part is None:
+            _valid(other)
+            outputs = Session(other).run(self.feeds)
+            assert all(outputs[name].shape == a.shape for name, a in self.reference.items())
+            return
+        _valid(part.after)
+        outputs = Session(part.after).run({name: self._values[name] for name in part.inputs})
+        assert all(outputs[name].shape == self._values[name].shape for name in part.outputs)
+
+    def _part(self, other: Model) -> Excerpt | None:
+        with contextlib.suppress(InseparableError):
+            return None if self._values is None else excerpt(self.model, other)
+        return None
+
+
+def _valid(model: Model) -> None:
+    if sum(model.tensor(t).nbytes for t in model.trainable()) < 2**28:
+        onnx.checker.check_model(model.to_proto(), full_check=True)
+
+
+def sweep(path: Path, seconds: float, *, whole: bool = False) -> Row:
     """All of it for one file."""
     row = Row(path.stem)
     began = time.perf_counter()
@@ -97,12 +155,11 @@ def sweep(path: Path, seconds: float) -> Row:
         structure = Structure(model)
         row.infer_seconds = time.perf_counter() - began
         _count(row, structure)
-        feeds = random_feeds(model, batch=2)
-        reference = Session(model).run(feeds)
+        beside = Comparison(model, whole=whole)
     except SurgeonError as error:
         row.unusable = str(error)[:200]
         return row
-    if not all(np.isfinite(a).all() for a in reference.values() if a.dtype.kind == "f"):
+    if not all(np.isfinite(a).all() for a in beside.reference.values() if a.dtype.kind == "f"):
         row.unusable = "its outputs are not finite"
         return row
     free = [w for w in structure.widths if w.resizable]
@@ -112,10 +169,8 @@ def sweep(path: Path, seconds: float) -> Row:
             break
         row.tried += 1
         for check in (_widen, _back, _narrow):
-            _attempt(
-                row, width.name, lambda c=check, w=width: c(row, structure, w, feeds, reference), refused_as_said(width)
-            )
-    _attempt(row, "all at once", lambda: _all_at_once(row, structure, free, feeds, reference), False)
+            _attempt(row, width.name, lambda c=check, w=width: c(row, structure, w, beside), refused_as_said(width))
+    _attempt(row, "all at once", lambda: _all_at_once(row, structure, free, beside), False)
     return row
 
 
@@ -154,58 +209,45 @@ def spread(widths: list[Width]) -> list[Width]:
     return [widths[k] for k in order]
 
 
-def _widen(row: Row, structure: Structure, width: Width, feeds: dict, reference: dict) -> None:  # type: ignore[type-arg]
+def _widen(row: Row, structure: Structure, width: Width, beside: Comparison) -> None:
     new = width.size + max(1, width.size // 4) if width.exact else 2 * width.size
-    edit = Widen(width.name, new, how="split", seed=1).plan(structure, Calibration(structure.model, feeds)).edit
-    error = output_error(reference, Session(apply_edit(edit)).run(feeds))
+    edit = Widen(width.name, new, how="split", seed=1).plan(structure, Calibration(structure.model, beside.feeds)).edit
+    error = beside.error(apply_edit(edit))
     row.largest_error = max(row.largest_error, error)
     assert error <= TOLERANCE, f"{width.size} -> {new} changed the outputs by {error:.2g}"
 
 
-def _back(row: Row, structure: Structure, width: Width, feeds: dict, reference: dict) -> None:  # type: ignore[type-arg]
+def _back(row: Row, structure: Structure, width: Width, beside: Comparison) -> None:
     if not width.exact:
         return
-    edit = (
-        Widen(width.name, width.size + max(1, width.size // 4))
-        .plan(structure, Calibration(structure.model, feeds))
-        .edit
+    plan = Widen(width.name, width.size + max(1, width.size // 4)).plan(
+        structure, Calibration(structure.model, beside.feeds)
     )
-    wider = Structure(apply_edit(edit))
-    error = output_error(reference, Session(wider.model).run(feeds))
+    wider = Structure(apply_edit(plan.edit))
+    error = beside.error(wider.model)
     row.largest_error = max(row.largest_error, error)
     assert error <= TOLERANCE, f"{width.size} units and some fresh ones changed the outputs by {error:.2g}"
-    if "split" in str(edit) or any(0 < e < 1 for e in width.exponents.values()):
-        return
-    again = wider.width(width.name)
-    back = apply_edit(Edit(wider, tuple(selection(again, np.arange(width.size)))))
+    if "copies" in plan.reason or any(0 < e < 1 for e in width.exponents.values()):
+        return  # the old units gave a share of theirs away
+    back = apply_edit(Edit(wider, tuple(selection(wider.width(width.name), np.arange(width.size)))))
     for name in structure.model.trainable():
-        assert np.array_equal(back.tensor(name), structure.model.tensor(name)) or _was_split(structure, width), (
+        old, new = back.ir.graph.initializers[name].const_value, structure.model.ir.graph.initializers[name].const_value
+        assert old is new or np.array_equal(back.tensor(name), structure.model.tensor(name)), (
             f"{name} did not come back"
         )
 
 
-def _was_split(structure: Structure, width: Width) -> bool:
-    return "copies" in Widen(width.name, width.size + 1).plan(structure, Calibration(structure.model, {})).reason
-
-
-def _narrow(row: Row, structure: Structure, width: Width, feeds: dict, reference: dict) -> None:  # type: ignore[type-arg] # noqa: ARG001
+def _narrow(row: Row, structure: Structure, width: Width, beside: Comparison) -> None:  # noqa: ARG001
     if width.size > 1:
         kept = np.arange(width.size - max(1, width.size // 4))
-        _runs(apply_edit(Edit(structure, tuple(selection(width, kept)))), feeds, reference)
+        beside.runs(apply_edit(Edit(structure, tuple(selection(width, kept)))))
 
 
-def _all_at_once(row: Row, structure: Structure, free: list[Width], feeds: dict, reference: dict) -> None:  # type: ignore[type-arg]
+def _all_at_once(row: Row, structure: Structure, free: list[Width], beside: Comparison) -> None:
     maps = [m for w in free if w.size > 1 for m in selection(w, np.arange(w.size - max(1, w.size // 4)))]
     narrow = apply_edit(Edit(structure, tuple(maps)))
-    _runs(narrow, feeds, reference)
+    beside.runs(narrow)
     row.removed = 1 - narrow.parameter_count() / max(1, row.parameters)
-
-
-def _runs(model: Model, feeds: dict, reference: dict) -> None:  # type: ignore[type-arg]
-    if sum(model.tensor(t).nbytes for t in model.trainable()) < 2**28:
-        onnx.checker.check_model(model.to_proto(), full_check=True)
-    outputs = Session(model).run(feeds)
-    assert all(outputs[name].shape == a.shape for name, a in reference.items())
 
 
 def _lines(path: Path | None) -> list[str]:

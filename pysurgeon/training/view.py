@@ -14,11 +14,12 @@ from onnx_ir.passes import common
 
 from pysurgeon.data import Task
 from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import Array, Model, from_proto, lowered
+from pysurgeon.graph import Array, CannotWriteError, Model, from_proto, lowered
+from pysurgeon.graph.names import Names, value_names
 from pysurgeon.training._gradients import WITH_GRADIENT
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
-from pysurgeon.training.rewrites import FREEZING, REWRITES, Builder, CannotRewriteError, Rewrite
+from pysurgeon.training.rewrites import FREEZING, REWRITES, Builder, Rewrite
 
 if TYPE_CHECKING:
     import onnx
@@ -207,7 +208,7 @@ def _rewrite(
     """Give every node on the way of a gradient a form that has one, and note what became of it."""
     active: set[ir.Value] = {value for name, value in graph.initializers.items() if name in trainable}
     opset = graph.opset_imports.get("", 0)
-    wanted = _wanted(graph)
+    wanted, names = _wanted(graph), Names(value_names(graph))
     for node in list(graph):
         name = str(node.name)
         if node.op_type == "Constant":
@@ -223,21 +224,16 @@ def _rewrite(
             continue
         rewrite = rewrites.get(node.op_type) if node.domain == "" else None
         if rewrite is not None and rewrite.needed(node, wanted):
-            builder = Builder(node, opset, trainable)
+            builder = Builder(node, opset, names, trainable)
             try:
                 replaced = rewrite.replace(builder)
-            except CannotRewriteError as error:
+            except CannotWriteError as error:
                 facts[name] = NodeFact(
                     name, node.op_type, "no gradient", f"{node.op_type} has no gradient, and {error}"
                 )
                 active.update(floats)
                 continue
-            values = [replaced] if isinstance(replaced, ir.Value) else list(replaced)
-            for old, new in zip(node.outputs, values, strict=False):
-                new.shape, new.type = old.shape, old.type
-                old.replace_all_uses_with(new, replace_graph_outputs=True)
-                active.add(new)
-            graph.remove(node, safe=True)
+            active.update(value for _, value in builder.replace(replaced))
             facts[name] = NodeFact(name, node.op_type, "rewritten", rewrite.how)
             continue
         active.update(floats)
