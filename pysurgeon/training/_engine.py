@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pysurgeon.errors import TrainingError
+from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training.loss import LOSS, TARGETS, WEIGHTS, Loss
@@ -57,6 +57,8 @@ class Engine:
         try:
             graph = _differentiate(view, loss, options)
             self._session = ort.InferenceSession(graph, options, providers=[_PROVIDERS[device]])
+        except TrainingError:
+            raise
         except Exception as error:  # the engine raises a class of its own for every status
             message = f"onnxruntime-training refuses the model: {_reason(error)}"
             raise TrainingError(message) from error
@@ -140,7 +142,11 @@ def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
         value = graph.initializers.pop(name)
         value.const_value = None
         graph.inputs.append(value)
-    model = Model(graph_model).to_proto()
+    try:
+        model = Model(graph_model).to_proto()
+    except ModelError as error:
+        message = "what is not trained of the model takes more than the 2 GB that onnxruntime-training can be given"
+        raise TrainingError(message) from error
     _add_loss(model, view.logits, loss)
     trainable = set(view.trainable)
     optimized = engine.get_optimized_model(model.SerializeToString(), trainable, options)

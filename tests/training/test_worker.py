@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,10 @@ def test_models_that_no_message_holds_train_in_a_worker(trainer: WorkerTrainer, 
         result = train.train(model, DATA, SETTINGS, state=State(), steps=2, evaluate_every=1)
         assert result.outcome is Outcome.DONE
         assert result.history[-1].validation_loss < result.history[0].validation_loss
+
+
+def test_what_is_not_trained_must_fit_into_a_message(monkeypatch: Any) -> None:
+    monkeypatch.setattr(_external, "LARGEST_MESSAGE", 4)
+    frozen = replace(SETTINGS, statistics="frozen")  # which then are constants
+    with pytest.raises(TrainingError, match="what is not trained of the model"):
+        OrtTrainer().train(network("cnn", dynamo=True), DATA, frozen, state=State(), steps=1, evaluate_every=0)
