@@ -1,7 +1,7 @@
 """Operations on a model: data that is planned, applied in one place and verified by running both models."""
 
 from pysurgeon.surgery.add_bypass import AddBypass
-from pysurgeon.surgery.apply import NEW, apply_edit, carry
+from pysurgeon.surgery.apply import apply_edit, carry
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.factorize import Factorize
 from pysurgeon.surgery.insert_layer import InsertLayer
@@ -12,7 +12,6 @@ from pysurgeon.surgery.remove_layer import RemoveLayer
 from pysurgeon.surgery.widen import Widen
 
 __all__ = [
-    "NEW",
     "AddBypass",
     "Calibration",
     "Factorize",

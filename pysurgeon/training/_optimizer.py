@@ -10,7 +10,7 @@ import numpy as np
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.kernels import adamw_step, sgd_step, sum_of_squares
-from pysurgeon.surgery import NEW
+from pysurgeon.surgery.apply import NEW
 from pysurgeon.training._engine import aligned
 from pysurgeon.training.protocol import State, TrainSettings
 

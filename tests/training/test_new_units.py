@@ -10,7 +10,8 @@ import pytest
 
 from pysurgeon.graph import Model
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import NEW, AddBypass, InsertLayer, Widen, carry, operate
+from pysurgeon.surgery import AddBypass, InsertLayer, Widen, carry, operate
+from pysurgeon.surgery.apply import NEW
 from pysurgeon.surgery.edit import AxisMap, Edit, Select
 from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings, WorkerTrainer
 from pysurgeon.training._optimizer import HALF_LIFE, Optimizer
