@@ -95,8 +95,8 @@ class Widen(Operation):
         source = source[again]
         fresh = self.how != "split" and not why
         share = (np.arange(self.size) < width.size) if fresh else _shares(source, width.size, rng)
-        # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones, which is what lets it
-        # catch up with units that have learnt for long.
+        # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones: training has a learning
+        # rate for what has none.
         history = Select.of(source, np.arange(self.size) < width.size) if fresh else None
         maps = tuple(
             AxisMap(t, a, width.dim, Select.of(source, _power(share, width.exponents[t, a])), history)
