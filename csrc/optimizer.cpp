@@ -19,7 +19,7 @@ struct AdamWFactors {
   float scale;   // of the gradient
   float blend1;  // 1 - beta1
   float beta2;
-  float blend2;  // 1 - beta2
+  float blend2;     // 1 - beta2
   float epsilon;    // times c, the root of 1 - beta2^step
   float step_size;  // learning rate / (1 - beta1^step), times c
 };
