@@ -15,8 +15,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -24,6 +22,7 @@ from onnx_ir.passes import common
 from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
+from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
 from pysurgeon.graph._tensors import Array, constant
 from pysurgeon.graph.building import Builder
@@ -45,18 +44,18 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _inline(model, notes)
     _only_inputs(model, notes)
     common.TopologicalSortPass()(model)
-    notes += define(model, _inference_error)
+    notes += define(model)
     _inference_mode(model, notes)
     _own_tensors(graph)
-    if _inference_error(model, strict=True) is not None:
+    if infer_shapes(model, strict=True) is not None:
         # What a file says about the shapes inside it may be stale. Or data propagation met something unusual but valid.
         _reset_shapes(graph)
-        error = _inference_error(model)
+        error = infer_shapes(model, strict=False)
         if error is not None:
             message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
             raise ModelError(message) from error
     if fold_constants(model):
-        _inference_error(model)
+        infer_shapes(model, strict=False)
     if any(node.op_type == "Shape" for node in graph) or _lacks_shapes(graph):
         fold_shapes(model)
         fold_constants(model)
@@ -82,7 +81,7 @@ def renew(model: ir.Model) -> ir.Model:
     """
     common.TopologicalSortPass()(model)
     common.RemoveUnusedNodesPass()(model)  # first: what an edit leads round may not fit any more
-    error = _inference_error(model, strict=True)
+    error = infer_shapes(model, strict=True)
     if error is not None:
         message = f"the shapes in the edited model contradict one another: {str(error).splitlines()[0]}"
         raise ModelError(message) from error
@@ -105,25 +104,6 @@ def _reset_shapes(graph: ir.Graph) -> None:
             # What is not known keeps its shapes: all of its axes are pinned, and inference could not find them again.
             if not output.is_graph_output() and lookup(node) is not None:
                 output.shape = None
-
-
-def _inference_error(model: ir.Model, *, strict: bool = False) -> BaseException | None:
-    """Infer all shapes in place. Returns what went wrong, in which case nothing was changed."""
-    errors: list[BaseException] = []
-
-    def keep(record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1]:
-            errors.append(record.exc_info[1])
-        return False
-
-    # The pass tells of errors in no other way than by logging them.
-    logger = logging.getLogger(common.ShapeInferencePass.__module__)
-    logger.addFilter(keep)
-    try:
-        common.ShapeInferencePass(check_type=False, strict_mode=strict, data_prop=True)(model)
-    finally:
-        logger.removeFilter(keep)
-    return errors[0] if errors else None
 
 
 def _inference_mode(model: ir.Model, notes: list[str]) -> None:

@@ -97,8 +97,7 @@ def training_view(model: Model, task: Task = "classification", *, freeze_statist
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
             raise TrainingError(message)
     if not view.trainable:
-        message = f"there is nothing to train: no float32 parameter leads to output {head(model, task).output!r}"
-        raise TrainingError(message)
+        raise TrainingError(_nothing_to_train(model, task))
     return view
 
 
@@ -106,11 +105,21 @@ def training_report(model: Model, task: Task = "classification") -> tuple[NodeFa
     """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
 
     Raises:
-        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set cannot be translated, or
-            its batch size is fixed and cannot be freed.
+        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set cannot be translated,
+            its batch size is fixed and cannot be freed, or nothing in it is trained.
     """
     _check_types(model)
-    return _derive(free_batch(model), task, freeze_statistics=False).facts
+    view = _derive(free_batch(model), task, freeze_statistics=False)
+    if not view.trainable and not any(fact.status == "no gradient" for fact in view.facts):
+        raise TrainingError(_nothing_to_train(model, task))
+    return view.facts
+
+
+def _nothing_to_train(model: Model, task: Task) -> str:
+    message = f"there is nothing to train: no float32 parameter leads to output {head(model, task).output!r}"
+    if any("Linear" in node.op_type or "Integer" in node.op_type for node in model.nodes):
+        message += "; the weights are quantized, so operate on the model that this one was made from, and train that"
+    return message
 
 
 def _check_types(model: Model) -> None:

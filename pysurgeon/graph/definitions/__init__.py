@@ -6,10 +6,10 @@ Exporters and optimizers write operators that only some engines know. Written ou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import onnx_ir as ir
 
+from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph.building import Builder, CannotWriteError
 from pysurgeon.graph.definitions import microsoft, scikit_learn
 from pysurgeon.graph.names import Names, value_names
@@ -17,20 +17,21 @@ from pysurgeon.graph.names import Names, value_names
 DEFINITIONS = {**microsoft.DEFINITIONS, **scikit_learn.DEFINITIONS}
 
 
-def define(model: ir.Model, infer: Callable[[ir.Model], object]) -> list[str]:
+def define(model: ir.Model) -> list[str]:
     """Write such operators by their definitions, in place. Returns notes for the user.
 
     A node that uses what its definition does not cover stays as it is.
 
     Args:
         model: In topological order.
-        infer: Infers shapes in place, as far as operators are known.
     """
     graph = model.graph
     names, opset = Names(value_names(graph)), graph.opset_imports.get("", 0)
     written: Counter[str] = Counter()
     while waiting := [n for n in graph if (n.domain, n.op_type) in DEFINITIONS]:
-        infer(model)  # some definitions have to know shapes, which end at the first operator that is not standard
+        infer_shapes(
+            model, strict=False
+        )  # some definitions have to know shapes, which end at the first operator that is not standard
         before = written.total()
         for node in waiting:
             build = Builder(node, opset, names)
