@@ -17,7 +17,7 @@ from pysurgeon.surgery import Calibration, RemoveLayer
 from pysurgeon.surgery.elimination import Elimination
 from pysurgeon.surgery.factorize import largest_rank, principal_directions
 from pysurgeon.surgery.matrices import weight_matrix
-from pysurgeon.surgery.narrow import LARGEST_ERROR, elimination_of
+from pysurgeon.surgery.narrow import cost_curve
 
 # Values going into a layer beyond which the fit that could replace it is not tried: it takes their number to the third power.
 LARGEST_FIT = 2048
@@ -142,7 +142,7 @@ def _width(structure: Structure, width: Width, calibration: Calibration) -> Widt
         activation_rank=activation_rank(eigenvalues, len(rows)),
         effective_rank=effective_rank(eigenvalues),
         dead=int(np.sum(variances <= 1e-12 * max(float(variances.max()), 1e-300))),
-        elimination=elimination_of(structure, width, calibration, most=LARGEST_ERROR),
+        elimination=cost_curve(structure, width, calibration),
     )
 
 

@@ -58,7 +58,23 @@ class Dense:
         return Dense(np.square(self.matrix))
 
 
-UnitMap = Select | Dense
+@dataclass(frozen=True)
+class Blockwise:
+    """A map from n to m units for every occurrence of a dim along an axis, as heads have their own: float32 (occurrences, m, n)."""
+
+    matrices: Array
+
+    @property
+    def size(self) -> int:
+        """m."""
+        return int(self.matrices.shape[1])
+
+    def squared(self) -> Blockwise:
+        """The map for second moments: the mean square of a sum of independent terms."""
+        return Blockwise(np.square(self.matrices))
+
+
+UnitMap = Select | Dense | Blockwise
 Kind = Literal["values", "first moments", "second moments"]
 
 
@@ -190,13 +206,31 @@ def map_axis(
     Returns:
         A new array; `array` is not modified.
     """
+    resized = resized or {}
+    if isinstance(unit_map, Blockwise):
+        return _map_each(array, axis, term, dim, unit_map, resized)
     outer = int(np.prod(array.shape[:axis]))
     inner = int(np.prod(array.shape[axis + 1 :]))
-    blocks = _map_blocks(array.reshape(outer, -1, inner), term, dim, unit_map, resized or {})
+    blocks = _map_blocks(array.reshape(outer, -1, inner), term, dim, unit_map, resized)
     return blocks.reshape(*array.shape[:axis], -1, *array.shape[axis + 1 :])
 
 
-def _map_blocks(blocks: Array, term: Term, dim: Dim, unit_map: UnitMap, resized: Mapping[Dim, int]) -> Array:
+def _map_each(array: Array, axis: int, term: Term, dim: Dim, unit_map: Blockwise, resized: Mapping[Dim, int]) -> Array:
+    """A map of its own for every occurrence of a dim."""
+    old, new = occurrences(term, dim, resized), occurrences(term, dim, {**resized, dim: unit_map.size})
+    result = map_axis(array, axis, term, dim, Select.of(np.full(unit_map.size, -1)), resized)
+    source, target = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
+    for before, after, matrix in zip(old, new, unit_map.matrices, strict=True):
+        target[after] = np.tensordot(matrix, source[before], axes=1)
+    return result
+
+
+def occurrences(term: Term, dim: Dim, resized: Mapping[Dim, int] | None = None) -> Array:
+    """Where the units of every occurrence of a dim are along an axis: int64 (occurrences, n)."""
+    return units(np.arange(term_size(term, resized or {})), 0, term, dim, resized)
+
+
+def _map_blocks(blocks: Array, term: Term, dim: Dim, unit_map: Select | Dense, resized: Mapping[Dim, int]) -> Array:
     from pysurgeon import kernels
 
     outer, _, inner = blocks.shape

@@ -43,6 +43,8 @@ from pysurgeon.surgery.operation import Operation, Plan
 
 LARGEST_TENSOR = 2**33  # bytes; beyond it a size is a slip of the keyboard
 
+How = Literal["fresh", "split", "pairs"]
+
 _PARTIAL = frozenset({"Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt"})
 
 
@@ -62,7 +64,7 @@ class Widen(Operation):
 
     width: str
     size: int
-    how: Literal["fresh", "split", "pairs"] = "fresh"
+    how: How = "fresh"
     seed: int = 0
 
     @property
