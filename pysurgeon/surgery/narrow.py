@@ -53,11 +53,7 @@ class Narrow(Operation):
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
         """Eliminate the cheapest units and refit the readers."""
-        width = resizable(structure, self.width)
-        if not 1 <= self.size < width.size:
-            sizes = f"it can be narrowed to 1..{width.size - 1}" if width.size > 1 else "it cannot be narrowed"
-            message = f"width {self.width!r} has {width.size} units; {sizes}, not to {self.size}"
-            raise Refused(message)
+        width = self._possible(structure)
         removed = width.size - self.size
         elimination = elimination_of(structure, width, calibration, most=LARGEST_ERROR)
         if elimination.cost[removed - 1] > FREE**2:
@@ -109,8 +105,21 @@ class Narrow(Operation):
 
     def outline(self, structure: Structure, calibration: Calibration) -> Edit:  # noqa: ARG002 (any units will do)
         """The first units are kept, and nothing makes up for the others."""
-        width = resizable(structure, self.width)
+        width = self._possible(structure)
         return Edit(structure, tuple(selection(width, np.arange(self.size))))
+
+    def _possible(self, structure: Structure) -> Width:
+        """The width.
+
+        Raises:
+            Refused: It cannot be resized, or not to this size.
+        """
+        width = resizable(structure, self.width)
+        if not 1 <= self.size < width.size:
+            sizes = f"it can be narrowed to 1..{width.size - 1}" if width.size > 1 else "it cannot be narrowed"
+            message = f"width {self.width!r} has {width.size} units; {sizes}, not to {self.size}"
+            raise Refused(message)
+        return width
 
 
 def _change_of_basis(structure: Structure, width: Width, size: int, calibration: Calibration) -> Plan | None:
