@@ -20,7 +20,7 @@ from pysurgeon.graph.inference import Read
 from pysurgeon.graph.terms import Dim, Prod, Term, leaves, size
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of
-from pysurgeon.surgery.calibration import FOLDS, Calibration
+from pysurgeon.surgery.calibration import FOLDS, LARGEST_SAMPLE, Calibration
 from pysurgeon.surgery.edit import AxisMap, Blockwise, occurrences
 
 _MOVES = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
@@ -128,17 +128,24 @@ class Bases:
 
 
 def _bases(contraction: Contraction, structure: Structure, calibration: Calibration) -> Bases:
-    rows = _rows(contraction.left, contraction, structure, calibration)
+    sides = (contraction.left, contraction.right) if contraction.read is None else (contraction.left,)
+    values = [calibration.activations(structure.model, [side.value])[side.value] for side in sides]
+    count = len(values[0])
+    tokens = max(v.size // max(1, count * contraction.width.size) for v in values)
+    chosen = calibration.chosen(count, max(2 * FOLDS, LARGEST_SAMPLE // max(1, tokens)))
+    rows, *others = (
+        _rows(s, v[chosen], contraction, structure, calibration) for s, v in zip(sides, values, strict=True)
+    )
     n, read = contraction.width.size, contraction.read
     if read is None:
-        other = _rows(contraction.right, contraction, structure, calibration)
+        (other,) = others
         signal, moving = _energies(rows, other).sum(), rows
     else:
         other = _weight(contraction, structure)
         # The bias takes up what the mean unit gives.
         constant = bias_of(structure, contraction.width, read, once=False) is not None
         signal, moving = _energies(rows, other).sum(), rows - rows.mean((1, 2), keepdims=True) if constant else rows
-    folds = calibration.folds(rows.shape[1])
+    folds = calibration.folds(count)[chosen]
     parts = [(moving[:, folds == f], other if read is not None else other[:, folds == f]) for f in range(FOLDS)]
     grams = [np.stack([_gram(p[k]) for p in parts]) for k in (0, 1)]
     lost = np.zeros(n)
@@ -181,10 +188,9 @@ def _energies(x: Array, y: Array) -> Array:
     return total
 
 
-def _rows(side: Side, contraction: Contraction, structure: Structure, calibration: Calibration) -> Array:
-    """What a factor holds: float64 (heads, samples, tokens, n)."""
-    dim = contraction.width.dim
-    value = calibration.finite(calibration.activations(structure.model, [side.value])[side.value])
+def _rows(side: Side, value: Array, contraction: Contraction, structure: Structure, calibration: Calibration) -> Array:
+    """What a factor holds on some samples: float64 (heads, samples, tokens, n)."""
+    dim, value = contraction.width.dim, calibration.finite(value)
     if contraction.read is not None:
         moved = np.moveaxis(value, side.axis, -1)
         at = occurrences(structure.value_term(side.value, side.axis), dim)
