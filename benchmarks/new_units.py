@@ -15,7 +15,7 @@ import statistics
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pysurgeon as ps
 from benchmarks.trained import NETWORKS, cut, exported, keep_first, sites
@@ -29,6 +29,7 @@ from pysurgeon.training.ort import OrtTrainer
 
 STEPS = (50, 100, 200, 400)
 BEFORE = 300
+WAYS: tuple[How, ...] = ("fresh", "split", "pairs")
 RATE, BATCH = 1e-3, 32
 
 
@@ -54,7 +55,7 @@ def measure(name: str, settings: ps.EvolveSettings, folder: Path) -> dict[str, A
     trunk = trainer.train(model, data, training, state=State(), steps=BEFORE, evaluate_every=BEFORE)
     row: dict[str, Any] = {"data": settings.data, "network": name, "seed": settings.seed}
     row["before"] = trunk.history[-1].validation_loss
-    for how in ("not widened", *get_args(How)):
+    for how in ("not widened", *WAYS):
         start = trunk.model, trunk.state
         grown, state = start if how == "not widened" else doubled(*start, how, settings.seed)
         done = trainer.train(grown, data, training, state=state, steps=STEPS[-1], evaluate_every=STEPS[0])
@@ -69,7 +70,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     print(f"\n| | new units | {' | '.join(f'{s} steps' for s in STEPS)} |\n|---|---|{'---|' * len(STEPS)}")
     for data, network in dict.fromkeys((r["data"], r["network"]) for r in rows):
         found = [r for r in rows if (r["data"], r["network"]) == (data, network)]
-        for how in ("not widened", *get_args(How)):
+        for how in ("not widened", *WAYS):
             columns = zip(*(r[how] for r in found), strict=True)
             print(f"| {network} on {data} | {how} | {' | '.join(_cell(c) for c in columns)} |")
 

@@ -44,7 +44,7 @@ from pysurgeon.surgery.operation import Operation, Plan
 
 LARGEST_TENSOR = 2**33  # bytes; beyond it a size is a slip of the keyboard
 
-How = Literal["fresh", "split", "pairs"]
+How = Literal["auto", "fresh", "split", "pairs"]
 
 _PARTIAL = frozenset({"Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt"})
 
@@ -56,7 +56,8 @@ class Widen(Operation):
     Attributes:
         width: Name of the width.
         size: Number of units afterwards.
-        how: Where the new units come from.
+        how: Where the new units come from; `auto` takes what learnt best where it was measured (`docs/operations.md`): pairs in
+            convolutions, fresh units elsewhere.
         seed: For the choice of units, shares and random weights.
     """
 
@@ -65,7 +66,7 @@ class Widen(Operation):
 
     width: str
     size: int
-    how: How = "fresh"
+    how: How = "auto"
     seed: int = 0
 
     @property
@@ -91,7 +92,8 @@ class Widen(Operation):
         rng = np.random.default_rng([self.seed, width.size, self.size])
         why = self._why_split(structure, width)
         added = self.size - width.size
-        pairs = added // 2 if self.how == "pairs" and not why and _apart(width) else 0
+        paired = self.how == "pairs" or (self.how == "auto" and _paired(structure, width))
+        pairs = added // 2 if paired and not why and _apart(width) else 0
         # Heads of pairs and single units come first, the second units of pairs behind them.
         source = np.concatenate([np.arange(width.size), _sources(width.size, added - pairs, rng)])
         again = np.concatenate([np.arange(len(source)), np.arange(width.size, width.size + pairs)])
@@ -166,6 +168,16 @@ def _apart(width: Width) -> bool:
     """Whether what writes the width does not read it, too, and nothing between has a share of its own."""
     tensors = {t for t, _ in width.writers} & {t for t, _ in width.readers}
     return not tensors and not width.products and all(e in (0, 1) for e in width.exponents.values())
+
+
+def _paired(structure: Structure, width: Width) -> bool:
+    """Whether filters of convolutions write a width, in a network that does not show the rounding of two weights that cancel."""
+    filters = {layer.weight for layer in structure.layers if layer.operator == "Conv"}
+    weights = {t for t, _ in width.writers if structure.model.tensor(t).ndim >= 2}
+    divides = any(
+        n.domain != "" or (n.op_type == "Div" and constant(n.inputs[1]) is None) for n in structure.model.nodes
+    )
+    return bool(weights) and weights <= filters and not divides
 
 
 def _power(share: Array, exponent: Fraction) -> Array:
