@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from pysurgeon.graph.definitions import DEFINITIONS
 from pysurgeon.graph.registry import registered
 
 HEAD = """# Operators
@@ -16,6 +17,14 @@ axes of its operands and results, and `pysurgeon inspect` names it.
 
 | operator | since | widths go along |
 |---|---|---|
+"""
+
+WRITTEN = """
+## Written in standard operators
+
+When a file is loaded, these give way to what they stand for (`pysurgeon/graph/definitions/`), with a note; from then on they are like all
+others. One that uses what its definition does not cover (a cache of keys and values, packed operands) stays as it is and keeps all sizes.
+
 """
 
 
@@ -29,7 +38,12 @@ def table() -> str:
         f"| `{domain + '.' if domain else ''}{name}` | {since[domain, name]} | {operator.summary} |"
         for (domain, name), operator in sorted(registered().items())
     ]
-    return HEAD + "\n".join(rows) + "\n"
+    defined = [f"- `{domain}.{name}`: {_first_line(d)}" for (domain, name), d in sorted(DEFINITIONS.items())]
+    return HEAD + "\n".join(rows) + "\n" + WRITTEN + "\n".join(defined) + "\n"
+
+
+def _first_line(definition: object) -> str:
+    return (definition.__doc__ or "").splitlines()[0]
 
 
 if __name__ == "__main__":

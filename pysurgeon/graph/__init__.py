@@ -1,12 +1,15 @@
 """The graph of a model: loading, running, costs, and the widths along which it can be resized."""
 
 from pysurgeon.graph._older import lowered
-from pysurgeon.graph._tensors import Array, constant, count_uses
+from pysurgeon.graph._tensors import Array, constant, count_uses, sizes
+from pysurgeon.graph.building import Builder, CannotWriteError
 from pysurgeon.graph.files import ensure_free, load, save
-from pysurgeon.graph.model import Model, Port, from_proto, refresh, sizes
+from pysurgeon.graph.model import Model, Port, from_proto, refresh
 
 __all__ = [
     "Array",
+    "Builder",
+    "CannotWriteError",
     "Model",
     "Port",
     "constant",

@@ -8,14 +8,12 @@
 - Sizes that are known, wherever the graph computes them, become constants; so do shapes of which at most one dimension is unknown
   (written as -1) or that copy unknown dimensions from where they were (written as 0).
 - A Split into equal parts says how large they are.
-- The Scaler that scikit-learn's pipelines start with becomes the subtraction and the multiplication that it stands for.
+- Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
 - Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
 - What nobody uses is dropped.
 """
 
 from __future__ import annotations
-
-import logging
 
 import numpy as np
 import onnx_ir as ir
@@ -24,8 +22,12 @@ from onnx_ir.passes import common
 from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
+from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
 from pysurgeon.graph._tensors import Array, constant
+from pysurgeon.graph.building import Builder
+from pysurgeon.graph.definitions import define
+from pysurgeon.graph.names import Names, value_names
 from pysurgeon.graph.registry import lookup
 
 
@@ -41,19 +43,19 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         graph.opset_imports[""] = graph.opset_imports.pop("ai.onnx")  # two names of the standard domain
     _inline(model, notes)
     _only_inputs(model, notes)
-    _spell_out_scalers(graph, notes)
     common.TopologicalSortPass()(model)
+    notes += define(model)
     _inference_mode(model, notes)
     _own_tensors(graph)
-    if _inference_error(model, strict=True) is not None:
+    if infer_shapes(model, strict=True) is not None:
         # What a file says about the shapes inside it may be stale. Or data propagation met something unusual but valid.
         _reset_shapes(graph)
-        error = _inference_error(model)
+        error = infer_shapes(model, strict=False)
         if error is not None:
             message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
             raise ModelError(message) from error
     if fold_constants(model):
-        _inference_error(model)
+        infer_shapes(model, strict=False)
     if any(node.op_type == "Shape" for node in graph) or _lacks_shapes(graph):
         fold_shapes(model)
         fold_constants(model)
@@ -79,7 +81,7 @@ def renew(model: ir.Model) -> ir.Model:
     """
     common.TopologicalSortPass()(model)
     common.RemoveUnusedNodesPass()(model)  # first: what an edit leads round may not fit any more
-    error = _inference_error(model, strict=True)
+    error = infer_shapes(model, strict=True)
     if error is not None:
         message = f"the shapes in the edited model contradict one another: {str(error).splitlines()[0]}"
         raise ModelError(message) from error
@@ -102,25 +104,6 @@ def _reset_shapes(graph: ir.Graph) -> None:
             # What is not known keeps its shapes: all of its axes are pinned, and inference could not find them again.
             if not output.is_graph_output() and lookup(node) is not None:
                 output.shape = None
-
-
-def _inference_error(model: ir.Model, *, strict: bool = False) -> BaseException | None:
-    """Infer all shapes in place. Returns what went wrong, in which case nothing was changed."""
-    errors: list[BaseException] = []
-
-    def keep(record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1]:
-            errors.append(record.exc_info[1])
-        return False
-
-    # The pass tells of errors in no other way than by logging them.
-    logger = logging.getLogger(common.ShapeInferencePass.__module__)
-    logger.addFilter(keep)
-    try:
-        common.ShapeInferencePass(check_type=False, strict_mode=strict, data_prop=True)(model)
-    finally:
-        logger.removeFilter(keep)
-    return errors[0] if errors else None
 
 
 def _inference_mode(model: ir.Model, notes: list[str]) -> None:
@@ -173,6 +156,13 @@ def _initializer(name: str, array: Array) -> ir.Value:
     return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
 
+def _add(graph: ir.Graph, names: Names, name: str, array: Array) -> ir.Value:
+    """A new initializer of this name or, if it is taken, with a number behind it."""
+    value = _initializer(names.unique(name), array)
+    graph.register_initializer(value)
+    return value
+
+
 def fold_shapes(model: ir.Model) -> None:
     """Give every value its shape, with names for dynamic dimensions, and make constants of what is computed from shapes."""
     graph = model.graph
@@ -180,11 +170,11 @@ def fold_shapes(model: ir.Model) -> None:
     for value, dims in shapes.dims.items():
         if not (value.is_graph_output() or value.is_graph_input() or value.is_initializer()):
             value.shape = ir.Shape(dims)
-    taken = _Taken(graph)
+    names, opset = Names(value_names(graph)), graph.opset_imports.get("", 0)
     for value, array in shapes.constants.items():
         needed = any(not all(o in shapes.constants for o in user.outputs) for user, _ in value.uses())
         if needed and not value.is_graph_output():
-            value.replace_all_uses_with(taken.add(f"{value.name}_sizes", array))
+            value.replace_all_uses_with(_add(graph, names, f"{value.name}_sizes", array))
     for node in list(graph):
         position = _SHAPE_OPERAND.get(node.op_type)
         operand = None if position is None or len(node.inputs) <= position else node.inputs[position]
@@ -194,38 +184,31 @@ def fold_shapes(model: ir.Model) -> None:
         folded = _TARGETS[node.op_type](node, target) if node.op_type in _TARGETS else None
         if folded is not None:
             name = f"{node.outputs[0].name}_shape"
-            node.replace_input_with(position, taken.add(name, np.array(folded, dtype=np.int64)))
+            node.replace_input_with(position, _add(graph, names, name, np.array(folded, dtype=np.int64)))
         else:
-            _spell_out(node, position, target, taken)
+            _spell_out(Builder(node, opset, names, "target"), position, target, graph)
 
 
-def _spell_out(node: ir.Node, position: int, target: list[int | str | None], taken: _Taken) -> None:
+def _spell_out(build: Builder, position: int, target: list[int | str | None], graph: ir.Graph) -> None:
     """Write a shape as a row of constants and sizes of inputs, however it was computed, if it is one."""
-    graph = taken.graph
     inputs = {d.value: (v, k) for v in graph.inputs for k, d in enumerate(v.shape or ()) if not isinstance(d, int)}
     if not all(isinstance(e, int) or e in inputs for e in target):
         return
-    name = f"{node.outputs[0].name}_target"
     parts = []
     for e in target:
         if isinstance(e, int):
-            parts.append(taken.add(f"{name}_part", np.array([e], dtype=np.int64)))
+            parts.append(build.integers([e]))
             continue
         source, axis = inputs[e]
-        whole = ir.node("Shape", [source], name=taken.unique(f"{name}_sizes/node"))
-        one = ir.node(
-            "Gather",
-            [whole.outputs[0], taken.add(f"{name}_axis", np.array([axis], np.int64))],
-            name=taken.unique(f"{name}_size/node"),
-        )
-        for new, length, kind in ((whole, len(source.shape or ()), "sizes"), (one, 1, "size")):
-            taken.declare(new, f"{name}_{kind}", length)
-            graph.insert_before(node, new)
-        parts.append(one.outputs[0])
-    joined = ir.node("Concat", parts, attributes={"axis": 0}, name=taken.unique(f"{name}/node"))
-    taken.declare(joined, name, len(parts))
-    graph.insert_before(node, joined)
-    node.replace_input_with(position, joined.outputs[0])
+        sizes = _numbers(build.op("Shape", source), len(source.shape or ()))
+        parts.append(_numbers(build.op("Gather", sizes, build.integers([axis])), 1))
+    build.node.replace_input_with(position, _numbers(build.op("Concat", *parts, axis=0), len(parts)))
+
+
+def _numbers(value: ir.Value, count: int) -> ir.Value:
+    """Say that a value is a row of so many sizes."""
+    value.shape, value.type = ir.Shape([count]), ir.TensorType(ir.DataType.INT64)
+    return value
 
 
 _SHAPE_OPERAND = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0}
@@ -234,7 +217,7 @@ _TARGETS = {"Reshape": reshape_target, "Expand": expand_target}
 
 def _sizes_of_parts(graph: ir.Graph) -> None:
     """Write down the sizes of a Split into equal parts: they need not stay equal."""
-    taken = _Taken(graph)
+    names = Names(value_names(graph))
     for node in graph:
         if node.op_type != "Split" or node.domain != "" or "split" in node.attributes or len(node.inputs) > 1:
             continue
@@ -247,7 +230,8 @@ def _sizes_of_parts(graph: ir.Graph) -> None:
             node.attributes["split"] = ir.AttrInt64s("split", [int(p) for p in parts])  # type: ignore[arg-type]
         else:
             node.resize_inputs(2)
-            node.replace_input_with(1, taken.add(f"{node.outputs[0].name}_split", np.array(parts, dtype=np.int64)))
+            name = f"{node.outputs[0].name}_split"
+            node.replace_input_with(1, _add(graph, names, name, np.array(parts, dtype=np.int64)))
 
 
 def _inline(model: ir.Model, notes: list[str]) -> None:
@@ -269,52 +253,3 @@ def _only_inputs(model: ir.Model, notes: list[str]) -> None:
         notes.append(
             f"{len(both)} initializers were listed as inputs, as files of version 3 had to; they no longer are"
         )
-
-
-def _spell_out_scalers(graph: ir.Graph, notes: list[str]) -> None:
-    """`(x - offset) * scale` in operators whose shapes are inferred and that have gradients."""
-    taken = _Taken(graph)
-    for node in list(graph):
-        source = node.inputs[0] if node.op_type == "Scaler" and node.domain == "ai.onnx.ml" else None
-        if source is None or source.dtype is not ir.DataType.FLOAT:
-            continue
-        output = node.outputs[0]
-        name, output.name = output.name, taken.unique(f"{output.name}/scaler")
-        for operator, attribute, result in (("Sub", "offset", taken.unique(f"{name}/centred")), ("Mul", "scale", name)):
-            array = np.array(node.attributes.get_floats(attribute, ()), np.float32)
-            operand = taken.add(f"{name}_{attribute}", array)
-            step = ir.node(operator, [source, operand], name=taken.unique(f"{result}/node"))
-            graph.insert_before(node, step)
-            source = step.outputs[0]
-            source.name, source.type = result, output.type
-        ir.convenience.replace_all_uses_with(output, source, replace_graph_outputs=True)
-        graph.remove(node, safe=True)
-        notes.append("a Scaler was written as the Sub and the Mul that it stands for")
-
-
-class _Taken:
-    """Adds constants to a graph under names that are free."""
-
-    def __init__(self, graph: ir.Graph) -> None:
-        self.graph = graph
-        self._names = set(graph.initializers) | {str(v.name) for v in graph.inputs}
-        self._names |= {str(o.name) for node in graph for o in node.outputs}
-
-    def add(self, name: str, array: Array) -> ir.Value:
-        """An initializer with this name or, if it is taken, with a number behind it."""
-        value = _initializer(self.unique(name), array)
-        self.graph.register_initializer(value)
-        return value
-
-    def unique(self, name: str) -> str:
-        """This name or, if it is taken, one with a number behind it."""
-        candidate, k = name, 1
-        while candidate in self._names:
-            candidate, k = f"{name}_{k}", k + 1
-        self._names.add(candidate)
-        return candidate
-
-    def declare(self, node: ir.Node, name: str, length: int) -> None:
-        """Give the output of a node that gives sizes its name, type and shape."""
-        output = node.outputs[0]
-        output.name, output.shape, output.type = self.unique(name), ir.Shape([length]), ir.TensorType(ir.DataType.INT64)

@@ -28,7 +28,9 @@ def constant(value: ir.Value | None) -> Array | None:
         return None
     for name, attribute in node.attributes.items():
         if name == "value":
-            return attribute.as_tensor().numpy()
+            return np.asarray(
+                attribute.value.numpy()
+            )  # `as_tensor` checks a protocol, which takes longer than all the rest
         if name in _LISTS:
             return np.array(attribute.value, dtype=_LISTS[name])
     return None
@@ -51,3 +53,10 @@ def count_uses(value: ir.Value) -> int:
         passes = node.domain == "" and node.op_type in PASSING
         total += count_uses(node.outputs[0]) if passes else 1
     return total
+
+
+def sizes(value: ir.Value) -> tuple[int | None, ...] | None:
+    """The shape of a value, `None` for a dimension of unknown size; `None` if not even the rank is known."""
+    if value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else None for d in value.shape)

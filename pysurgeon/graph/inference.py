@@ -9,8 +9,8 @@ from functools import cached_property
 import onnx_ir as ir
 
 from pysurgeon.graph._shape_arithmetic import Origin
-from pysurgeon.graph._tensors import PASSING, constant, count_uses
-from pysurgeon.graph.model import Model, sizes
+from pysurgeon.graph._tensors import PASSING, constant, count_uses, sizes
+from pysurgeon.graph.model import Model
 from pysurgeon.graph.registry import lookup
 from pysurgeon.graph.terms import Dim, Mark, Prod, Solver, Sum, Term, leaves, prod
 

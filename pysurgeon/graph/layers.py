@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from pysurgeon.graph._tensors import behind
 from pysurgeon.graph.model import Model
+from pysurgeon.graph.names import Names
 from pysurgeon.graph.registry import lookup
 
 
@@ -75,30 +75,6 @@ def layers(model: Model) -> list[Layer]:
             )
         )
     return found
-
-
-class Names:
-    """Hands out names, each only once."""
-
-    def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._taken = set(taken)
-
-    def unique(self, wanted: str) -> str:
-        """`wanted`, or `wanted_2`, `wanted_3`, ... if it is taken."""
-        candidate, k = wanted, 2
-        while candidate in self._taken:
-            candidate, k = f"{wanted}_{k}", k + 1
-        self._taken.add(candidate)
-        return candidate
-
-
-def value_names(model: ir.Model) -> set[str]:
-    """All names of values and nodes of a graph."""
-    graph = model.graph
-    names = {str(v.name) for v in graph.inputs} | set(graph.initializers)
-    for node in graph:
-        names |= {str(o.name) for o in node.outputs} | {str(node.name)}
-    return names
 
 
 def _is_weight(value: ir.Value | None) -> bool:

@@ -12,7 +12,8 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _normalize
-from pysurgeon.graph._tensors import RESHAPING, Array, behind
+from pysurgeon.graph._tensors import RESHAPING, Array, behind, sizes
+from pysurgeon.graph.definitions.microsoft import strays_apart
 from pysurgeon.graph.registry import lookup
 
 if TYPE_CHECKING:
@@ -205,18 +206,19 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
             "onnx.version_converter"
         )
         raise ModelError(message)
-    try:
-        # Given a path, the checker sees that the data files are there and does not read them.
-        onnx.checker.check_model(proto if path is None else str(path))
-    except (onnx.checker.ValidationError, ValueError) as error:
-        message = f"{origin} is not a valid ONNX model: {first_line(error)}"
-        raise ModelError(message) from error
-    try:
-        graph = ir.from_proto(proto)
-        _external.settle(graph, None if path is None else _external.DataFiles(path.parent))
-    except (ir.serde.SerdeError, TypeError, ValueError, OSError) as error:
-        message = f"{origin} holds something that cannot be read: {first_line(error)}"
-        raise ModelError(message) from error
+    with strays_apart(proto, version) as strays:
+        try:
+            # Given a path, the checker sees that the data files are there and does not read them.
+            onnx.checker.check_model(proto if path is None or strays else str(path))
+        except (onnx.checker.ValidationError, ValueError) as error:
+            message = f"{origin} is not a valid ONNX model: {first_line(error)}"
+            raise ModelError(message) from error
+        try:
+            graph = ir.from_proto(proto)
+            _external.settle(graph, None if path is None else _external.DataFiles(path.parent))
+        except (ir.serde.SerdeError, TypeError, ValueError, OSError) as error:
+            message = f"{origin} holds something that cannot be read: {first_line(error)}"
+            raise ModelError(message) from error
     if path is not None:
         _external.remember(graph)
     try:
@@ -236,13 +238,6 @@ def refresh(model: ir.Model) -> Model:
         ModelError: The shapes in it contradict one another: the edit was wrong.
     """
     return Model(_normalize.renew(model))
-
-
-def sizes(value: ir.Value) -> tuple[int | None, ...] | None:
-    """The shape of a value, `None` for a dimension of unknown size; `None` if not even the rank is known."""
-    if value.shape is None:
-        return None
-    return tuple(d if isinstance(d, int) else None for d in value.shape)
 
 
 def _port(value: ir.Value) -> Port:

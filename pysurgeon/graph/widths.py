@@ -13,8 +13,9 @@ import onnx_ir as ir
 from pysurgeon.errors import Refused
 from pysurgeon.graph._tensors import PASSING
 from pysurgeon.graph.inference import Inference, Product, Read
-from pysurgeon.graph.layers import Layer, Names, layer_name, layers
+from pysurgeon.graph.layers import Layer, layer_name, layers
 from pysurgeon.graph.model import Model
+from pysurgeon.graph.names import Names
 from pysurgeon.graph.registry import lookup
 from pysurgeon.graph.shares import Carriers, Exponents, Unsolvable
 from pysurgeon.graph.terms import Dim, Mark, Sum, Term, leaves, size

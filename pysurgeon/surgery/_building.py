@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.graph import Array, constant
-from pysurgeon.graph.layers import Names, value_names
+from pysurgeon.graph.names import Names, value_names
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.edit import Edit, NodeSpec, Rewire
 
@@ -26,7 +26,7 @@ class Builder:
         self._structure, self._rng = structure, rng
         self._added: dict[str, Array] = {}
         self._nodes: list[NodeSpec] = []
-        self._names = Names(value_names(structure.model.ir))
+        self._names = Names(value_names(structure.model.ir.graph))
         self._layer_names = Names(x.name for x in structure.layers)
 
     def edit(self, rewire: Rewire) -> Edit:

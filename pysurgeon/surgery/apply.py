@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from pysurgeon.graph import Array, Model, constant, refresh
 from pysurgeon.graph.inference import SizeAttribute
-from pysurgeon.graph.layers import Names, value_names
+from pysurgeon.graph.names import Names, value_names
 from pysurgeon.graph.terms import Dim, Term, leaves, size
 from pysurgeon.surgery.edit import Edit, NodeSpec, term_size
 
@@ -82,7 +82,7 @@ def _set_sizes(model: ir.Model, edit: Edit) -> None:
             changed.setdefault((place.node, place.position), {})[place.element] = literal.sign * term_size(
                 term, resized
             )
-    names = Names(value_names(model)) if changed else None
+    names = Names(value_names(model.graph)) if changed else None
     for (output, position), elements in changed.items():
         node = nodes[output]
         array = np.array(constant(node.inputs[position]))

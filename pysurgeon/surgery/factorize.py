@@ -15,7 +15,8 @@ import numpy as np
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array
-from pysurgeon.graph.layers import Layer, Names, value_names
+from pysurgeon.graph.layers import Layer
+from pysurgeon.graph.names import Names, value_names
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.calibration import FOLDS, Calibration
 from pysurgeon.surgery.edit import Edit, NodeSpec, Rewire
@@ -125,7 +126,7 @@ def _energy_along(seen: Array, unseen: Array) -> Array:
 def factored(structure: Structure, layer: Layer, left: Array, right: Array) -> Edit:
     """`left` (M, r) after `right` (r, K)."""
     node, rank = layer.node, left.shape[1]
-    names, layer_names = Names(value_names(structure.model.ir)), Names(x.name for x in structure.layers)
+    names, layer_names = Names(value_names(structure.model.ir.graph)), Names(x.name for x in structure.layers)
     first, second = (layer_names.unique(f"{layer.name}.{part}") for part in ("reduce", "expand"))
     first_weight, second_weight = names.unique(f"{first}.weight"), names.unique(f"{second}.weight")
     middle, output = names.unique(f"{first}/{node.op_type}"), names.unique(f"{second}/{node.op_type}")

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.inference import Read
-from pysurgeon.graph.layers import Names, value_names
+from pysurgeon.graph.names import Names, value_names
 from pysurgeon.graph.terms import Dim
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._refit import refit
@@ -131,7 +131,7 @@ def _without(structure: Structure, calibration: Calibration, site: Site, branch:
         rewire = Rewire(names[1], str(branch.other.name))
         place = Place(names[1], rewire.replacement, np.zeros(1), -1)
         return Plan(Edit(structure, rewires=(rewire,)), float(np.sqrt(lost)), f"{what} gives nothing", (place,))
-    name = Names(value_names(structure.model.ir)).unique(f"{site.layer.name}.mean")
+    name = Names(value_names(structure.model.ir.graph)).unique(f"{site.layer.name}.mean")
     edit = Edit(structure, added={name: mean.astype(np.float32)}, rewires=(Rewire(names[0], name),))
     return Plan(
         edit, float(np.sqrt(lost)), f"{what} goes, but for its mean, which leaves {1 - lost:.1%} of the sum", (place,)

@@ -51,7 +51,10 @@ def head(model: Model, task: Task = "classification") -> Head:
     """
     floats = [v for v in model.ir.graph.outputs if v.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)]
     if not floats:
-        message = f"none of the outputs {', '.join(o.name for o in model.outputs)} holds floats, so none can be trained"
+        kinds = ", ".join(f"{o.name!r} ({o.dtype})" for o in model.outputs)
+        message = (
+            f"no output holds float32: {kinds}. Training supports float32; export the model in float32, with its logits"
+        )
         raise ModelError(message)
     output = str(floats[0].name)
     value = floats[0]

@@ -14,11 +14,12 @@ from onnx_ir.passes import common
 
 from pysurgeon.data import Task
 from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import Model, from_proto, lowered
+from pysurgeon.graph import CannotWriteError, Model, from_proto, lowered
+from pysurgeon.graph.names import Names, value_names
 from pysurgeon.training._gradients import WITH_GRADIENT
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
-from pysurgeon.training.rewrites import FREEZING, REWRITES, Builder, CannotRewriteError, Rewrite
+from pysurgeon.training.rewrites import FREEZING, REWRITES, Builder, Rewrite
 
 if TYPE_CHECKING:
     import onnx
@@ -87,8 +88,7 @@ def training_view(model: Model, task: Task = "classification", *, freeze_statist
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
             raise TrainingError(message)
     if not view.trainable:
-        message = f"there is nothing to train: no float32 parameter leads to output {head(model, task).output!r}"
-        raise TrainingError(message)
+        raise TrainingError(_nothing_to_train(model, task))
     return view
 
 
@@ -96,11 +96,21 @@ def training_report(model: Model, task: Task = "classification") -> tuple[NodeFa
     """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
 
     Raises:
-        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set cannot be translated, or
-            its batch size is fixed and cannot be freed.
+        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set cannot be translated,
+            its batch size is fixed and cannot be freed, or nothing in it is trained.
     """
     _check_types(model)
-    return _derive(free_batch(model), task, freeze_statistics=False).facts
+    view = _derive(free_batch(model), task, freeze_statistics=False)
+    if not view.trainable and not any(fact.status == "no gradient" for fact in view.facts):
+        raise TrainingError(_nothing_to_train(model, task))
+    return view.facts
+
+
+def _nothing_to_train(model: Model, task: Task) -> str:
+    message = f"there is nothing to train: no float32 parameter leads to output {head(model, task).output!r}"
+    if any("Linear" in node.op_type or "Integer" in node.op_type for node in model.nodes):
+        message += "; the weights are quantized, so operate on the model that this one was made from, and train that"
+    return message
 
 
 def _check_types(model: Model) -> None:
@@ -199,7 +209,7 @@ def _rewrite(
     """Give every node on the way of a gradient a form that has one, and note what became of it."""
     active: set[ir.Value] = {value for name, value in graph.initializers.items() if name in trainable}
     opset = graph.opset_imports.get("", 0)
-    wanted = _wanted(graph)
+    wanted, names = _wanted(graph), Names(value_names(graph))
     for node in list(graph):
         name = str(node.name)
         if node.op_type == "Constant":
@@ -215,21 +225,16 @@ def _rewrite(
             continue
         rewrite = rewrites.get(node.op_type) if node.domain == "" else None
         if rewrite is not None and rewrite.needed(node, wanted):
-            builder = Builder(node, opset, trainable)
+            builder = Builder(node, opset, names, trainable)
             try:
                 replaced = rewrite.replace(builder)
-            except CannotRewriteError as error:
+            except CannotWriteError as error:
                 facts[name] = NodeFact(
                     name, node.op_type, "no gradient", f"{node.op_type} has no gradient, and {error}"
                 )
                 active.update(floats)
                 continue
-            values = [replaced] if isinstance(replaced, ir.Value) else list(replaced)
-            for old, new in zip(node.outputs, values, strict=False):
-                new.shape, new.type = old.shape, old.type
-                old.replace_all_uses_with(new, replace_graph_outputs=True)
-                active.add(new)
-            graph.remove(node, safe=True)
+            active.update(value for _, value in builder.replace(replaced))
             facts[name] = NodeFact(name, node.op_type, "rewritten", rewrite.how)
             continue
         active.update(floats)

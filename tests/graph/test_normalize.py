@@ -292,4 +292,22 @@ def test_a_scaler_becomes_the_arithmetic_that_it_stands_for(width):
     assert output_error(run_file(proto, feeds), Session(model).run(feeds)) <= 1e-6
     assert [node.op_type for node in model.nodes][:2] == ["Sub", "Mul"]
     assert [w.size for w in Structure(model).widths if w.resizable] == [6]
-    assert model.notes == ("a Scaler was written as the Sub and the Mul that it stands for",)
+    assert model.notes == ("written in standard operators: 1 Scaler",)
+
+
+def test_sequences_stay_sequences():
+    """Shape inference gives them no type of a tensor, and what is behind them keeps its sizes."""
+    model = from_proto(
+        models.parsed(
+            '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 3] y) <int64 first = {0}> {'
+            " h = MatMul (x, w1) r = Relu (h) s = SequenceEmpty () t = SequenceInsert (s, r) u = SequenceAt (t, first)"
+            " y = MatMul (u, w2) }",
+            w1=(4, 5),
+            w2=(5, 3),
+        )
+    )
+    feeds = random_feeds(model)
+    weights = {name: model.tensor(name) for name in ("w1", "w2")}
+    expected = np.maximum(feeds["x"] @ weights["w1"], 0) @ weights["w2"]
+    assert output_error({"y": expected}, Session(model).run(feeds)) <= 1e-6
+    assert not any(w.resizable for w in Structure(model).widths)

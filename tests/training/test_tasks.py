@@ -12,7 +12,7 @@ from starts import text_model
 
 from pysurgeon import data as datasets
 from pysurgeon.data import Batches, Dataset, Split
-from pysurgeon.errors import DataError, TrainingError, UsageError
+from pysurgeon.errors import DataError, ModelError, TrainingError, UsageError
 from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.training import (
     OrtTrainer,
@@ -207,6 +207,13 @@ def test_a_final_sigmoid_is_recognised_and_stays_in_the_file() -> None:
     data = dataset(MULTI, task="multi-label")
     found, _ = engine_gradients(model, data, make_loss(data))
     assert found == pytest.approx(evaluate(model, data, "train").loss, rel=1e-5)
+
+
+def test_half_precision_is_named_in_the_refusal() -> None:
+    lines = ["f = Flatten (x)", "h = Cast <to = 10> (f)", "y = Tanh (h)"]
+    model = from_proto(text_model("m (float[N, 3, 8, 8] x) => (float16[N, 192] y)", lines, {}))
+    with pytest.raises(ModelError, match=r"'y' \(float16\).*export the model in float32"):
+        head(model)
 
 
 def test_two_classes_may_be_told_by_one_probability() -> None:

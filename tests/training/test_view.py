@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from starts import text_model
@@ -232,3 +233,15 @@ def test_a_network_that_mixes_its_samples_is_refused() -> None:
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
     with pytest.raises(TrainingError, match=r"exported for a batch of 2.*dynamic"):
         training_view(model)
+
+
+def test_quantized_weights_are_named_as_the_reason_why_nothing_is_trained() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> m (float[N, 3] x) => (float[N, 2] y)'
+        " <int8[3, 2] q = {1, 2, 3, 4, 5, 6}, float s = {0.1}, int8 z = {0}>"
+        " { w = DequantizeLinear (q, s, z) y = MatMul (x, w) }"
+    )
+    model = from_proto(onnx.parser.parse_model(text))
+    for look in (training_report, training_view):
+        with pytest.raises(TrainingError, match=r"nothing to train.*the weights are quantized"):
+            look(model)

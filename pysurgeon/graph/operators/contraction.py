@@ -6,8 +6,8 @@ from math import prod
 
 import onnx_ir as ir
 
+from pysurgeon.graph._tensors import sizes
 from pysurgeon.graph.inference import Inference, describe, operand
-from pysurgeon.graph.model import sizes
 from pysurgeon.graph.operators.elementwise import broadcast
 from pysurgeon.graph.registry import Operator, Scaling, register
 from pysurgeon.graph.terms import Prod, Term, size

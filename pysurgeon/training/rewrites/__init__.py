@@ -18,9 +18,9 @@ from pysurgeon.training.rewrites import (
     recurrent,
     reductions,
 )
-from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
+from pysurgeon.training.rewrites._build import Builder, Rewrite
 
-__all__ = ["FREEZING", "REWRITES", "Builder", "CannotRewriteError", "Rewrite"]
+__all__ = ["FREEZING", "REWRITES", "Builder", "Rewrite"]
 
 
 def _collect(*families: Mapping[str, Rewrite]) -> dict[str, Rewrite]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite, integers
+from pysurgeon.graph import CannotWriteError
+from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
 
 def replace(build: Builder) -> ir.Value:
@@ -23,7 +24,7 @@ def replace(build: Builder) -> ir.Value:
     pads += [reach[axis] - after[axis] + extra[axis] for axis in range(d)]
     if min(pads) < 0:
         message = f"its padding {before}, {after} is larger than its kernel"
-        raise CannotRewriteError(message)
+        raise CannotWriteError(message)
     for axis in range(d):
         if strides[axis] > 1:
             x = _spread(build, x, axis + 2, strides[axis])

@@ -7,7 +7,8 @@ from functools import reduce
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
+from pysurgeon.graph import CannotWriteError
+from pysurgeon.training.rewrites._build import Builder, Rewrite
 
 
 def replace(build: Builder) -> ir.Value:
@@ -20,7 +21,7 @@ def replace(build: Builder) -> ir.Value:
         result = "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
     if "." in equation or any(len(set(t)) < len(t) for t in (*terms, result)):
         message = f"the equation {equation!r} has an ellipsis or a diagonal"
-        raise CannotRewriteError(message)
+        raise CannotWriteError(message)
     values = [value for value in build.node.inputs if value is not None]
     sizes: dict[str, ir.Value] = {}
     for term, value in zip(terms, values, strict=True):

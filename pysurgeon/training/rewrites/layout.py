@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.graph import constant, sizes
-from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite, integers
+from pysurgeon.graph import CannotWriteError, constant, sizes
+from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
 
 def depth_to_space(build: Builder) -> ir.Value:
@@ -49,7 +49,7 @@ def split(build: Builder) -> Sequence[ir.Value]:
     for part in parts:
         if part is None:
             message = "the sizes of its parts are computed"
-            raise CannotRewriteError(message)
+            raise CannotWriteError(message)
         outputs.append(build.op("Gather", x, build.integers(range(begin, begin + part)), axis=axis))
         begin += part
     return outputs
@@ -75,7 +75,7 @@ def pad(build: Builder) -> ir.Value:
         return build.op("Pad", x, build.integers(before + after), build.input(2))
     if min(before + after) < 0:
         message = f"a negative padding in mode {mode!r} is not supported"
-        raise CannotRewriteError(message)
+        raise CannotWriteError(message)
     y = x
     for axis in range(rank):
         if before[axis] or after[axis]:
@@ -145,12 +145,12 @@ def resize(build: Builder) -> ir.Value:
     rank, y = build.rank(x), build.x()
     if node.attributes.get_string("mode", "nearest") == "cubic" or integers(node, "axes") is not None:
         message = "only nearest and linear Resize of all axes are supported"
-        raise CannotRewriteError(message)
+        raise CannotWriteError(message)
     output = sizes(node.outputs[0])
     for axis in range(rank):
         if output is None or (output[axis] is None and axis > 0):
             message = "the size that it resizes to is not known; export the model with fixed sizes"
-            raise CannotRewriteError(message)
+            raise CannotWriteError(message)
         if axis == 0 or output[axis] == build.size(x, axis):
             continue
         matrix = build.constant(_response(build, axis, build.size(x, axis), output[axis] or 0))

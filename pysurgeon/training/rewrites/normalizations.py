@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
+from pysurgeon.graph import CannotWriteError
+from pysurgeon.training.rewrites._build import Builder, Rewrite
 
 
 def _standardized(build: Builder, x: ir.Value, axes: list[int], epsilon: float) -> ir.Value:
@@ -32,7 +33,7 @@ def group_normalization(build: Builder) -> ir.Value:
     """Every group of channels of every sample standardized over channels and positions."""
     if build.opset < 21:
         message = f"GroupNormalization of opset {build.opset} had a defect and was withdrawn; export with opset 21"
-        raise CannotRewriteError(message)
+        raise CannotWriteError(message)
     x = build.x()
     rank = build.rank(x)
     channels = build.size(x, 1)

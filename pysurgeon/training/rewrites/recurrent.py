@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite
+from pysurgeon.graph import CannotWriteError
+from pysurgeon.training.rewrites._build import Builder, Rewrite
 
 # Gates, and the activations that the engine knows; the states are h, and of an LSTM c.
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -90,16 +91,16 @@ def _check(build: Builder) -> None:
     directions = 2 if node.attributes.get_string("direction", "forward") == "bidirectional" else 1
     if activations is not None and tuple(activations.as_strings()) != _ACTIVATIONS[kind] * directions:
         message = f"activations other than {', '.join(_ACTIVATIONS[kind])} are not supported"
-        raise CannotRewriteError(message)
+        raise CannotWriteError(message)
     for name in ("clip", "input_forget", "layout"):
         attribute = node.attributes.get(name)
         if attribute is not None and attribute.value:
             message = f"the attribute {name!r} is not supported"
-            raise CannotRewriteError(message)
+            raise CannotWriteError(message)
     for position, what in ((4, "sequences of different lengths"), (7, "peepholes")):
         if build.input(position) is not None:
             message = f"{what} are not supported"
-            raise CannotRewriteError(message)
+            raise CannotWriteError(message)
 
 
 def _zeros(build: Builder, x: ir.Value, hidden: int) -> ir.Value:

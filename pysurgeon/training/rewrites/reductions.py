@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from pysurgeon.graph import constant
-from pysurgeon.training.rewrites._build import Builder, CannotRewriteError, Rewrite, integers
+from pysurgeon.graph import CannotWriteError, constant
+from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
 
 def _axes(build: Builder) -> list[int]:
@@ -15,7 +15,7 @@ def _axes(build: Builder) -> list[int]:
         values = constant(build.input(1))
         if values is None:
             message = "its axes are computed"
-            raise CannotRewriteError(message)
+            raise CannotWriteError(message)
         axes = tuple(int(a) for a in values)
     if not axes:
         axes = () if node.attributes.get_int("noop_with_empty_axes", 0) else tuple(range(rank))
