@@ -30,7 +30,7 @@ SETTINGS = TrainSettings(Schedule(2e-3, 2000, warmup_steps=50), batch_size=128)
 def doubled(model: Model, state: State, seed: int) -> tuple[Model, State]:
     """Every width twice as large."""
     for width in [w for w in Structure(model).widths if w.resizable]:
-        done = operate(model, Widen(width.name, 2 * width.size, seed=seed))
+        done = operate(model, Widen(width.name, 2 * width.size, how="fresh", seed=seed))
         model, state = done.model, replace(state, moments=carry(done.edit, state.moments))
     return model, state
 
