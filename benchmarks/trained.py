@@ -42,7 +42,7 @@ from pysurgeon.surgery import Calibration, Factorize, Narrow, Operation, RemoveL
 from pysurgeon.surgery.edit import Edit, units
 from pysurgeon.surgery.factorize import factored
 from pysurgeon.surgery.matrices import weight_matrix
-from pysurgeon.surgery.narrow import selection
+from pysurgeon.surgery.narrow import elimination_of, selection
 from pysurgeon.training import evaluate
 
 SHARES = (0.25, 0.5)
@@ -119,23 +119,28 @@ def cnn() -> nn.Module:
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"MLP": mlp, "CNN": cnn, "transformer": Transformer}
 
 
+def exported(name: str, seed: int, path: Path) -> Model:
+    """The network of this name as it is before any training."""
+    torch.manual_seed(seed)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            NETWORKS[name]().eval(),
+            (torch.zeros(2, 3, 32, 32),),
+            path,
+            dynamo=False,
+            input_names=["input"],
+            dynamic_axes={"input": {0: "N"}},
+        )
+    return ps.load(path)
+
+
 def trained(name: str, settings: ps.EvolveSettings, path: Path) -> Model:
     """The network of this name after training, made now if the file is not there."""
     if not path.exists():
-        torch.manual_seed(settings.seed)
-        start = path.with_suffix(".start.onnx")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                NETWORKS[name]().eval(),
-                (torch.zeros(2, 3, 32, 32),),
-                start,
-                dynamo=False,
-                input_names=["input"],
-                dynamic_axes={"input": {0: "N"}},
-            )
-        api.train(ps.load(start), settings, output=path, force=True)
+        start = exported(name, settings.seed, path.with_suffix(".start.onnx"))
+        api.train(start, settings, output=path, force=True)
     return ps.load(path)
 
 
@@ -177,14 +182,15 @@ def sites(model: Model) -> list[str]:
 def narrowed(
     model: Model, share: float, calibration: Calibration, pairs: list[tuple[str, float, float]]
 ) -> Iterator[Model]:
-    """Every width narrowed by the operation; then the same units without the refit."""
+    """Every width narrowed by the operation; then the units that elimination keeps, without the refit."""
     plain = model
     for name in sites(model):
         structure = Structure(model)
         width = structure.width(name)
         operation = Narrow(name, max(1, round(width.size * (1 - share))))
         done = operate(model, operation, calibration)
-        kept = done.edit.maps[0].map.index  # type: ignore[union-attr]
+        order = elimination_of(structure, width, calibration, most=np.inf).order
+        kept = np.sort(order[width.size - operation.size :])
         note(pairs, done.record)
         model = done.model
         other = Structure(plain)

@@ -1,11 +1,11 @@
 """How long training takes beside torch, what two branches at once give, and whether memory stays flat.
 
-    python -m benchmarks.training_speed epochs [--only NAME] [--threads T] [--rounds R]
+    python -m benchmarks.training_speed epochs [--only NAME] [--threads T] [--rounds R] 2>/dev/null
     python -m benchmarks.training_speed branches [--seconds S]
     python -m benchmarks.training_speed memory [--branches N]
 
-`epochs`: a step of torch (eager, fused AdamW), of the engine alone (loss and gradients), and of pysurgeon (the same, with its batches, its
-optimizer and all that is around them), in turns on the same data and threads. It is the time of the processor, which does not count what
+`epochs`: a step of torch (eager, fused AdamW), of the engine as its own API takes it (loss and gradients alone), of the engine as pysurgeon runs
+it (the same), and of pysurgeon (with its batches, its optimizer and all that is around them), in turns on the same data and threads. It is the time of the processor, which does not count what
 else goes on on the machine; on one thread and a quiet machine it is that of the clock. `branches`: steps a second of two workers on one thread each,
 and of one worker on two threads. `memory`: resident memory of a worker that trains one branch after the other.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import tempfile
 import threading
 import time
 import warnings
@@ -29,6 +30,7 @@ from torch import nn
 
 from pysurgeon.data import Batches, Dataset, Split
 from pysurgeon.graph import Model, from_proto
+from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings, WorkerTrainer, fit_input, training_view
 from pysurgeon.training._engine import Engine
 from pysurgeon.training.loss import make_loss
@@ -135,7 +137,7 @@ def epochs(only: str, threads: int, rounds: int) -> None:
     torch.set_num_threads(threads)
     print(f"{threads} thread(s), medians of {rounds} turns: ms of the processor a step")
     print(
-        f"{'network':10s} {'batch':>5s} {'torch':>8s} {'engine':>8s} {'pysurgeon':>10s}  pysurgeon/torch  pysurgeon/engine"
+        f"{'network':10s} {'batch':>5s} {'torch':>8s} {'its API':>8s} {'session':>8s} {'pysurgeon':>10s}   to torch  to its API  to session"
     )
     for name, (make, batch) in NETWORKS.items():
         if only and name != only:
@@ -144,16 +146,22 @@ def epochs(only: str, threads: int, rounds: int) -> None:
         module = make()
         model, data = exported(module), images(8 * batch)
         steps = max(2, min(20, 2000 // batch // 4))
-        turns = [_torch(module, data, batch), _engine(model, data, batch, threads), _ours(model, data, batch, threads)]
-        times: list[list[float]] = [[], [], []]
+        turns = [
+            _torch(module, data, batch),
+            *(make(model, data, batch, threads) for make in (_api, _engine, _ours)),
+        ]
+        times: list[list[float]] = [[] for _ in turns]
         for turn in range(rounds + 1):
             for k, run in enumerate(turns):
                 seconds = run(steps)
                 if turn:  # the first one makes everything ready
                     times[k].append(seconds / steps * 1e3)
-        a, b, c = (float(np.median(t)) for t in times)
-        ratios = [float(np.median([z / x for x, z in zip(times[k], times[2], strict=True)])) for k in (0, 1)]
-        print(f"{name:10s} {batch:5d} {a:8.1f} {b:8.1f} {c:10.1f}  {ratios[0]:15.2f}  {ratios[1]:16.2f}", flush=True)
+        a, b, c, d = (float(np.median(t)) for t in times)
+        to = [float(np.median([z / x for x, z in zip(times[k], times[3], strict=True)])) for k in range(3)]
+        print(
+            f"{name:10s} {batch:5d} {a:8.1f} {b:8.1f} {c:8.1f} {d:10.1f}   {to[0]:8.2f}  {to[1]:10.2f}  {to[2]:10.2f}",
+            flush=True,
+        )
 
 
 def _torch(module: nn.Module, data: Dataset, batch: int) -> Callable[[int], float]:
@@ -170,6 +178,37 @@ def _torch(module: nn.Module, data: Dataset, batch: int) -> Callable[[int], floa
             nn.functional.cross_entropy(module(x[rows]), y[rows]).backward()
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
+        return time.process_time() - began
+
+    return run
+
+
+def _api(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int], float]:
+    ort = onnxruntime()
+    from onnxruntime.training import artifacts
+    from onnxruntime.training.api import CheckpointState, Module
+
+    view = training_view(model)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts.generate_artifacts(
+            view.proto,
+            requires_grad=list(view.trainable),
+            frozen_params=list(view.statistics),
+            loss=artifacts.LossType.CrossEntropyLoss,
+            artifact_directory=folder,
+        )
+        state = CheckpointState.load_checkpoint(f"{folder}/checkpoint")
+        engine = Module(f"{folder}/training_model.onnx", state, None, "cpu", options)
+    x, y = Batches(data, batch, seed=0).batch(0)
+
+    def run(steps: int) -> float:
+        began = time.process_time()
+        for _ in range(steps):
+            engine.lazy_reset_grad()
+            engine(x, y)
         return time.process_time() - began
 
     return run

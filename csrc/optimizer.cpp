@@ -19,10 +19,9 @@ struct AdamWFactors {
   float scale;   // of the gradient
   float blend1;  // 1 - beta1
   float beta2;
-  float blend2;  // 1 - beta2
-  float root;    // sqrt(1 - beta2^step)
-  float epsilon;
-  float step_size;  // learning rate / (1 - beta1^step)
+  float blend2;     // 1 - beta2
+  float epsilon;    // times c, the root of 1 - beta2^step
+  float step_size;  // learning rate / (1 - beta1^step), times c
 };
 
 PYSURGEON_CLONES
@@ -33,7 +32,8 @@ void adamw_loop(const AdamWFactors& f, Index size, float* parameter, const float
     const float second = f.beta2 * v[i] + f.blend2 * (g * g);
     m[i] = first;
     v[i] = second;
-    parameter[i] = f.keep * parameter[i] - f.step_size * (first / (std::sqrt(second) / f.root + f.epsilon));
+    // first / (sqrt(second) / c + epsilon) with one division: both sides of the fraction times c.
+    parameter[i] = f.keep * parameter[i] - f.step_size * (first / (std::sqrt(second) + f.epsilon));
   }
 }
 
@@ -92,9 +92,9 @@ void adamw_step(const AdamW& settings, Index size, float* parameter, const float
   f.blend1 = static_cast<float>(1.0 - settings.beta1);
   f.beta2 = static_cast<float>(settings.beta2);
   f.blend2 = static_cast<float>(1.0 - settings.beta2);
-  f.root = static_cast<float>(std::sqrt(1.0 - std::pow(settings.beta2, step)));
-  f.epsilon = static_cast<float>(settings.epsilon);
-  f.step_size = static_cast<float>(settings.learning_rate / (1.0 - std::pow(settings.beta1, step)));
+  const double c = std::sqrt(1.0 - std::pow(settings.beta2, step));
+  f.epsilon = static_cast<float>(settings.epsilon * c);
+  f.step_size = static_cast<float>(settings.learning_rate / (1.0 - std::pow(settings.beta1, step)) * c);
   adamw_loop(f, size, parameter, gradient, m, v);
 }
 

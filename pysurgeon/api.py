@@ -23,6 +23,7 @@ from pysurgeon.evolution import (
     check,
     go_on,
     load_data,
+    missed,
 )
 from pysurgeon.graph import Model, ensure_free, save
 from pysurgeon.graph.costs import Costs, costs
@@ -159,7 +160,8 @@ def recommend(
     model = free_batch(model)  # one sample is too little to look at a layer with
     calibration = calibrated(model, dataset, seed=seed)
     accuracy = evaluate(model, dataset, "validation", threads=threads).accuracy
-    diagnosis = diagnose(Structure(model), calibration, threads=threads)
+    errors = missed(model, dataset, calibration)
+    diagnosis = diagnose(Structure(model), calibration, errors=errors, threads=threads)
     headroom = max(0.0, accuracy)  # numbers may be predicted worse than by their mean
     found = rank(diagnosis, calibration, accuracy=headroom, objective=objective, price=price, seed=seed)
     return RecommendResult(tuple(found), accuracy)

@@ -51,6 +51,27 @@ def test_the_command_line_starts_without_what_is_heavy() -> None:
     assert loaded == "[]"
 
 
+def test_training_does_not_import_torch(tmp_path: Path) -> None:
+    code = f"""
+import sys
+import numpy as np, onnx
+from pysurgeon import load
+from pysurgeon.data import Dataset, Split
+from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings
+
+onnx.save(onnx.parser.parse_model('''
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[N, 2] x) => (float[N, 3] y) <float[2, 3] w = {{1, 2, 3, 4, 5, 6}}> {{ y = MatMul(x, w) }}
+'''), {str(tmp_path / "m.onnx")!r})
+part = Split(np.eye(2, dtype=np.float32), np.arange(2))
+data = Dataset.build("d", train=part, validation=part, test=part, classes=("a", "b", "c"))
+settings = TrainSettings(Schedule(1e-3, 2))
+OrtTrainer().train(load({str(tmp_path / "m.onnx")!r}), data, settings, state=State(), steps=2, evaluate_every=0)
+print("onnxruntime" in sys.modules, "torch" in sys.modules)
+"""
+    assert python(code) == "True False"
+
+
 # --- what is public -----------------------------------------------------------------------------------------------------
 
 

@@ -122,7 +122,10 @@ class Dataset:
         spread = self.mean.shape + (1,) * (len(self.sample_shape) - 1 if self.mean.ndim else 0)
         offset = (self.mean.astype(np.float64) / self.scale).astype(np.float32).reshape(spread)
         factor = (self.scale / self.std.astype(np.float64)).astype(np.float32).reshape(spread)
-        result: Floats = np.subtract(x, offset, out=out, dtype=np.float32)
+        # In passes of one type, which NumPy has vector loops for; one that converts bytes on the way has none.
+        result: Floats = np.empty(x.shape, np.float32) if out is None else out
+        np.copyto(result, x)
+        result -= offset
         result *= factor
         return result
 

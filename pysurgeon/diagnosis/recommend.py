@@ -7,7 +7,11 @@ Everything is put on one scale, accuracy. Let `h = 1 - accuracy` be the headroom
   Here `n c` lies between 0 (the cheapest unit is redundant) and 1 (all units are equally irreplaceable), and `used` is the share of
   the width that its activations fill by their BIC rank: one that has room already gains less.
 - *Inserting* behind a layer gains where that layer's nonlinearity is used, `h (1 - R^2)`, R^2 being that of the layer's removal.
+- A *bypass* gains where the layer's input explains more of what the model's outputs lack than what the layer gives does: `h s`, s being the
+  share of the errors that it explains in addition, by least squares judged on unseen samples.
 - *Narrowing*, *removing*, *factorizing* lose `accuracy * error^2`, the share of the readers' signal that is lost.
+
+An operation that would take an earlier one of the lineage back is among them, if it costs little: a width at the size that it had.
 
 From every gain its price is taken: `price` is the accuracy that one per cent more parameters and operations has to buy (so it is a
 temperature with a meaning: BIC's `ln n / 2n` nats a parameter can never justify growth at these sizes). The constants that turn
@@ -17,7 +21,7 @@ first-ranked branch was the best one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +31,7 @@ from pysurgeon.diagnosis.diagnose import Diagnosis, LayerDiagnosis, WidthDiagnos
 from pysurgeon.errors import Refused
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.surgery import (
+    AddBypass,
     Calibration,
     Factorize,
     InsertLayer,
@@ -35,6 +40,7 @@ from pysurgeon.surgery import (
     RemoveLayer,
     Widen,
     apply_edit,
+    parse,
 )
 from pysurgeon.surgery.narrow import LARGEST_ERROR
 
@@ -78,6 +84,7 @@ def recommend(
     price: float = 2e-5,
     factors: tuple[float, ...] = (4.0, 2.0),
     experience: Mapping[str, float] | None = None,
+    undo: Collection[str] = (),
     seed: int = 0,
 ) -> list[Recommendation]:
     """All operations worth considering, best first.
@@ -89,13 +96,14 @@ def recommend(
         objective: `accuracy` proposes everything; `size` and `latency` only what makes the model smaller.
         price: Accuracy that one per cent more parameters and operations has to buy.
         experience: By kind of operation, how much of the expected gain was seen so far (1 where nothing is known).
+        undo: Operations that would take back earlier ones, as written on the command line.
         factors: By how much widths are proposed to grow.
         seed: For what operations draw at random.
     """
     model = diagnosis.structure.model
     before = costs(model)
     ranked: list[Recommendation] = []
-    for operation, size, gain, evidence in _proposals(diagnosis, accuracy, factors, seed):
+    for operation, size, gain, evidence in _proposals(diagnosis, accuracy, factors, undo, seed):
         try:
             after = costs(apply_edit(operation.outline(diagnosis.structure, calibration)))
         except Refused:
@@ -133,11 +141,14 @@ def growth(before: Costs, after: Costs) -> float:
 Proposal = tuple[Operation, int | None, float, dict[str, float]]
 
 
-def _proposals(diagnosis: Diagnosis, accuracy: float, factors: tuple[float, ...], seed: int) -> Iterator[Proposal]:
+def _proposals(
+    diagnosis: Diagnosis, accuracy: float, factors: tuple[float, ...], undo: Collection[str], seed: int
+) -> Iterator[Proposal]:
     headroom = 1.0 - accuracy
+    earlier = {o.width: o.size for text in undo if isinstance(o := parse(text), Narrow)}
     for width in diagnosis.widths:
         yield from _widenings(width, headroom, factors, seed)
-        yield from _narrowings(width, accuracy)
+        yield from _narrowings(width, accuracy, earlier.get(width.width.name))
     for layer in diagnosis.layers:
         yield from _of_layer(layer, accuracy, seed)
 
@@ -160,8 +171,10 @@ def _widenings(found: WidthDiagnosis, headroom: float, factors: tuple[float, ...
         yield Widen(found.width.name, m, seed=seed), m, gain, evidence
 
 
-def _narrowings(found: WidthDiagnosis, accuracy: float) -> Iterator[Proposal]:
+def _narrowings(found: WidthDiagnosis, accuracy: float, earlier: int | None) -> Iterator[Proposal]:
     sizes = {found.width.size - found.removable(error) for error in _ERRORS}
+    if earlier is not None and found.width.size - found.removable(LARGEST_ERROR) <= earlier:
+        sizes.add(earlier)
     for m in sorted(s for s in sizes if 1 <= s < found.width.size):
         error = found.elimination.error(found.width.size - m)
         evidence = {
@@ -181,6 +194,8 @@ def _of_layer(found: LayerDiagnosis, accuracy: float, seed: int) -> Iterator[Pro
         yield RemoveLayer(name), None, -accuracy * (1.0 - found.linearity), evidence
     else:
         yield InsertLayer(name, seed=seed), None, _INSERT_SHARE * (1.0 - accuracy) * 0.5, {}
+    if found.overlooked is not None:
+        yield AddBypass(name), None, (1.0 - accuracy) * found.overlooked, {"overlooked": found.overlooked}
     for rank in sorted({found.rank_for(error) for error in _ERRORS}):
         if 1 <= rank <= found.largest_rank:
             error = found.error(rank)

@@ -5,8 +5,9 @@ from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecuto
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.run import EvolveResult, Figures, Steps, begin, check, go_on, load_data, read
+from pysurgeon.evolution.sample import calibrated, missed
 from pysurgeon.evolution.settings import EvolveSettings, Strategy
-from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon, calibrated
+from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 
 __all__ = [
     "Checkpoint",
@@ -29,5 +30,6 @@ __all__ = [
     "check",
     "go_on",
     "load_data",
+    "missed",
     "read",
 ]

@@ -38,6 +38,7 @@ class EvolveSettings:
         batch_size: Samples a step.
         rate: Peak learning rate.
         optimizer: `adamw`, `sgd` with momentum, or `nesterov`.
+        new_units_rate: Learning rate of units that have just been added, as a multiple of that of the others.
         weight_decay: Decoupled weight decay.
         augment: Augmentation of training batches.
         class_weights: `balanced` makes up for rare classes and labels.
@@ -70,6 +71,7 @@ class EvolveSettings:
     batch_size: int = 64
     rate: float = 2e-3
     optimizer: Optim = "adamw"
+    new_units_rate: float = 0.25
     weight_decay: float = 0.01
     augment: Augment = "none"
     class_weights: ClassWeights = "none"
@@ -119,7 +121,12 @@ class EvolveSettings:
             if getattr(self, name) not in get_args(choice):
                 message = f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choice))}"
                 raise UsageError(message)
-        for name, value in (("epochs", self.epochs), ("steps", self.steps), ("rate", self.rate)):
+        for name, value in (
+            ("epochs", self.epochs),
+            ("steps", self.steps),
+            ("rate", self.rate),
+            ("new_units_rate", self.new_units_rate),
+        ):
             if value is not None and not 0 < value < math.inf:
                 message = f"{name} is {value}; it must be a number above 0"
                 raise UsageError(message)

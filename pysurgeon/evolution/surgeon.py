@@ -10,34 +10,33 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pysurgeon.data import Batches, Dataset
+from pysurgeon.data import Dataset
 from pysurgeon.diagnosis import Recommendation, diagnose, recommend
 from pysurgeon.errors import ModelError, Refused, RunError, TrainingError, VerificationError
 from pysurgeon.evolution.executor import Executor
 from pysurgeon.evolution.experience import experience
 from pysurgeon.evolution.fitness import Fitness, best, ranked
+from pysurgeon.evolution.genome import replay, shortened
 from pysurgeon.evolution.journal import Journal, write_file
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
+from pysurgeon.evolution.sample import calibrated, missed
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.timeline import survivors
-from pysurgeon.graph import Array, Model, load
+from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import Calibration, carry, operate
+from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
     Outcome,
     State,
     Trainer,
     TrainResult,
     evaluate,
-    fit_input,
     metric,
     with_input_metadata,
 )
-
-CALIBRATION_SAMPLES, UNSEEN_SAMPLES = 512, 128
 
 
 class Observer(Protocol):
@@ -166,8 +165,16 @@ class Surgeon:
             if event["event"] == "branched" and event["parent"] == trunk.id
         }
 
+    def _undo(self, trunk: Branch) -> list[str]:
+        """What takes operations of the trunk back."""
+        try:
+            return [text for text in replay(self._start, trunk.genome, self._calibration).undo if text]
+        except Refused:
+            return []
+
     def _recommend(self, structure: Structure, trunk: Branch, generation: int) -> list[Recommendation]:
-        diagnosis = diagnose(structure, self._calibration, threads=self.settings.threads)
+        errors = missed(trunk.model, self.data, self._calibration)
+        diagnosis = diagnose(structure, self._calibration, errors=errors, threads=self.settings.threads)
         ranking = recommend(
             diagnosis,
             self._calibration,
@@ -175,6 +182,7 @@ class Surgeon:
             objective=self.settings.objective,
             price=self.settings.price,
             experience=experience(self.journal.events),
+            undo=self._undo(trunk),
             seed=self.settings.seed + generation,
         )
         within = []
@@ -202,6 +210,7 @@ class Surgeon:
                         "site_error": done.record.site_error,
                         "measured_error": done.record.measured_error,
                         "reason": done.record.reason,
+                        "undo": done.record.undo,
                     }
                 )
         except (Refused, VerificationError) as error:
@@ -227,7 +236,7 @@ class Surgeon:
         self._observer.happened(event)
         if event["refused"]:
             return None
-        genome = (*trunk.genome, *candidate.operations)
+        genome = shortened(self._start, trunk.genome, candidate.operations, self._calibration)
         return Branch(name, trunk.id, candidate.origin, genome, model, state, trunk.accuracy, trunk.loss)
 
     def _train(self, branch: Branch, until: int, *, vital: bool = False) -> Branch | None:
@@ -392,29 +401,6 @@ class Surgeon:
 
     def _remark(self, event: str, **facts: Any) -> None:
         self._observer.happened({"event": event, **facts})
-
-
-def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
-    """Training samples, without augmentation, as the model's input: most to fit to, the rest to verify on.
-
-    Raises:
-        DataError: The data does not fit the model.
-    """
-    fit = fit_input(model, data)
-    axis = fit.inputs[0].axis
-    fixed = model.inputs[0].shape[axis]
-    # Where the batch is fixed and not the first axis, several of them cannot be put one behind the other.
-    wanted = CALIBRATION_SAMPLES + UNSEEN_SAMPLES if axis == 0 or fixed is None else fixed
-    x, _ = Batches(data, wanted, seed=seed, raw=fit.raw).batch(0)
-    count = len(next(iter(x.values())) if isinstance(x, dict) else x)
-    spared = min(UNSEEN_SAMPLES, count // 5) // (fixed or 1) * (fixed or 1)
-    seen = max(1, (count - spared) // (fixed or 1)) * (fixed or 1)
-
-    def part(start: int, end: int) -> dict[str, Array]:
-        return fit.feeds({k: a[start:end] for k, a in x.items()} if isinstance(x, dict) else x[start:end])
-
-    unseen = part(seen, seen + spared) if spared else part(0, seen)
-    return Calibration(model, part(0, seen), unseen=unseen, seed=seed, axis=axis)
 
 
 class Silent:

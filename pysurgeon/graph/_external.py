@@ -10,7 +10,7 @@ import mmap
 from collections.abc import Callable, Iterable
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -31,6 +31,8 @@ ALIGNMENT = 4096
 LARGEST_MESSAGE = 2_000_000_000
 
 _META = "pysurgeon.external"
+
+Find: TypeAlias = Callable[[ir.ExternalTensor], ir.TensorProtocol]
 
 
 def remember(model: ir.Model) -> None:
@@ -182,7 +184,7 @@ class DataFiles:
         return self._mapped[location]
 
 
-def settle(model: ir.Model, files: DataFiles | None = None) -> None:
+def settle(model: ir.Model, find: Find | None = None) -> None:
     """Let the tensors of a graph that was just read hold their bytes, in place and without the message they came from.
 
     A tensor of the message gives a new copy of its bytes whenever it is asked, and every one keeps the whole message in
@@ -190,29 +192,29 @@ def settle(model: ir.Model, files: DataFiles | None = None) -> None:
 
     Args:
         model: Just read.
-        files: Where its references lead, `None` if it has none.
+        find: From a reference to its tensor, `None` if it has none.
     """
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
-                value.const_value = _settled(value.const_value, files)
+                value.const_value = _settled(value.const_value, find)
     for nodes in (model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())):
         for node in nodes:
             for name, attribute in list(node.attributes.items()):
                 if attribute.is_ref() or attribute.type not in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS):
                     continue
                 if attribute.type == ir.AttributeType.TENSOR:
-                    held = _settled(attribute.value, files)
+                    held = _settled(attribute.value, find)
                     node.attributes[name] = ir.AttrTensor(name, held, attribute.doc_string)
                 else:
-                    several = [_settled(t, files) for t in attribute.value]
+                    several = [_settled(t, find) for t in attribute.value]
                     node.attributes[name] = ir.AttrTensors(name, several, attribute.doc_string)
 
 
-def _settled(tensor: ir.TensorProtocol, files: DataFiles | None) -> ir.TensorProtocol:
+def _settled(tensor: ir.TensorProtocol, find: Find | None) -> ir.TensorProtocol:
     if isinstance(tensor, ir.ExternalTensor):
-        assert files is not None
-        return files.tensor(tensor)
+        assert find is not None
+        return find(tensor)
     if not isinstance(tensor, ir.TensorProtoTensor):
         return tensor
     if tensor.nbytes >= SMALLEST and plain(tensor):

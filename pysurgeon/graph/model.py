@@ -150,6 +150,18 @@ class Model:
         """
         return bytes(self.to_proto().SerializeToString())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: the graph as a message, its large tensors as arrays, which may then travel by ways of their own."""
+        arrays: list[Array] = []
+
+        def refer(name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+            arrays.append(np.ascontiguousarray(tensor.numpy()))
+            shape = ir.Shape(tensor.shape.numpy())
+            return ir.ExternalTensor("arrays", len(arrays) - 1, tensor.nbytes, tensor.dtype, shape=shape, name=name)
+
+        message = ir.to_proto(_external.referring(self.ir, refer)).SerializeToString()
+        return _unpickled, (message, arrays, self.notes)
+
     def _placed(self, places: Any) -> Iterator[str]:
         seen = set()
         for node in self.ir.graph:
@@ -167,6 +179,17 @@ class Model:
                     continue  # a scalar beside an elementwise operator is a constant of the formula, not a parameter
                 seen.add(value.name)
                 yield str(value.name)
+
+
+def _unpickled(message: bytes, arrays: list[Array], notes: tuple[str, ...]) -> Model:
+    import onnx
+
+    def find(reference: ir.ExternalTensor) -> ir.TensorProtocol:
+        return ir.Tensor(arrays[reference.offset or 0], reference.dtype, name=reference.name)
+
+    graph = ir.from_proto(onnx.load_model_from_string(message))
+    _external.settle(graph, find)
+    return Model(graph, notes)
 
 
 def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
@@ -215,7 +238,7 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
             raise ModelError(message) from error
         try:
             graph = ir.from_proto(proto)
-            _external.settle(graph, None if path is None else _external.DataFiles(path.parent))
+            _external.settle(graph, None if path is None else _external.DataFiles(path.parent).tensor)
         except (ir.serde.SerdeError, TypeError, ValueError, OSError) as error:
             message = f"{origin} holds something that cannot be read: {first_line(error)}"
             raise ModelError(message) from error

@@ -15,6 +15,7 @@ from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _older
 from pysurgeon.graph._tensors import Array
 from pysurgeon.graph.model import Model
+from pysurgeon.graph.runtime import onnxruntime
 
 # onnxruntime 1.19 reads no newer ones.
 NEWEST_IR = 10
@@ -135,8 +136,7 @@ def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
         threads: Threads inside an operator.
         lent: Whether some of its tensors are references to memory.
     """
-    import onnxruntime as ort
-
+    ort = onnxruntime()
     proto = ir.to_proto(model)
     proto = _older.lowered(proto, NEWEST_OPSET)
     proto.ir_version = min(proto.ir_version, NEWEST_IR)

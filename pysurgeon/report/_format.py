@@ -7,7 +7,14 @@ import math
 SPACE = "\u00a0"
 MINUS = "\u2212"
 
-_KINDS = {"widen": "widen", "narrow": "narrow", "insert": "insert behind", "remove": "remove", "factorize": "factorize"}
+_KINDS = {
+    "widen": "widen",
+    "narrow": "narrow",
+    "insert": "insert behind",
+    "bypass": "bypass",
+    "remove": "remove",
+    "factorize": "factorize",
+}
 _EVIDENCE = {
     "activation_rank": "activation rank",
     "effective_rank": "effective rank",
@@ -15,6 +22,7 @@ _EVIDENCE = {
     "dead_units": "dead units",
     "predicted_error": "predicted error",
     "linearity": "linearity R²",
+    "overlooked": "share of the errors that it explains",
     "weight_rank": "weight rank",
     "stable_rank": "stable rank",
 }
@@ -26,10 +34,11 @@ _BRIEF = {
     "dead_units": "dead",
     "predicted_error": "error",
     "linearity": "R²",
+    "overlooked": "errors",
     "weight_rank": "rank",
     "stable_rank": "stable",
 }
-_SHARES = {"error_without_cheapest_unit", "predicted_error"}
+_SHARES = {"error_without_cheapest_unit", "predicted_error", "overlooked"}
 
 
 def count(value: int) -> str:

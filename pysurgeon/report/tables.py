@@ -95,7 +95,8 @@ def recommendations_table(recommendations: Sequence[Recommendation]) -> Renderab
     notes = (
         "Gain and score are points of accuracy; the score is the gain less its price.",
         "rank: directions that carry signal; eff., stable: effective and stable rank;",
-        "error: of the readers, as predicted or without the cheapest unit; R²: linearity.",
+        "error: of the readers, as predicted or without the cheapest unit; R²: linearity;",
+        "errors: share of the outputs' errors that the layer's input explains and what it gives does not.",
     )
     return Group(table, *(Text(note, "dim") for note in notes))
 

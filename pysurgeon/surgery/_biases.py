@@ -28,8 +28,15 @@ class Bias:
     padded: bool
 
 
-def bias_of(structure: Structure, width: Width, read: Read) -> Bias | None:
-    """The bias that can take up a constant in what is read; `None` where there is none or something else uses it."""
+def bias_of(structure: Structure, width: Width, read: Read, *, once: bool = True) -> Bias | None:
+    """The bias that can take up a constant in what is read; `None` where there is none or something else uses it.
+
+    Args:
+        structure: Of the model.
+        width: What is read.
+        read: How.
+        once: Whether the constant is one for each unit, so that a reader of several of each cannot have it.
+    """
     node = structure.inference.nodes[read.node]
     weight = structure.model.ir.graph.initializers[read.tensor]
     if node.op_type not in ("Conv", "Gemm", "MatMul"):
@@ -42,8 +49,8 @@ def bias_of(structure: Structure, width: Width, read: Read) -> Bias | None:
     array = structure.model.tensor(bias.name)
     fits = array.dtype == np.float32 and array.size == outputs and array.shape[-1:] == (outputs,)
     alone = count_uses(bias) == 1 and count_uses(weight) == 1 and bias.name not in {t for t, _ in width.writers}
-    once = list(leaves(structure.term(read.tensor, read.axis))).count(width.dim) == 1
-    return Bias(bias.name, _padded(node)) if fits and alone and once else None
+    single = list(leaves(structure.term(read.tensor, read.axis))).count(width.dim) == 1
+    return Bias(bias.name, _padded(node)) if fits and alone and (single or not once) else None
 
 
 def given_by(structure: Structure, width: Width, read: Read) -> Place | None:

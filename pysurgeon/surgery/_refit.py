@@ -24,8 +24,9 @@ from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of, given_by, with_constant
 from pysurgeon.surgery._least_squares import fit
+from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
-from pysurgeon.surgery.edit import Dense, map_axis, units
+from pysurgeon.surgery.edit import Dense, Edit, map_axis, units
 from pysurgeon.surgery.matrices import as_matrix, as_weight, units_axis, weight_matrix
 from pysurgeon.surgery.operation import Place
 
@@ -100,6 +101,35 @@ def refit(
     if inputs > LARGEST_FIT or inputs == len(prior):  # too many, or none that were not fitted before
         return by_units
     return _by_taps(structure, first, layer, calibration, instead[0], by_units, None if bias is None else bias.name)
+
+
+def refit_taps(
+    structure: Structure, width: Width, read: Read, calibration: Calibration, edit: Edit, lost: float
+) -> Refit | None:
+    """Fit what is missing of what a reader gave once an edit has given it other units and a weight for them, as far as that helps.
+
+    Args:
+        structure: Of the model.
+        width: What is read.
+        read: How.
+        calibration: Samples.
+        edit: What changes the units and the weight.
+        lost: Squared error of what the reader gives, relative to that, without a fit.
+
+    Returns:
+        `None` where what the reader gives cannot be looked at.
+    """
+    place = given_by(structure, width, read)
+    if place is None:
+        return None
+    weight = edit.mapped(read.tensor, structure.model.tensor(read.tensor))
+    so_far = Refit({read.tensor: weight}, lost, (place,))
+    layer = _own_layer(structure, read)
+    if layer is None or weight.shape[read.axis] > LARGEST_FIT:
+        return so_far
+    instead = calibration.activations(apply_edit(edit), [read.value])[read.value]
+    bias = bias_of(structure, width, read, once=False)
+    return _by_taps(structure, read, layer, calibration, instead, so_far, None if bias is None else bias.name)
 
 
 def _unit_rows(

@@ -25,6 +25,9 @@ def apply_edit(edit: Edit) -> Model:
     return Model(refresh(clone).ir, old.notes)
 
 
+NEW = "new"  # beside the moments: 1 where an element has just come, 0 where it is as old as the others
+
+
 def carry(edit: Edit, moments: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, Array]]:
     """The optimizer's moments after an edit: through the same maps as the tensors that they belong to.
 
@@ -33,13 +36,24 @@ def carry(edit: Edit, moments: Mapping[str, Mapping[str, Array]]) -> dict[str, d
         moments: By name of the moment, then by tensor, each of the tensor's shape.
 
     Returns:
-        The same, resized. Second moments stay non-negative. A tensor that is new has no entry and starts at zero.
+        The same, resized. Second moments stay non-negative. A tensor that is new has no entry and starts at zero. Units
+        of an old tensor that start without a history are marked in `NEW`.
     """
     carried: dict[str, dict[str, Array]] = {}
     for kind, arrays in moments.items():
         carried[kind] = {}
         for tensor, array in arrays.items():
-            carried[kind][tensor] = edit.mapped(tensor, array, "second moments" if kind == "v" else "first moments")
+            if kind != NEW:
+                carried[kind][tensor] = edit.mapped(tensor, array, "second moments" if kind == "v" else "first moments")
+    shapes = {tensor: array.shape for arrays in moments.values() for tensor, array in arrays.items()}
+    known = moments.get(NEW, {})
+    marked = {m.tensor for m in edit.maps if m.history is not None} & shapes.keys() | known.keys()
+    if marked:
+        # What is old goes through the maps: where nothing of it arrives, something has come.
+        carried[NEW] = {}
+        for tensor in sorted(marked):
+            old = 1 - known[tensor] if tensor in known else np.ones(shapes[tensor], np.float32)
+            carried[NEW][tensor] = np.clip(1 - edit.mapped(tensor, old, "second moments"), 0, 1)
     return carried
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
@@ -58,7 +58,23 @@ class Dense:
         return Dense(np.square(self.matrix))
 
 
-UnitMap = Select | Dense
+@dataclass(frozen=True)
+class Blockwise:
+    """A map from n to m units for every occurrence of a dim along an axis, as heads have their own: float32 (occurrences, m, n)."""
+
+    matrices: Array
+
+    @property
+    def size(self) -> int:
+        """m."""
+        return int(self.matrices.shape[1])
+
+    def squared(self) -> Blockwise:
+        """The map for second moments: the mean square of a sum of independent terms."""
+        return Blockwise(np.square(self.matrices))
+
+
+UnitMap = Select | Dense | Blockwise
 Kind = Literal["values", "first moments", "second moments"]
 
 
@@ -190,38 +206,73 @@ def map_axis(
     Returns:
         A new array; `array` is not modified.
     """
-    outer = int(np.prod(array.shape[:axis]))
-    inner = int(np.prod(array.shape[axis + 1 :]))
-    blocks = _map_blocks(array.reshape(outer, -1, inner), term, dim, unit_map, resized or {})
-    return blocks.reshape(*array.shape[:axis], -1, *array.shape[axis + 1 :])
-
-
-def _map_blocks(blocks: Array, term: Term, dim: Dim, unit_map: UnitMap, resized: Mapping[Dim, int]) -> Array:
+    resized = resized or {}
+    if isinstance(unit_map, Blockwise):
+        return _map_each(array, axis, term, dim, unit_map, resized)
     from pysurgeon import kernels
 
+    outer = int(np.prod(array.shape[:axis]))
+    inner = int(np.prod(array.shape[axis + 1 :]))
+    blocks = array.reshape(outer, -1, inner)
+    if isinstance(unit_map, Select):
+        # What happens to every element of the axis is worked out first: so the tensor is gone through once, whatever the term.
+        index, scale = _picked(blocks.shape[1], term, dim, unit_map, resized)
+        if blocks.dtype == np.float32:
+            mapped = kernels.gather_blocks(np.ascontiguousarray(blocks), index, scale)
+        else:  # masks and indices are picked, never scaled
+            assert np.all(scale == 1)
+            mapped = blocks[:, index]
+    else:
+        matrix = np.ascontiguousarray(unit_map.matrix, dtype=np.float32)
+        mapped = _map_blocks(blocks, term, dim, lambda x: kernels.map_blocks(np.ascontiguousarray(x), matrix), resized)
+    return mapped.reshape(*array.shape[:axis], -1, *array.shape[axis + 1 :])
+
+
+def _picked(count: int, term: Term, dim: Dim, unit_map: Select, resized: Mapping[Dim, int]) -> tuple[Array, Array]:
+    """Which old element of an axis each new one is, -1 for none: int64; and what it is multiplied with: float32."""
+    index, scale = unit_map.index, unit_map.scale[:, None]
+    none = (index < 0)[:, None]
+    positions = _map_blocks(
+        np.arange(count).reshape(1, -1, 1), term, dim, lambda x: np.where(none, -1, x[:, index]), resized
+    )
+    factors = _map_blocks(np.ones((1, count, 1), np.float32), term, dim, lambda x: x[:, index] * scale, resized)
+    return positions.reshape(-1), factors.reshape(-1)
+
+
+def _map_each(array: Array, axis: int, term: Term, dim: Dim, unit_map: Blockwise, resized: Mapping[Dim, int]) -> Array:
+    """A map of its own for every occurrence of a dim."""
+    old, new = occurrences(term, dim, resized), occurrences(term, dim, {**resized, dim: unit_map.size})
+    result = map_axis(array, axis, term, dim, Select.of(np.full(unit_map.size, -1)), resized)
+    source, target = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
+    for before, after, matrix in zip(old, new, unit_map.matrices, strict=True):
+        target[after] = np.tensordot(matrix, source[before], axes=1)
+    return result
+
+
+def occurrences(term: Term, dim: Dim, resized: Mapping[Dim, int] | None = None) -> Array:
+    """Where the units of every occurrence of a dim are along an axis: int64 (occurrences, n)."""
+    return units(np.arange(term_size(term, resized or {})), 0, term, dim, resized)
+
+
+def _map_blocks(
+    blocks: Array, term: Term, dim: Dim, leaf: Callable[[Array], Array], resized: Mapping[Dim, int]
+) -> Array:
+    """Map every occurrence of a dim along the middle axis of blocks (outer, n, inner) by a function of such blocks."""
     outer, _, inner = blocks.shape
     if term is dim:
-        if blocks.dtype != np.float32:
-            # Masks and indices are picked, never scaled; there are few of them.
-            assert isinstance(unit_map, Select)
-            assert np.all(unit_map.scale == 1)
-            return blocks[:, unit_map.index]
-        source = np.ascontiguousarray(blocks)
-        if isinstance(unit_map, Select):
-            return kernels.gather_blocks(source, unit_map.index, unit_map.scale)
-        return kernels.map_blocks(source, np.ascontiguousarray(unit_map.matrix, dtype=np.float32))
+        return leaf(blocks)
     if isinstance(term, Dim):
         return blocks
     if isinstance(term, Sum):
         ends = np.cumsum([term_size(p, resized) for p in term.parts])[:-1]
         pieces = np.split(blocks, ends, axis=1)
-        mapped = [_map_blocks(b, p, dim, unit_map, resized) for b, p in zip(pieces, term.parts, strict=True)]
+        mapped = [_map_blocks(b, p, dim, leaf, resized) for b, p in zip(pieces, term.parts, strict=True)]
         return np.concatenate(mapped, axis=1)
     current = [term_size(f, resized) for f in term.factors]
     for k, factor in enumerate(term.factors):
         if dim in leaves(factor):
             view = blocks.reshape(outer * prod(current[:k]), current[k], prod(current[k + 1 :]) * inner)
-            view = _map_blocks(view, factor, dim, unit_map, resized)
+            view = _map_blocks(view, factor, dim, leaf, resized)
             current[k] = view.shape[1]
             blocks = view.reshape(outer, -1, inner)
     return blocks

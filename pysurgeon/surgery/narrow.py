@@ -12,16 +12,20 @@ from pysurgeon.graph import Array
 from pysurgeon.graph.inference import Read
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of
-from pysurgeon.surgery._refit import refit
+from pysurgeon.surgery._refit import refit, refit_taps
 from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.apply import apply_edit
+from pysurgeon.surgery.basis import bases, contraction_of
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis, units
-from pysurgeon.surgery.elimination import Elimination, View, eliminate, loss, stand_ins
+from pysurgeon.surgery.elimination import FEW, Elimination, View, eliminate, loss, stand_ins
 from pysurgeon.surgery.operation import Operation, Place, Plan
 
 # Error of the readers up to which an elimination goes first: beyond it nobody narrows but by express wish.
 LARGEST_ERROR = 0.25
+
+# Error of the readers below which units go rather than directions, so that what stays is as it was.
+FREE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,13 @@ class Narrow(Operation):
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
         """Eliminate the cheapest units and refit the readers."""
-        width = resizable(structure, self.width)
-        if not 1 <= self.size < width.size:
-            sizes = f"it can be narrowed to 1..{width.size - 1}" if width.size > 1 else "it cannot be narrowed"
-            message = f"width {self.width!r} has {width.size} units; {sizes}, not to {self.size}"
-            raise Refused(message)
+        width = self._possible(structure)
         removed = width.size - self.size
         elimination = elimination_of(structure, width, calibration, most=LARGEST_ERROR)
+        if elimination.cost[removed - 1] > FREE**2:
+            changed = _change_of_basis(structure, width, self.size, calibration)
+            if changed is not None:
+                return changed
         if not np.isfinite(elimination.cost[removed - 1]):
             elimination = elimination_of(structure, width, calibration, most=np.inf)
         kept = np.sort(elimination.order[removed:])
@@ -101,8 +105,39 @@ class Narrow(Operation):
 
     def outline(self, structure: Structure, calibration: Calibration) -> Edit:  # noqa: ARG002 (any units will do)
         """The first units are kept, and nothing makes up for the others."""
-        width = resizable(structure, self.width)
+        width = self._possible(structure)
         return Edit(structure, tuple(selection(width, np.arange(self.size))))
+
+    def _possible(self, structure: Structure) -> Width:
+        """The width.
+
+        Raises:
+            Refused: It cannot be resized, or not to this size.
+        """
+        width = resizable(structure, self.width)
+        if not 1 <= self.size < width.size:
+            sizes = f"it can be narrowed to 1..{width.size - 1}" if width.size > 1 else "it cannot be narrowed"
+            message = f"width {self.width!r} has {width.size} units; {sizes}, not to {self.size}"
+            raise Refused(message)
+        return width
+
+
+def _change_of_basis(structure: Structure, width: Width, size: int, calibration: Calibration) -> Plan | None:
+    """Fewer directions instead of fewer units, where only linear maps touch them and no units can go for nothing."""
+    contraction = contraction_of(structure, width)
+    if contraction is None:
+        return None
+    found = bases(contraction, structure, calibration)
+    maps = contraction.maps(found.left[..., :size], found.right[..., :size])
+    lost = float(found.cost[width.size - size - 1])
+    reason = f"the {size} directions that hold {1 - lost:.1%} of what is made of all of them"
+    if contraction.read is None:
+        place = Place(contraction.node, contraction.node, np.zeros(1), -1)
+        return Plan(Edit(structure, tuple(maps)), float(np.sqrt(lost)), reason, (place,))
+    edit = Edit(structure, tuple(maps))
+    again = refit_taps(structure, width, contraction.read, calibration, edit, lost)
+    values, lost, places = ({}, lost, ()) if again is None else (again.values, again.lost, again.places)
+    return Plan(Edit(structure, tuple(maps), values=values), float(np.sqrt(lost)), reason, places)
 
 
 def _drifting(structure: Structure, width: Width) -> set[Read]:
@@ -177,6 +212,25 @@ def elimination_of(structure: Structure, width: Width, calibration: Calibration,
     key = ("elimination", width.name, str(most))
     twins = _twins(structure, width)
     return calibration.kept(structure.model, key, lambda: eliminate([v for _, v in seen], twins=twins, most=most))
+
+
+def cost_curve(structure: Structure, width: Width, calibration: Calibration) -> Elimination:
+    """What narrowing a width to every size should cost on samples that nothing was fitted to.
+
+    The order is that of units, also where fewer directions cost less than fewer units. An elimination knows what its fit left of the
+    samples that it saw; k unknowns for each output and N samples make (N + k) / (N - k) of that on others (Akaike 1969).
+    """
+    found = elimination_of(structure, width, calibration, most=LARGEST_ERROR)
+    samples = min((v.samples for _, v in views(structure, width, calibration) if v.samples), default=0)
+    kept = np.arange(width.size - 1, -1, -1)
+    # With fewer samples the Gram matrices are shrunk, which says enough.
+    fitted = samples >= FEW * width.size and any(_compensable(width, r) for r in width.reads)
+    inflated = found.cost * ((samples + kept) / np.maximum(samples - kept, 1)) if fitted else found.cost
+    cost = np.where(found.cost > FREE**2, np.maximum.accumulate(inflated), found.cost)
+    contraction = contraction_of(structure, width)
+    if contraction is not None:
+        cost = np.minimum(cost, bases(contraction, structure, calibration).cost)
+    return Elimination(found.order, cost)
 
 
 def views(structure: Structure, width: Width, calibration: Calibration) -> list[tuple[tuple[Read, ...], View]]:

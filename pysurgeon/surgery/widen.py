@@ -37,11 +37,14 @@ from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.calibration import Calibration
-from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
+from pysurgeon.surgery.edit import AxisMap, Edit, Select
 from pysurgeon.surgery.narrow import Narrow
+from pysurgeon.surgery.new_units import random_values
 from pysurgeon.surgery.operation import Operation, Plan
 
 LARGEST_TENSOR = 2**33  # bytes; beyond it a size is a slip of the keyboard
+
+How = Literal["auto", "fresh", "split", "pairs"]
 
 _PARTIAL = frozenset({"Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt"})
 
@@ -53,7 +56,8 @@ class Widen(Operation):
     Attributes:
         width: Name of the width.
         size: Number of units afterwards.
-        how: Where the new units come from.
+        how: Where the new units come from; `auto` takes what learnt best where it was measured (`docs/operations.md`): pairs in
+            convolutions, fresh units elsewhere.
         seed: For the choice of units, shares and random weights.
     """
 
@@ -62,7 +66,7 @@ class Widen(Operation):
 
     width: str
     size: int
-    how: Literal["fresh", "split", "pairs"] = "fresh"
+    how: How = "auto"
     seed: int = 0
 
     @property
@@ -88,15 +92,16 @@ class Widen(Operation):
         rng = np.random.default_rng([self.seed, width.size, self.size])
         why = self._why_split(structure, width)
         added = self.size - width.size
-        pairs = added // 2 if self.how == "pairs" and not why and _apart(width) else 0
+        paired = self.how == "pairs" or (self.how == "auto" and _paired(structure, width))
+        pairs = added // 2 if paired and not why and _apart(width) else 0
         # Heads of pairs and single units come first, the second units of pairs behind them.
         source = np.concatenate([np.arange(width.size), _sources(width.size, added - pairs, rng)])
         again = np.concatenate([np.arange(len(source)), np.arange(width.size, width.size + pairs)])
         source = source[again]
         fresh = self.how != "split" and not why
         share = (np.arange(self.size) < width.size) if fresh else _shares(source, width.size, rng)
-        # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones, which is what lets it
-        # catch up with units that have learnt for long.
+        # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones: training has a learning
+        # rate for what has none.
         history = Select.of(source, np.arange(self.size) < width.size) if fresh else None
         maps = tuple(
             AxisMap(t, a, width.dim, Select.of(source, _power(share, width.exponents[t, a])), history)
@@ -104,10 +109,7 @@ class Widen(Operation):
         )
         edit = Edit(structure, maps)
         if fresh:
-            values = {t: self._fresh(structure, edit, width, t, again, rng) for t in _weights(structure, width)}
-            if pairs:
-                values |= {t: self._cancelling(structure, edit, width, t, again, rng) for t, _ in width.readers}
-            edit = Edit(structure, maps, values=values)
+            edit = Edit(structure, maps, values=random_values(edit, width, again, pairs=pairs > 0, rng=rng))
         way = "random and read with zero" if fresh else "copies with unequal shares"
         if pairs:
             way = "random and read in pairs that cancel"
@@ -124,80 +126,6 @@ class Widen(Operation):
             return "units of one tensor are multiplied with one another, and two zeros would never learn"
         undefined = next((n for n in structure.model.nodes if _is_partial(n) and _meets(structure, n, width)), None)
         return "" if undefined is None else f"{describe(undefined)} is not defined for every number"
-
-    def _fresh(
-        self, structure: Structure, edit: Edit, width: Width, tensor: str, again: Array, rng: np.random.Generator
-    ) -> Array:
-        """The weight after the maps, with random rows where a unit is new."""
-        array = edit.mapped(tensor, structure.model.tensor(tensor))
-        noise = self._noise(structure, width, tensor, width.writers, again, np.ones(self.size), rng)
-        return np.where(self._is_new(structure, width, tensor, array.shape), noise, array)
-
-    def _cancelling(
-        self, structure: Structure, edit: Edit, width: Width, tensor: str, again: Array, rng: np.random.Generator
-    ) -> Array:
-        """The reader after the maps, with random columns of opposite sign where two units make a pair."""
-        array = edit.mapped(tensor, structure.model.tensor(tensor))
-        heads = len(np.unique(again))
-        sign = np.where(np.arange(self.size) < heads, 1.0, -1.0)
-        paired = np.bincount(again, minlength=heads)[again] > 1
-        sign[~paired] = 0.0
-        noise = self._noise(structure, width, tensor, width.readers, again, sign, rng)
-        new = np.zeros(array.shape, dtype=bool)
-        for name, axis in width.readers:
-            if name == tensor:
-                new |= self._along(structure, width, tensor, axis)
-        return np.where(new, noise, array)
-
-    def _noise(
-        self,
-        structure: Structure,
-        width: Width,
-        tensor: str,
-        places: tuple[tuple[str, int], ...],
-        again: Array,
-        sign: Array,
-        rng: np.random.Generator,
-    ) -> Array:
-        """Random numbers with the scale of a tensor and its new shape, those of a unit times its sign, alike within a pair."""
-        array = structure.model.tensor(tensor)
-        spread = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1e-3
-        heads = len(np.unique(again))
-        axes = [axis for name, axis in places if name == tensor]
-        # An array of the shape that the tensor will have, but for the second units of pairs.
-        blank = np.zeros(array.shape, np.float32)
-        for name, axis in dict.fromkeys((*width.writers, *width.readers)):
-            if name == tensor:
-                size = heads if axis in axes else self.size
-                nothing = Select.of(np.full(size, -1))
-                blank = map_axis(blank, axis, structure.term(tensor, axis), width.dim, nothing)
-        noise = np.asarray(rng.normal(scale=spread, size=blank.shape), dtype=np.float32)
-        for axis in axes:
-            term = structure.term(tensor, axis)
-            noise = map_axis(noise, axis, term, width.dim, Select.of(again, sign), {width.dim: heads})
-        return noise
-
-    def _is_new(self, structure: Structure, width: Width, tensor: str, shape: tuple[int, ...]) -> Array:
-        """Which elements of a writer belong to new units and are not read with zero, bool, of the writer's new shape."""
-        new = np.zeros(shape, dtype=bool)
-        for name, axis in width.writers:
-            if name == tensor:
-                new |= self._along(structure, width, tensor, axis)
-        for name, axis in width.readers:
-            if name == tensor:  # written and read by one tensor: what it reads from a new unit stays zero
-                new &= ~self._along(structure, width, tensor, axis)
-        return new
-
-    def _along(self, structure: Structure, width: Width, tensor: str, axis: int) -> Array:
-        """Where new units are along an axis of a tensor, bool, broadcasting to its new shape."""
-        old = structure.model.tensor(tensor).shape
-        ones = np.ones([n if k == axis else 1 for k, n in enumerate(old)], np.float32)
-        nothing = Select.of(np.full(self.size, -1))
-        mark = Select.of(np.zeros(self.size, np.int64), (np.arange(self.size) >= width.size).astype(np.float32))
-        term = structure.term(tensor, axis)
-        # What else the axis holds is the same in both.
-        marked, rest = (map_axis(ones, axis, term, width.dim, m) for m in (mark, nothing))
-        return np.asarray(marked != rest)
 
 
 def refuse_inexact(width: Width, size: int) -> None:
@@ -242,17 +170,14 @@ def _apart(width: Width) -> bool:
     return not tensors and not width.products and all(e in (0, 1) for e in width.exponents.values())
 
 
-def _weights(structure: Structure, width: Width) -> list[str]:
-    """Writers that are weights, rather than biases or norm parameters, and do not carry the shares."""
-    return list(
-        dict.fromkeys(
-            t for t, a in width.writers if not width.exponents[t, a] and _is_weight(structure.model.tensor(t))
-        )
+def _paired(structure: Structure, width: Width) -> bool:
+    """Whether filters of convolutions write a width, in a network that does not show the rounding of two weights that cancel."""
+    filters = {layer.weight for layer in structure.layers if layer.operator == "Conv"}
+    weights = {t for t, _ in width.writers if structure.model.tensor(t).ndim >= 2}
+    divides = any(
+        n.domain != "" or (n.op_type == "Div" and constant(n.inputs[1]) is None) for n in structure.model.nodes
     )
-
-
-def _is_weight(array: Array) -> bool:
-    return array.ndim >= 2 and array.dtype == np.float32
+    return bool(weights) and weights <= filters and not divides
 
 
 def _power(share: Array, exponent: Fraction) -> Array:

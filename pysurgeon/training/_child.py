@@ -3,48 +3,34 @@
 from __future__ import annotations
 
 import faulthandler
-import mmap
 import os
-import pickle
 import threading
 import traceback
 import warnings
 from dataclasses import dataclass
-from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
 from pysurgeon.data import Dataset
 from pysurgeon.errors import SurgeonError
-from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.graph import Array, Model
+from pysurgeon.graph.runtime import onnxruntime
+from pysurgeon.training._transfer import parcel, receive
 from pysurgeon.training.ort import OrtTrainer
 from pysurgeon.training.protocol import Outcome, Point, State, TrainSettings
-
-
-@dataclass(frozen=True)
-class DataMessage:
-    """A data set follows as a file descriptor.
-
-    Attributes:
-        pickled: The data set without its arrays.
-        spans: Where each array lies in the file: (offset, bytes).
-    """
-
-    pickled: bytes
-    spans: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class CheckJob:
     """See `Trainer.check`; the data is what was sent last."""
 
-    model: bytes
+    model: Model
 
 
 @dataclass(frozen=True)
 class TrainJob:
     """See `Trainer.train`; the data is what was sent last. The deadline is of the clock that all processes share."""
 
-    model: bytes
+    model: Model
     settings: TrainSettings
     state: State
     steps: int
@@ -101,11 +87,11 @@ def serve(descriptor: int) -> None:
     data: Dataset | None = None
     while True:
         try:
-            job = connection.recv()
+            job = receive(connection)
         except EOFError:
             return
-        if isinstance(job, DataMessage):
-            data = _receive(connection, job)
+        if isinstance(job, Dataset):
+            data = job
             continue
         assert data is not None
         answer: Checked | Trained | Failed
@@ -115,11 +101,12 @@ def serve(descriptor: int) -> None:
             answer = Failed(error)
         except Exception:  # noqa: BLE001  (the caller decides; this process goes on)
             answer = Failed(None, traceback.format_exc())
-        connection.send(answer)
+        with parcel(answer) as packed:
+            packed.send(connection)
 
 
 def _do(connection: Connection, job: CheckJob | TrainJob, data: Dataset) -> Checked | Trained:
-    model, trainer = _parse(job.model), OrtTrainer()
+    model, trainer = job.model, OrtTrainer()
     if isinstance(job, CheckJob):
         trainer.check(model, data)
         return Checked()
@@ -150,27 +137,10 @@ def _do(connection: Connection, job: CheckJob | TrainJob, data: Dataset) -> Chec
     )
 
 
-def _parse(content: bytes) -> Model:
-    import onnx
-
-    return from_proto(onnx.load_model_from_string(content))
-
-
-def _receive(connection: Connection, message: DataMessage) -> Dataset:
-    descriptor = reduction.recv_handle(connection)
-    try:
-        memory = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-    finally:
-        os.close(descriptor)
-    buffers = [memory[offset : offset + size] for offset, size in message.spans]
-    # It was pickled by the process that started this one, and no other can write to the socket.
-    data: Dataset = pickle.loads(message.pickled, buffers=buffers)  # noqa: S301
-    return data
-
-
 def _import_engine() -> None:
     import onnx  # noqa: F401
-    import onnxruntime.training.api  # noqa: F401
+
+    onnxruntime()
 
 
 def _end_with_caller() -> None:

@@ -1,20 +1,21 @@
-"""onnxruntime-training on the CPU: loss and gradients of a training view. It can end the process it runs in.
+"""onnxruntime-training: loss and gradients of a training view. It can end the process it runs in.
 
-The artifacts live in memory files, so nothing is left on disk whatever happens. They are built from the pieces that
-`generate_artifacts` is made of: that one is not thread-safe, logs every step and writes models that are not needed.
+The engine has a class for training steps, whose graph copies every gradient into a buffer of its own, and whose artifacts go through files
+that hold at most 2 GB. Here the same gradient graph runs in a session: it reads the parameters where they are and writes the gradients where
+they are wanted. The artifacts are built from the pieces that `generate_artifacts` is made of, which is not thread-safe and logs
+every step.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Array
+from pysurgeon.errors import ModelError, TrainingError
+from pysurgeon.graph import Array, Model
+from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training.loss import LOSS, TARGETS, WEIGHTS, Loss
 from pysurgeon.training.protocol import Device
 from pysurgeon.training.view import TrainingView
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import onnx
 
 _SILENT = 4
+_LINE = 64  # bytes of a cache line
+_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Engine:
@@ -30,25 +33,21 @@ class Engine:
 
     Attributes:
         parameters: Live, writable float32 arrays by name; the next step uses what is written to them.
-        statistics: Live running means and variances by name; every step updates them.
         gradients: Live gradients by parameter name; a step overwrites them.
 
     Args:
         view: What to train.
         loss: What for.
         threads: Threads inside an operator.
-        device: Where it computes. On a GPU, parameters and gradients are copies, which `commit` brings back.
+        device: Where it computes. Parameters are copied there, and gradients back, by every step.
 
     Raises:
-        TrainingError: The engine refuses the graph, or lacks the device.
+        TrainingError: The engine refuses the graph or lacks the device, or a parameter gets no gradient.
     """
 
     def __init__(self, view: TrainingView, loss: Loss, *, threads: int = 1, device: Device = "cpu") -> None:
-        import onnxruntime as ort
-
         ensure_device(device)
-        from onnxruntime.training.api import CheckpointState, Module
-
+        ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = _SILENT
         options.intra_op_num_threads = threads
@@ -56,20 +55,32 @@ class Engine:
         # Threads that spin after a step take the core from the workers beside them.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            graph, trained, kept = _differentiate(view, loss, options)
-            with _memory_file(graph) as graph_path, _memory_file() as checkpoint_path:
-                _save_checkpoint(trained, kept, checkpoint_path)
-                self._state = CheckpointState.load_checkpoint(checkpoint_path)
-                self._module = Module(graph_path, self._state, None, device, options)
+            graph = _differentiate(view, loss, options)
+            self._session = ort.InferenceSession(graph, options, providers=[_PROVIDERS[device]])
+        except TrainingError:
+            raise
         except Exception as error:  # the engine raises a class of its own for every status
             message = f"onnxruntime-training refuses the model: {_reason(error)}"
             raise TrainingError(message) from error
-        self._inputs: list[str] = self._module.input_names()
-        self._trainable = view.trainable
-        self.parameters: dict[str, Array] = {n: self._state.parameters[n].data for n in view.trainable}
-        self.statistics: dict[str, Array] = {n: self._state.parameters[n].data for n in view.statistics}
-        self.gradients: dict[str, Array] = {}
-        self._lent = device == "cpu"
+        self._inputs = {port.name for port in self._session.get_inputs()}
+        outputs = {port.name for port in self._session.get_outputs()}
+        for name in view.trainable:
+            if _gradient(name) not in outputs:
+                message = f"parameter {name!r} gets no gradient from onnxruntime-training"
+                raise TrainingError(message)
+        tensors = {name: view.tensor(name) for name in (*view.trainable, *view.statistics)}
+        self.parameters: dict[str, Array] = {name: aligned(tensors[name]) for name in view.trainable}
+        self.gradients: dict[str, Array] = {n: aligned(np.zeros_like(p)) for n, p in self.parameters.items()}
+        self._loss = np.zeros((), np.float32)
+        # The running statistics are updated where the session reads them, which is on the device.
+        self._statistics = {n: ort.OrtValue.ortvalue_from_numpy(tensors[n].copy(), device) for n in view.statistics}
+        self._binding = self._session.io_binding()
+        for name, array in self.parameters.items():
+            self._binding.bind_cpu_input(name, array)
+        for name, value in self._statistics.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, array in (*((_gradient(n), g) for n, g in self.gradients.items()), (LOSS, self._loss)):
+            self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
 
     def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
         """Compute loss and gradients of a batch and update the statistics.
@@ -85,30 +96,23 @@ class Engine:
         Raises:
             TrainingError: The engine refuses the batch.
         """
-        if not add:
-            self._module.lazy_reset_grad()
-        fed = {**feeds, TARGETS: targets[0], WEIGHTS: targets[1]}
+        before = {name: gradient.copy() for name, gradient in self.gradients.items()} if add else {}
         try:
-            loss = float(self._module(*(fed[name] for name in self._inputs)))
+            for name, array in {**feeds, TARGETS: targets[0], WEIGHTS: targets[1]}.items():
+                if name in self._inputs:
+                    self._binding.bind_cpu_input(name, array)
+            self._session.run_with_iobinding(self._binding)
         except Exception as error:
             message = f"onnxruntime-training cannot take a step: {_reason(error)}"
             raise TrainingError(message) from error
-        if not self.gradients or not self._lent:
-            # The buffers are allocated by the first step and stay where they are.
-            self.gradients = {name: self._state.parameters[name].grad for name in self._trainable}
-        return loss
-
-    def commit(self) -> None:
-        """Let the next step use what was written to the parameters; on the CPU it does so anyway."""
-        if not self._lent:
-            for name, array in self.parameters.items():
-                self._state.parameters[name] = array
+        for name, gradient in before.items():
+            self.gradients[name] += gradient
+        return float(self._loss)
 
     def tensors(self) -> dict[str, Array]:
         """Copies of parameters and statistics by name."""
-        if not self._lent:
-            self.statistics = {name: self._state.parameters[name].data for name in self.statistics}
-        return {name: array.copy() for name, array in (self.parameters | self.statistics).items()}
+        copies = {name: array.copy() for name, array in self.parameters.items()}
+        return copies | {name: value.numpy().copy() for name, value in self._statistics.items()}
 
 
 def ensure_device(device: Device) -> None:
@@ -117,8 +121,7 @@ def ensure_device(device: Device) -> None:
     Raises:
         TrainingError: It cannot.
     """
-    import onnxruntime as ort
-
+    ort = onnxruntime()
     found = ort.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in found:
         message = (
@@ -129,27 +132,41 @@ def ensure_device(device: Device) -> None:
         raise TrainingError(message)
 
 
-def _differentiate(view: TrainingView, loss: Loss, options: Any) -> tuple[bytes, list[bytes], list[bytes]]:
-    """The training graph, the trainable tensors and the statistics, as the engine wants them."""
-    import onnx
+def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
+    """The gradient graph: what is trained and the statistics are inputs, the loss and the gradients are outputs."""
     from onnxruntime.capi import _pybind_state as engine
-    from onnxruntime.training.onnxblock import _training_graph_utils as graphs
 
-    model = onnx.ModelProto()
-    model.CopyFrom(view.proto)
+    graph_model = view.ir.clone()
+    graph = graph_model.graph
+    for name in (*view.trainable, *view.statistics):
+        value = graph.initializers.pop(name)
+        value.const_value = None
+        graph.inputs.append(value)
+    try:
+        model = Model(graph_model).to_proto()
+    except ModelError as error:
+        message = "what is not trained of the model takes more than the 2 GB that onnxruntime-training can be given"
+        raise TrainingError(message) from error
     _add_loss(model, view.logits, loss)
-    trainable, statistics = set(view.trainable), set(view.statistics)
-    tensors = {t.name: t for t in model.graph.initializer}
-    trained = [tensors[name].SerializeToString() for name in view.trainable]
-    kept = [tensors[name].SerializeToString() for name in view.statistics]
-    graphs._move_initializers_to_inputs(model, trainable | statistics)
+    trainable = set(view.trainable)
     optimized = engine.get_optimized_model(model.SerializeToString(), trainable, options)
     builder = engine.GradientGraphBuilder(optimized, {LOSS}, trainable, LOSS, options)
     builder.build()
-    graph = onnx.load_from_string(builder.get_model())
-    graphs._reorder_outputs(graph, [LOSS], trainable)
-    graphs.build_gradient_accumulation_graph(graph, trainable)
-    return graph.SerializeToString(), trained, kept
+    return bytes(builder.get_model())
+
+
+def _gradient(name: str) -> str:
+    """What the engine calls the gradient of a parameter."""
+    return f"{name}_grad"
+
+
+def aligned(array: Array) -> Array:
+    """A copy that begins at a cache line, as vector instructions like it best."""
+    memory = np.empty(array.nbytes + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    copy: Array = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _add_loss(model: onnx.ModelProto, logits: str, loss: Loss) -> None:
@@ -178,24 +195,6 @@ def _add_loss(model: onnx.ModelProto, logits: str, loss: Loss) -> None:
     graph.output.append(onnx.helper.make_tensor_value_info(LOSS, onnx.TensorProto.FLOAT, []))
 
 
-def _save_checkpoint(trained: list[bytes], kept: list[bytes], path: str) -> None:
-    from onnxruntime.capi import _pybind_state as engine
-
-    engine.save_checkpoint(trained, kept, path, False)
-
-
-@contextlib.contextmanager
-def _memory_file(content: bytes = b"") -> Iterator[str]:
-    descriptor = os.memfd_create("pysurgeon")
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
 def _reason(error: Exception) -> str:
     """The sentence in one of the engine's messages, without source files and signatures."""
     text = " ".join(str(error).split())
@@ -203,16 +202,3 @@ def _reason(error: Exception) -> str:
         if mark in text:
             text = text.split(mark, 1)[1]
     return text[:300] or type(error).__name__
-
-
-def trial(engine: Engine, feeds: Mapping[str, Array], targets: tuple[Array, Array]) -> None:
-    """Take one step's gradients without changing a parameter.
-
-    Raises:
-        TrainingError: The engine refuses, or a parameter gets no gradient.
-    """
-    engine.step(feeds, targets)
-    for name, gradient in engine.gradients.items():
-        if gradient is None or gradient.shape != engine.parameters[name].shape:
-            message = f"parameter {name!r} gets no gradient from onnxruntime-training"
-            raise TrainingError(message)

@@ -10,9 +10,14 @@ import numpy as np
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.kernels import adamw_step, sgd_step, sum_of_squares
+from pysurgeon.surgery.apply import NEW
+from pysurgeon.training._engine import aligned
 from pysurgeon.training.protocol import State, TrainSettings
 
 BETA1, BETA2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-8, 0.9
+
+# Steps in which the rate of new units comes half of the way to that of the others, and what is left when it counts as the same.
+HALF_LIFE, SETTLED = 70, 1e-2
 
 MOMENTS = {"adamw": ("m", "v"), "sgd": ("momentum",), "nesterov": ("momentum",)}
 
@@ -40,6 +45,11 @@ class Optimizer:
             }
             for moment in MOMENTS[settings.optimizer]
         }
+        self._new = {
+            name: _moment(name, array, parameters[name])
+            for name, array in state.moments.get(NEW, {}).items()
+            if name in parameters and settings.new_units_rate != 1
+        }
         # Pulling biases and norm parameters to zero only hurts: decay is for what multiplies many inputs.
         self._decay = {n: settings.weight_decay if p.ndim >= 2 else 0.0 for n, p in parameters.items()}
 
@@ -59,15 +69,27 @@ class Optimizer:
         clip = self._settings.clip
         scale = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
         self._updates += 1
+        before = {name: self._parameters[name].copy() for name in self._new}
         if self._settings.optimizer == "adamw":
             self._adamw(gradients, learning_rate, scale)
         else:
             self._sgd(gradients, learning_rate, scale)
+        for name, old in before.items():
+            self._slow_down(name, old)
         return norm
 
     def state(self, step: int) -> State:
         """The moments as they are now; the arrays are the optimizer's own."""
-        return State(step, self._updates, self._moments)
+        return State(step, self._updates, self._moments | ({NEW: self._new} if self._new else {}))
+
+    def _slow_down(self, name: str, before: Array) -> None:
+        """Give what is new in a parameter its own share of the step that was taken, and let it grow older."""
+        new, parameter = self._new[name], self._parameters[name]
+        # Where nothing is new, this adds zero: old units get the very step that they would have got.
+        parameter += (self._settings.new_units_rate - 1) * new * (parameter - before)
+        new *= 0.5 ** (1 / HALF_LIFE)
+        if new.max() < SETTLED:
+            del self._new[name]
 
     def _adamw(self, gradients: Mapping[str, Array], learning_rate: float, scale: float) -> None:
         m, v = self._moments["m"], self._moments["v"]
@@ -103,11 +125,11 @@ class Optimizer:
 
 def _moment(name: str, given: Array | None, parameter: Array) -> Array:
     if given is None:
-        return np.zeros(parameter.shape, np.float32)
+        return aligned(np.zeros(parameter.shape, np.float32))
     if given.shape != parameter.shape:
         message = (
             f"a moment of parameter {name!r} has the shape {given.shape}, the parameter {parameter.shape}; whatever "
             "resizes a parameter must resize its moments, too"
         )
         raise TrainingError(message)
-    return np.array(given, dtype=np.float32, order="C")
+    return aligned(np.asarray(given, np.float32))

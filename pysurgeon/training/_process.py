@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import tempfile
-from multiprocessing import reduction
 from multiprocessing.connection import Pipe
 from typing import IO, Any
 
-from pysurgeon.data import Dataset
-from pysurgeon.training._child import DataMessage
+from pysurgeon.training._transfer import Parcel, parcel, receive
 
 # Python code rather than a file or multiprocessing's spawn: the caller's main module must not be run again, so that scripts
 # without a guard work.
@@ -31,34 +28,6 @@ class WorkerDied(Exception):  # noqa: N818  (an event, not a defect)
     """The process ended by itself; the message says by which signal and with which last words."""
 
 
-class PlacedData:
-    """A data set in a file without a name that any number of workers map into their memory.
-
-    Args:
-        data: The data set; kept alive.
-    """
-
-    def __init__(self, data: Dataset) -> None:
-        self.data = data
-        self.file: IO[bytes] = tempfile.TemporaryFile(prefix="pysurgeon-data-")  # noqa: SIM115  (close gives it back)
-        buffers: list[pickle.PickleBuffer] = []
-        pickled = pickle.dumps(data, protocol=5, buffer_callback=buffers.append)
-        spans = []
-        for buffer in buffers:
-            raw = buffer.raw()
-            start = -(-self.file.tell() // 64) * 64
-            self.file.seek(start)
-            self.file.write(raw)
-            spans.append((start, raw.nbytes))
-        self.file.write(b"\0")  # an empty file cannot be mapped
-        self.file.flush()
-        self.message = DataMessage(pickled, tuple(spans))
-
-    def close(self) -> None:
-        """Give the file up; workers keep what they have mapped."""
-        self.file.close()
-
-
 class WorkerProcess:
     """A running worker.
 
@@ -72,7 +41,7 @@ class WorkerProcess:
     def __init__(self, threads: int) -> None:
         self.connection, theirs = Pipe(duplex=True)
         self._log: IO[bytes] = tempfile.TemporaryFile(prefix="pysurgeon-log-")  # noqa: SIM115  (close gives it back)
-        self._data: PlacedData | None = None
+        self._data: Parcel | None = None
         environment = dict(os.environ)
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[name] = str(threads)
@@ -97,7 +66,7 @@ class WorkerProcess:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def send(self, data: PlacedData, job: Any) -> None:
+    def send(self, data: Parcel, job: object) -> None:
         """Hand over a job, and the data first if it is not what the worker has.
 
         Raises:
@@ -105,10 +74,10 @@ class WorkerProcess:
         """
         try:
             if self._data is not data:
-                self.connection.send(data.message)
-                reduction.send_handle(self.connection, data.file.fileno(), self.pid)
+                data.send(self.connection)
                 self._data = data
-            self.connection.send(job)
+            with parcel(job) as packed:
+                packed.send(self.connection)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise self._died() from error
 
@@ -119,7 +88,7 @@ class WorkerProcess:
             WorkerDied: The process has ended.
         """
         try:
-            return self.connection.recv() if self.connection.poll(timeout) else None
+            return receive(self.connection) if self.connection.poll(timeout) else None
         except (EOFError, ConnectionResetError) as error:
             raise self._died() from error
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.graph import Array, Model
-from pysurgeon.training._engine import Engine, trial
+from pysurgeon.training._engine import Engine
 from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
@@ -42,7 +42,7 @@ class OrtTrainer:
         fit = fit_input(model, data)
         loss = make_loss(data, binary=fit.binary)
         x, y = Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw).batch(0)
-        trial(Engine(view, loss), fit.feeds(x), fit.targets(loss, y))
+        Engine(view, loss).step(fit.feeds(x), fit.targets(loss, y))
 
     def train(
         self,
@@ -128,7 +128,6 @@ class _Stretch:
         norm = self._optimizer.step(self._engine.gradients, self._settings.schedule.at(self._step))
         if not math.isfinite(norm):
             return f"the norm of the gradient is {norm} at step {self._step}"
-        self._engine.commit()
         self._losses.append(loss)
         self._step += 1
         return ""

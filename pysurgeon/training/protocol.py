@@ -68,6 +68,8 @@ class TrainSettings:
         optimizer: `adamw`, `sgd` with momentum 0.9, or `nesterov`, the same with Nesterov's look ahead.
         weight_decay: Weight decay, decoupled for `adamw`, added to the gradient otherwise; biases, norm parameters and
             other vectors are spared.
+        new_units_rate: What the learning rate of units that an operation has just added is multiplied by; the factor goes to 1,
+            half of the way in 70 steps.
         clip: Largest norm of the gradient over all parameters, `None` for no clipping.
         augment: Augmentation of training batches.
         class_weights: `balanced` makes up for classes and labels that are rare in the training part.
@@ -85,6 +87,7 @@ class TrainSettings:
     batch_size: int = 128
     optimizer: Optim = "adamw"
     weight_decay: float = 0.01
+    new_units_rate: float = 0.25
     clip: float | None = 1.0
     augment: Augment = "none"
     class_weights: ClassWeights = "none"
@@ -104,7 +107,8 @@ class State:
         step: Steps taken since the start of the trunk; says which batch and which learning rate come next.
         updates: Optimizer updates behind the moments, for their bias correction.
         moments: By name of the moment (`m`, `v` for adamw, `momentum` for sgd), then by parameter name; each array has
-            the shape of its parameter. A parameter that is missing starts at zero.
+            the shape of its parameter. A parameter that is missing starts at zero. So does `new`, which is 1 for what an
+            operation has just added.
     """
 
     step: int = 0

@@ -14,7 +14,7 @@ from onnx_ir.passes import common
 
 from pysurgeon.data import Task
 from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import CannotWriteError, Model, from_proto, lowered
+from pysurgeon.graph import Array, CannotWriteError, Model, from_proto, lowered
 from pysurgeon.graph.names import Names, value_names
 from pysurgeon.training._gradients import WITH_GRADIENT
 from pysurgeon.training.batch import free_batch
@@ -55,18 +55,27 @@ class TrainingView:
     """A graph that the engine can differentiate.
 
     Attributes:
-        proto: The graph; its only output are the logits.
+        ir: The graph; its only output are the logits.
         logits: Name of that output.
         trainable: Initializers that get a gradient, by their names in the user's graph.
         statistics: Initializers that the engine updates in place: running means and variances.
         facts: What became of each node.
     """
 
-    proto: onnx.ModelProto
+    ir: ir.Model
     logits: str
     trainable: tuple[str, ...]
     statistics: tuple[str, ...]
     facts: tuple[NodeFact, ...]
+
+    @property
+    def proto(self) -> onnx.ModelProto:
+        """The graph as the protobuf message of the ONNX format, all weights inside."""
+        return Model(self.ir).to_proto()
+
+    def tensor(self, name: str) -> Array:
+        """The values of an initializer, read-only."""
+        return Model(self.ir).tensor(name)
 
 
 def training_view(model: Model, task: Task = "classification", *, freeze_statistics: bool = False) -> TrainingView:
@@ -141,10 +150,9 @@ def _derive(model: Model, task: Task, *, freeze_statistics: bool) -> TrainingVie
     _rewrite(graph, frozenset(trainable), rewrites, facts)
 
     used = {value.name for node in graph for value in node.inputs if value is not None}
-    proto = ir.to_proto(graph_model)
-    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    graph_model.ir_version = min(graph_model.ir_version, NEWEST_IR)
     return TrainingView(
-        proto,
+        graph_model,
         str(graph.outputs[0].name),
         tuple(name for name in trainable if name in used),
         () if freeze_statistics else tuple(name for name in statistics if name in used),

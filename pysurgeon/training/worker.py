@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import tempfile
 import threading
 import time
 import weakref
@@ -13,7 +14,8 @@ from pysurgeon.data import Dataset
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model
 from pysurgeon.training._child import CheckJob, Failed, Progress, Trained, TrainJob
-from pysurgeon.training._process import PlacedData, WorkerDied, WorkerProcess
+from pysurgeon.training._process import WorkerDied, WorkerProcess
+from pysurgeon.training._transfer import Parcel
 from pysurgeon.training.fit import fit_input
 from pysurgeon.training.protocol import Outcome, State, TrainResult, TrainSettings
 from pysurgeon.training.view import training_view
@@ -44,7 +46,7 @@ class WorkerTrainer:
         slots = [_Slot() for _ in range(workers)]
         for slot in slots:
             self._slots.put(slot)
-        self._placed: list[PlacedData] = []
+        self._placed: list[tuple[Dataset, Parcel]] = []
         self._lock = threading.Lock()
         self._pool = slots
         self._finalizer = weakref.finalize(self, _close, slots, self._placed)
@@ -77,7 +79,7 @@ class WorkerTrainer:
         training_view(model, data.task)
         fit_input(model, data)
         try:
-            answer = self._call(data, CheckJob(model.to_bytes()), None, time.monotonic() + _CHECK_SECONDS)
+            answer = self._call(data, CheckJob(model), None, time.monotonic() + _CHECK_SECONDS)
         except WorkerDied as death:
             message = f"onnxruntime-training cannot train the model: {death}"
             raise TrainingError(message) from death
@@ -107,7 +109,7 @@ class WorkerTrainer:
             UsageError: The batch size or the seed is too small, or the augmentation does not fit the data.
         """
         began = time.monotonic()
-        job = TrainJob(model.to_bytes(), settings, state, steps, evaluate_every, deadline, progress is not None)
+        job = TrainJob(model, settings, state, steps, evaluate_every, deadline, progress is not None)
         try:
             answer = self._call(data, job, progress, deadline)
         except WorkerDied as death:
@@ -163,13 +165,14 @@ class WorkerTrainer:
             raise answer.error
         return answer
 
-    def _place(self, data: Dataset) -> PlacedData:
+    def _place(self, data: Dataset) -> Parcel:
         with self._lock:
-            for placed in self._placed:
-                if placed.data is data:
+            for known, placed in self._placed:
+                if known is data:
                     return placed
-            placed = PlacedData(data)
-            self._placed.append(placed)
+            # Not in memory, which is for what is in use: the system may write a file out and read it again.
+            placed = Parcel(data, tempfile.TemporaryFile(prefix="pysurgeon-data-"))  # noqa: SIM115  (close gives it back)
+            self._placed.append((data, placed))
             return placed
 
 
@@ -209,11 +212,11 @@ class _Slot:
             self._closed = True
 
 
-def _close(slots: list[_Slot], placed: list[PlacedData]) -> None:
+def _close(slots: list[_Slot], placed: list[tuple[Dataset, Parcel]]) -> None:
     for slot in slots:
         slot.close()
-    for data in placed:
-        data.close()
+    for _, parcel in placed:
+        parcel.close()
 
 
 def _lost(model: Model, state: State, began: float, message: str) -> TrainResult:

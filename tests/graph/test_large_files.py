@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -129,6 +130,17 @@ def test_round_trip_with_a_data_file(name, tmp_path, monkeypatch, large):
     assert same(again, model)
     assert difference(again, model) == 0.0
     assert not loaded(name).external
+
+
+@pytest.mark.parametrize("name", models.RUNNABLE)
+def test_a_pickled_model_is_the_same(name):
+    model = loaded(name)
+    again = pickle.loads(pickle.dumps(model))  # noqa: S301
+    assert same(model, again)
+    assert again.notes == model.notes
+    assert [(p.name, p.shape, p.dtype) for p in again.outputs] == [(p.name, p.shape, p.dtype) for p in model.outputs]
+    for node, twin in zip(model.nodes, again.nodes, strict=True):
+        assert [(v.name, v.shape, v.dtype) for v in node.outputs] == [(v.name, v.shape, v.dtype) for v in twin.outputs]
 
 
 def test_nothing_large_enough_for_a_data_file(tmp_path):

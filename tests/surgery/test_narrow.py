@@ -13,6 +13,7 @@ from pysurgeon.graph.session import Session, output_error, random_feeds
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, Narrow, apply_edit, operate
 from pysurgeon.surgery.edit import AxisMap, Edit, Select
+from pysurgeon.surgery.narrow import cost_curve
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 
@@ -169,6 +170,23 @@ def test_the_prediction_is_the_error_of_a_linear_readout_on_other_samples(seed):
         measured = np.linalg.norm(a - b) / np.linalg.norm(a)
         assert done.record.site_error == pytest.approx(measured, rel=1e-5)
         assert done.record.predicted_error == pytest.approx(measured, rel=0.1, abs=1e-6)
+
+
+@pytest.mark.parametrize("samples", [120, 500])
+def test_the_cost_curve_is_what_other_samples_show(samples):
+    """With few samples a fit has seen less of what is to come than of what it was fitted to."""
+    ratios = []
+    for seed in range(8):
+        model, feeds = correlated_readout(seed)
+        unseen = {"x": np.random.default_rng(seed + 100).standard_normal((2000, 8)).astype(np.float32)}
+        calibration = Calibration(model, {"x": feeds["x"][:samples]}, unseen=unseen)
+        s = Structure(model)
+        curve = cost_curve(s, s.width("h"), calibration)
+        for size in (10, 8, 6):
+            found = operate(model, Narrow("h", size), calibration).record.site_error
+            if found > 1e-3:
+                ratios.append(curve.error(12 - size) / found)
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.05)
 
 
 def given_by(model: Model, node: str) -> str:

@@ -130,7 +130,7 @@ def test_outputs_that_are_no_numbers_are_refused():
 
 def test_the_record():
     model = loaded("cnn.legacy")
-    record = operate(model, Widen("0", 9)).record
+    record = operate(model, Widen("0", 9, how="fresh")).record
     assert (record.operation, record.site, record.exact) == ("widen:0=9", "0", True)
     assert record.measured_error <= 1e-5
     assert record.reason == "3 new units, random and read with zero, keep the function"

@@ -31,7 +31,7 @@ def exact_sizes(width: Width) -> tuple[int, ...]:
     return (2 * width.size, 3 * width.size) if width.averaged else ()
 
 
-@pytest.mark.parametrize("how", ["fresh", "split", "pairs"])
+@pytest.mark.parametrize("how", ["auto", "fresh", "split", "pairs"])
 @pytest.mark.parametrize("name", EVERY)
 def test_every_width_alone(name, how):
     if (name, how) == ("unknown_operator", "pairs"):
@@ -231,3 +231,10 @@ def test_pairs_cancel_and_an_odd_one_is_read_with_zero():
     np.testing.assert_array_equal(done.model.tensor("1.bias")[n : n + 2], done.model.tensor("1.bias")[n + 3 :])
     assert "pairs that cancel" in done.record.reason
     assert "pairs" not in operate(model, Widen("1", n + 1, how="pairs")).record.reason
+
+
+@pytest.mark.parametrize(("name", "width", "pairs"), [("cnn.legacy", "0", True), ("mlp_relu.legacy", "1", False)])
+def test_pairs_by_default_where_filters_are_new(name, width, pairs):
+    model = loaded(name)
+    done = operate(model, Widen(width, structure(name).width(width).size + 4))
+    assert ("pairs" in done.record.reason) == pairs

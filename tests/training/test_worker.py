@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,14 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.connection import Pipe
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pysurgeon.data import Dataset
-from pysurgeon.errors import DataError, TrainingError
+from pysurgeon.errors import DataError, ModelError, TrainingError
+from pysurgeon.graph import _external
 from pysurgeon.training import OrtTrainer, Outcome, Schedule, State, TrainSettings, WorkerTrainer
+from pysurgeon.training._transfer import parcel, receive
 
 from .zoo import exported, images, mlp, network
 
@@ -188,11 +193,10 @@ SCRIPT = """
 import os, sys, time
 import numpy as np
 from pysurgeon.data import Dataset, Split
-from pysurgeon.training._process import PlacedData, WorkerProcess
+from pysurgeon.training._process import WorkerProcess
 part = Split(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]))
 data = Dataset.build("d", train=part, validation=part, test=part, classes=("a", "b"))
 worker = WorkerProcess(1)
-placed = PlacedData(data)
 print(worker.pid, flush=True)
 time.sleep(600)
 """
@@ -226,20 +230,43 @@ def gone(pid: int, seconds: float = 20.0) -> bool:
     return False
 
 
-def test_arrays_reach_a_worker_without_a_copy_and_read_only(trainer: WorkerTrainer) -> None:
-    import mmap
-    import pickle
+def test_arrays_travel_beside_the_socket_and_arrive_read_only() -> None:
+    ours, theirs = Pipe()
+    with ours, theirs, parcel((DATA, network("mlp"), "last")) as sent:
+        sent.send(ours)
+        assert theirs.poll(10)
+        data, model, last = receive(theirs)
+        ours.close()
+        with pytest.raises(EOFError):
+            receive(theirs)
+    assert last == "last"
+    np.testing.assert_array_equal(data.train.x, DATA.train.x)
+    np.testing.assert_array_equal(data.test.y, DATA.test.y)
+    assert not data.train.x.flags.writeable
+    for name, array in network("mlp").tensors().items():
+        np.testing.assert_array_equal(model.tensor(name), array)
 
-    from pysurgeon.training._process import PlacedData
 
-    placed = PlacedData(DATA)
-    try:
-        memory = memoryview(mmap.mmap(placed.file.fileno(), 0, access=mmap.ACCESS_READ))
-        spans = [memory[offset : offset + size] for offset, size in placed.message.spans]
-        copy: Dataset = pickle.loads(placed.message.pickled, buffers=spans)  # noqa: S301
-        assert len(placed.message.pickled) < 4096
-        np.testing.assert_array_equal(copy.train.x, DATA.train.x)
-        np.testing.assert_array_equal(copy.test.y, DATA.test.y)
-        assert not copy.train.x.flags.writeable
-    finally:
-        placed.close()
+def test_what_goes_through_the_socket_is_small() -> None:
+    # 64 x 64 floats and more, and images.
+    assert sum(a.nbytes for a in network("mlp").tensors().values()) + DATA.train.x.nbytes > 50_000
+    pickled = pickle.dumps((DATA, network("mlp")), protocol=5, buffer_callback=lambda _: None)
+    assert len(pickled) < 10_000
+
+
+def test_models_that_no_message_holds_train_in_a_worker(trainer: WorkerTrainer, monkeypatch: Any) -> None:
+    monkeypatch.setattr(_external, "LARGEST_MESSAGE", 4096)
+    model = network("mlp")
+    with pytest.raises(ModelError, match="2 GB"):
+        model.to_bytes()
+    for train in (OrtTrainer(), trainer):
+        result = train.train(model, DATA, SETTINGS, state=State(), steps=2, evaluate_every=1)
+        assert result.outcome is Outcome.DONE
+        assert result.history[-1].validation_loss < result.history[0].validation_loss
+
+
+def test_what_is_not_trained_must_fit_into_a_message(monkeypatch: Any) -> None:
+    monkeypatch.setattr(_external, "LARGEST_MESSAGE", 4)
+    frozen = replace(SETTINGS, statistics="frozen")  # which then are constants
+    with pytest.raises(TrainingError, match="what is not trained of the model"):
+        OrtTrainer().train(network("cnn", dynamo=True), DATA, frozen, state=State(), steps=1, evaluate_every=0)

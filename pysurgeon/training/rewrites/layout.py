@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.graph import CannotWriteError, constant, sizes
+from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
 
@@ -163,8 +164,8 @@ def resize(build: Builder) -> ir.Value:
 def _response(build: Builder, axis: int, length: int, target: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """The ``(length, target)`` matrix of a Resize along one axis."""
     import onnx_ir.passes.common  # noqa: F401  (the serializer registers itself)
-    import onnxruntime as ort
 
+    ort = onnxruntime()
     node = build.node
     scales = constant(build.input(2))
     inputs: list[ir.Value | None] = [ir.Value(name="x"), None]
