@@ -56,7 +56,7 @@ class Krylov {
 
   // Takes in the block that lies ready, and makes the next one. False: there is no room or no next one.
   bool grow() {
-    if (size_ + kBlock > most_ || !(beyond_.last > kRounding * largest_)) return false;
+    if (size_ + kBlock > most_ || ended()) return false;
     const float* block = next(0);
     size_ += kBlock;
     multiply(block);
@@ -64,6 +64,7 @@ class Krylov {
     for (Index v = 0; v < kBlock; ++v) {
       double* row = projected_.data() + (size_ - kBlock + v) * most_;
       for (Index i = 0; i < size_; ++i) row[i] = static_cast<double>(dots_[i * kBlock + v]);
+      largest_ = std::max(largest_, row[size_ - kBlock + v]);
     }
     orthonormalize();
     const Triangle first = beyond_;
@@ -71,9 +72,11 @@ class Krylov {
     orthonormalize();
     beyond_ = {beyond_.first * first.first, beyond_.first * first.beside + beyond_.beside * first.last,
                beyond_.last * first.last};
-    largest_ = std::max(largest_, first.first);
     return true;
   }
+
+  // Whether the next block is nothing but rounding.
+  bool ended() const { return !(std::min(beyond_.first, beyond_.last) > kRounding * largest_); }
 
   // The matrix on the basis (size x size), its lower triangle.
   std::vector<double> projected() const {
@@ -143,7 +146,7 @@ class Krylov {
   Buffer<float> dots_;
   std::vector<double> projected_;  // lower triangle
   Triangle beyond_;                // couples the basis with the next block
-  double largest_ = 0.0;
+  double largest_ = 0.0;           // element of the diagonal
 };
 
 // The leading eigenvectors of A'A on the space, given in its basis (count x size), one more than are wanted.
@@ -216,7 +219,7 @@ bool krylov_factors(const MatrixView& a, const FactorsView& factors) {
   Index checked = 0;
   Index next = 2 * k + kBlock;
   while (space.grow()) {
-    if (space.size() < next) continue;
+    if (space.size() < next && !(space.ended() && space.size() > k)) continue;
     if (!solve(space, k + 1, ritz)) return false;
     const double now = excess(ritz, k);
     if (now == 0.0) return false;
