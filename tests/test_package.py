@@ -204,12 +204,16 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_options_of_a_repeated_command_exist() -> None:
-    """The report prints the command that repeats a run: all its options must be known to the command line."""
+    """The report prints the command that repeats a run: every setting has an option, and the command line knows it."""
+    from dataclasses import fields
+
     from typer.main import get_command
 
     from pysurgeon.cli import app
+    from pysurgeon.evolution import EvolveSettings
     from pysurgeon.report import command
 
     evolve = get_command(app).commands["evolve"]  # type: ignore[attr-defined]
     known = {option for parameter in evolve.params for option in parameter.opts}
     assert set(command._OPTIONS.values()) <= known
+    assert {field.name for field in fields(EvolveSettings)} == set(command._OPTIONS)

@@ -29,6 +29,7 @@ _OPTIONS = {
     "rate": "--lr",
     "optimizer": "--optimizer",
     "weight_decay": "--weight-decay",
+    "new_units_rate": "--new-units-rate",
     "augment": "--augment",
     "class_weights": "--class-weights",
     "label_smoothing": "--label-smoothing",
