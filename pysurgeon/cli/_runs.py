@@ -166,7 +166,7 @@ def evolve(
     optimizer: Optim = "adamw",
     new_units_rate: Annotated[
         float, typer.Option("--new-units-rate", help="Learning rate of units just added, relative to the others'.")
-    ] = 0.25,
+    ] = 1.0,
     weight_decay: Decay = 0.01,
     augment: Aug = "none",
     class_weights: ClassWeights = "none",

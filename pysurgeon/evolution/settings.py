@@ -71,7 +71,7 @@ class EvolveSettings:
     batch_size: int = 64
     rate: float = 2e-3
     optimizer: Optim = "adamw"
-    new_units_rate: float = 0.25
+    new_units_rate: float = 1.0
     weight_decay: float = 0.01
     augment: Augment = "none"
     class_weights: ClassWeights = "none"

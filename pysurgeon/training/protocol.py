@@ -87,7 +87,7 @@ class TrainSettings:
     batch_size: int = 128
     optimizer: Optim = "adamw"
     weight_decay: float = 0.01
-    new_units_rate: float = 0.25
+    new_units_rate: float = 1.0
     clip: float | None = 1.0
     augment: Augment = "none"
     class_weights: ClassWeights = "none"
