@@ -54,7 +54,9 @@ def all_values(model: Model, feeds: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def excerpt(before: Model, after: Model) -> Excerpt:
-    """The nodes of which a tensor, an attribute or the shape of a value has changed, and those that use integers of them.
+    """The nodes of which a tensor, an attribute or the shape of a value has changed.
+
+    A size of the part that is used outside of it leaves it like any other value, and shows as a difference.
 
     Raises:
         InseparableError: The graphs do not correspond, or nothing has changed.
@@ -66,12 +68,7 @@ def excerpt(before: Model, after: Model) -> Excerpt:
     if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for n in old for a in n.attributes.values()):
         message = "a graph inside the graph may use any value"
         raise InseparableError(message)
-    changed: set[int] = set()
-    carrying: set[str] = set()  # integers of the part may be sizes, which lead on
-    for k, (a, b) in enumerate(zip(old, new, strict=True)):
-        if _differ(a, b) or any(str(v.name) in carrying for v in a.inputs if v is not None):
-            changed.add(k)
-            carrying |= {str(o.name) for o in a.outputs if o.dtype is None or not o.dtype.is_floating_point()}
+    changed = {k for k, (a, b) in enumerate(zip(old, new, strict=True)) if _differ(a, b)}
     if not changed:
         message = "nothing has changed"
         raise InseparableError(message)

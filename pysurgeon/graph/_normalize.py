@@ -24,7 +24,7 @@ from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
-from pysurgeon.graph._tensors import Array, constant
+from pysurgeon.graph._tensors import Array, constant, initializer
 from pysurgeon.graph.building import Builder
 from pysurgeon.graph.definitions import define
 from pysurgeon.graph.names import Names, value_names
@@ -145,20 +145,15 @@ def _own_tensors(graph: ir.Graph) -> None:
             continue
         if node.op_type == "Constant" and held.size < 2:
             continue  # a scalar is part of a formula
-        own = _initializer(output.name, np.array(held))
+        own = initializer(output.name, np.array(held))
         output.replace_all_uses_with(own)
         graph.remove(node, safe=True)
         graph.register_initializer(own)
 
 
-def _initializer(name: str, array: Array) -> ir.Value:
-    tensor = ir.Tensor(array, name=name)
-    return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-
-
 def _add(graph: ir.Graph, names: Names, name: str, array: Array) -> ir.Value:
     """A new initializer of this name or, if it is taken, with a number behind it."""
-    value = _initializer(names.unique(name), array)
+    value = initializer(names.unique(name), array)
     graph.register_initializer(value)
     return value
 

@@ -60,3 +60,9 @@ def sizes(value: ir.Value) -> tuple[int | None, ...] | None:
     if value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else None for d in value.shape)
+
+
+def initializer(name: str, array: Array) -> ir.Value:
+    """A value that holds an array; it is not in a graph yet."""
+    tensor = ir.Tensor(np.asarray(array, order="C"), name=name)  # ascontiguousarray would give a scalar an axis
+    return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.graph._tensors import Array, constant, sizes
+from pysurgeon.graph._tensors import Array, constant, initializer, sizes
 from pysurgeon.graph.names import Names
 
 
@@ -48,9 +48,7 @@ class Builder:
 
     def constant(self, array: Array, name: str = "constant") -> ir.Value:
         """A new initializer."""
-        name = self._unique(name)
-        tensor = ir.Tensor(np.array(array, order="C"), name=name)  # ascontiguousarray would give a scalar an axis
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        value = initializer(self._unique(name), np.array(array))
         self._graph.register_initializer(value)
         return value
 

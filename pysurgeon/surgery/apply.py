@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.graph import Array, Model, constant, refresh
+from pysurgeon.graph import Array, Model, constant, initializer, refresh
 from pysurgeon.graph.inference import SizeAttribute
 from pysurgeon.graph.names import Names, value_names
 from pysurgeon.graph.terms import Dim, Term, leaves, size
@@ -64,18 +64,13 @@ def _set_tensors(graph: ir.Graph, old: Model, edit: Edit) -> None:
             array = edit.mapped(tensor, old.tensor(tensor))
         _set_initializer(graph.initializers[tensor], array)
     for name, array in edit.added.items():
-        graph.register_initializer(_initializer(name, array))
+        graph.register_initializer(initializer(name, array))
 
 
 def _set_initializer(value: ir.Value, array: Array) -> None:
     array = np.asarray(array, order="C")  # unlike np.ascontiguousarray, it leaves a scalar a scalar
     value.const_value = ir.Tensor(array, name=value.name)
     value.shape = ir.Shape(array.shape)
-
-
-def _initializer(name: str, array: Array) -> ir.Value:
-    tensor = ir.Tensor(np.asarray(array, order="C"), name=name)
-    return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
 
 def _set_sizes(model: ir.Model, edit: Edit) -> None:
@@ -104,7 +99,7 @@ def _set_sizes(model: ir.Model, edit: Edit) -> None:
             array.reshape(-1)[k] = new
         assert names is not None
         # A constant of its own: exporters let several nodes share one.
-        value = _initializer(names.unique(f"{output}_shape"), array)
+        value = initializer(names.unique(f"{output}_shape"), array)
         model.graph.register_initializer(value)
         node.replace_input_with(position, value)
 

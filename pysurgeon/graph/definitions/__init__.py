@@ -36,6 +36,7 @@ def define(model: ir.Model) -> list[str]:
         for node in waiting:
             build = Builder(node, opset, names)
             try:
+                _single_precision(node)
                 values = DEFINITIONS[node.domain, node.op_type](build)
             except CannotWriteError:
                 continue  # what it may have written by then is dropped with all that nobody uses
@@ -47,3 +48,11 @@ def define(model: ir.Model) -> list[str]:
     if not written:
         return []
     return [f"written in standard operators: {', '.join(f'{n} {name}' for name, n in written.items())}"]
+
+
+def _single_precision(node: ir.Node) -> None:
+    """See that a node computes in float32, as the constants of definitions are. What is not known yet may be later."""
+    found = {v.dtype for v in node.inputs if v is not None and v.dtype is not None and v.dtype.is_floating_point()}
+    if found != {ir.DataType.FLOAT}:
+        message = "it does not compute in float32"
+        raise CannotWriteError(message)

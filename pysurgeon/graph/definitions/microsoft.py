@@ -165,6 +165,9 @@ def _activation(build: Builder, y: ir.Value, parameters: Sequence[float]) -> ir.
     kind = build.node.attributes.get_string("activation", "")
     if kind in ("Relu", "Tanh", "Sigmoid"):
         return build.op(kind, y)
+    if len(parameters) < {"LeakyRelu": 1, "HardSigmoid": 2, "Clip": 2}.get(kind, 0):
+        message = f"its activation {kind} lacks parameters"
+        raise CannotWriteError(message)
     if kind == "LeakyRelu":
         return build.op(kind, y, alpha=parameters[0])
     if kind == "HardSigmoid":
@@ -186,7 +189,12 @@ def attention(build: Builder) -> ir.Value:
         raise CannotWriteError(message)
     weight = build.known(1, "weights")
     bias = None if build.input(2) is None else build.known(2, "biases")
+    _own(build, 1, 2)
     sizes = [int(s) for s in attributes.get_ints("qkv_hidden_sizes", [weight.shape[1] // 3] * 3)]
+    if len(sizes) != 3 or sum(sizes) != weight.shape[1]:
+        message = f"its {weight.shape[1]} weights are not those of queries, keys and values of {sizes} units"
+        raise CannotWriteError(message)
+    _heads(build, sizes)
     parts = []
     for k, kind in enumerate(("query", "key", "value")):
         columns = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
@@ -204,6 +212,8 @@ def multi_head_attention(build: Builder) -> ir.Value:
         raise CannotWriteError(message)
     sizes = [build.size(p, 2) for p in parts]
     bias = None if build.input(3) is None else build.known(3, "biases")
+    _own(build, 3)
+    _heads(build, sizes)
     biased = [
         _biased(build, p, bias, slice(sum(sizes[:k]), sum(sizes[: k + 1])), kind)
         for k, (kind, p) in enumerate(zip(("query", "key", "value"), parts, strict=True))
@@ -229,7 +239,7 @@ def _attend(
 ) -> ir.Value:
     """Softmax of the scores of queries and keys, times the values. `source` is as long as the keys."""
     attributes = build.node.attributes
-    heads = attributes.get_int("num_heads", 0)
+    heads = _heads(build, sizes)
     q, k, v = (
         build.op("Transpose", build.op("Reshape", p, build.integers([0, 0, heads, s // heads])), perm=perm)
         for p, s, perm in zip(parts, sizes, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
@@ -287,6 +297,23 @@ def _sum(build: Builder, first: ir.Value, *others: ir.Value | None) -> ir.Value:
     for other in others:
         first = first if other is None else build.op("Add", first, other)
     return first
+
+
+def _heads(build: Builder, sizes: Sequence[int]) -> int:
+    heads = int(build.node.attributes.get_int("num_heads", 0))
+    if heads < 1 or any(s % heads for s in sizes):
+        message = f"{list(sizes)} units cannot be shared out among {heads} heads"
+        raise CannotWriteError(message)
+    return heads
+
+
+def _own(build: Builder, *positions: int) -> None:
+    """Refuse tensors that are to be cut into parts and belong to others, too: parts for each would no longer be one tensor."""
+    for k in positions:
+        value = build.input(k)
+        if value is not None and len(value.uses()) > 1:
+            message = f"its tensor {value.name!r} is shared with another node"
+            raise CannotWriteError(message)
 
 
 def _unused(build: Builder, *positions: int) -> None:
