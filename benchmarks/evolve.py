@@ -4,7 +4,7 @@
     python benchmarks/evolve.py cifar10 --limit 10000 --augment flip-crop --data-dir DIR --out FOLDER
 
 For every seed: the start (two convolutions of 4 filters, a dense layer of 8) is exported anew, evolved by recommendation
-(`bic`) and by chance (`random`), trained alone for as many steps as the trunk took (a), and for as many as all branches of the `bic`
+(`bic`), by chance (`random`) and by the schedule and score of Schiessler et al. (`paper`), trained alone for as many steps as the trunk took (a), and for as many as all branches of the `bic`
 run took together (b). Selection never sees the test split. Everything is kept in FOLDER and done only once.
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def measure(settings: ps.EvolveSettings, folder: Path) -> dict[str, Any]:
-    """All four ways for one seed."""
+    """All five ways for one seed."""
     folder.mkdir(exist_ok=True)
     start = folder / "start.onnx"
     if not start.exists():
@@ -68,8 +68,10 @@ def measure(settings: ps.EvolveSettings, folder: Path) -> dict[str, Any]:
     model = ps.load(start)
     bic = evolved(model, settings, folder / "bic")
     chance = evolved(model, replace(settings, strategy="random"), folder / "random")
+    paper = evolved(model, replace(settings, strategy="paper"), folder / "paper")
     total = replace(settings, epochs=None, steps=bic.steps.all_branches, workers=1)
-    return {"seed": settings.seed, "bic": bic, "random": chance, "long": trained(model, total, folder / "alone.json")}
+    alone = trained(model, total, folder / "alone.json")
+    return {"seed": settings.seed, "bic": bic, "random": chance, "paper": paper, "long": alone}
 
 
 def evolved(model: ps.Model, settings: ps.EvolveSettings, folder: Path) -> EvolveResult:
@@ -94,23 +96,26 @@ def print_table(rows: list[dict[str, Any]], settings: ps.EvolveSettings) -> None
     print(f"\n{platform.processor() or platform.machine()}, Python {platform.python_version()}, {packages}")
     print(json.dumps({k: v for k, v in asdict(settings).items() if k not in ("data_dir", "seed")}))
     print(
-        "| seed | start alone (a) | as many steps as all branches (b) | evolved by chance | evolved | parameters | steps trunk / all |"
+        "| seed | start alone (a) | as many steps as all branches (b) | by chance | by the paper | evolved | parameters | steps |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for row in rows:
-        bic, chance = row["bic"], row["random"]
+        bic = row["bic"]
         alone = bic.alone.test_accuracy if bic.alone else float("nan")
+        others = (
+            f"{r.result.test_accuracy:.1%} ({r.result.parameters:,}; {r.steps.all_branches:,} steps)"
+            for r in (row["random"], row["paper"])
+        )
         print(
-            f"| {row['seed']} | {alone:.1%} | {row['long']['test_accuracy']:.1%} | {chance.result.test_accuracy:.1%} "
-            f"({chance.result.parameters:,}; {chance.steps.all_branches:,} steps) | {bic.result.test_accuracy:.1%} | "
-            f"{bic.start.parameters:,} -> {bic.result.parameters:,} | {bic.steps.trunk:,} / {bic.steps.all_branches:,} |"
+            f"| {row['seed']} | {alone:.1%} | {row['long']['test_accuracy']:.1%} | {' | '.join(others)} | "
+            f"{bic.result.test_accuracy:.1%} | {bic.start.parameters:,} -> {bic.result.parameters:,} | "
+            f"{bic.steps.trunk:,} / {bic.steps.all_branches:,} |"
         )
     if len(rows) > 1:
         columns = (
             [r["bic"].alone.test_accuracy for r in rows],
             [r["long"]["test_accuracy"] for r in rows],
-            [r["random"].result.test_accuracy for r in rows],
-            [r["bic"].result.test_accuracy for r in rows],
+            *([r[way].result.test_accuracy for r in rows] for way in ("random", "paper", "bic")),
         )
         cells = (f"{statistics.mean(c):.1%} ± {statistics.stdev(c):.1%}" for c in columns)
         print(f"| mean ± sd | {' | '.join(cells)} | | |", flush=True)

@@ -198,7 +198,7 @@ def train(
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
     dataset = data if data is not None else load_data(settings)
     plan = Plan.of(settings, dataset)
-    steps = plan.timeline.total
+    steps = plan.strategy.timeline.total
     began = time.monotonic()
     ensure_device(settings.device)
     reached, state = (model, State()) if checkpoint is None else checkpoint.load(model, force=force)

@@ -9,7 +9,8 @@ import typer
 
 Normalize = Literal["standard", "unit", "none"]
 Objective = Literal["accuracy", "size", "latency"]
-Strategy = Literal["bic", "random"]
+Goal = Literal["accuracy", "size", "latency", "pareto"]
+Strategy = Literal["bic", "random", "paper"]
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.", show_default=False)]
 DataName = Annotated[

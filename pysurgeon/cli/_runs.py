@@ -20,12 +20,12 @@ from pysurgeon.cli._options import (
     Device,
     Epochs,
     Force,
+    Goal,
     Json,
     Limit,
     MicroBatch,
     ModelPath,
     Normal,
-    Objective,
     Optim,
     Rate,
     Seed,
@@ -148,9 +148,16 @@ def evolve(
     ] = None,
     generations: Annotated[int, typer.Option("--generations", help="How often the trunk branches.")] = 6,
     branches: Annotated[int, typer.Option("--branches", help="Recommended branches a generation.")] = 3,
-    strategy: Annotated[Strategy, typer.Option("--strategy", help="random is the control.")] = "bic",
-    objective: Annotated[Objective, typer.Option("--objective", help="What selection is for.")] = "accuracy",
-    tolerance: Annotated[float, typer.Option("--tolerance", help="Accuracy that size and latency may cost.")] = 0.01,
+    strategy: Annotated[
+        Strategy, typer.Option("--strategy", help="random is the control, paper the method of 2021.")
+    ] = "bic",
+    objective: Annotated[
+        Goal, typer.Option("--objective", help="What selection is for; pareto: a front between all three.")
+    ] = "accuracy",
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", help="Accuracy that size and latency may cost (0.01), or a front span (0.1)."),
+    ] = None,
     price: Annotated[
         float, typer.Option("--price", help="Accuracy that 1 % more parameters and MACs has to buy.")
     ] = 2e-5,

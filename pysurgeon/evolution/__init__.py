@@ -4,9 +4,9 @@ from pysurgeon.evolution.checkpoint import Checkpoint
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
-from pysurgeon.evolution.run import EvolveResult, Figures, Steps, begin, check, go_on, load_data, read
+from pysurgeon.evolution.run import EvolveResult, Figures, Member, Steps, begin, check, go_on, load_data, read
 from pysurgeon.evolution.sample import calibrated, missed
-from pysurgeon.evolution.settings import EvolveSettings, Strategy
+from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 
 __all__ = [
@@ -16,13 +16,13 @@ __all__ = [
     "Executor",
     "Figures",
     "Journal",
+    "Member",
     "Observer",
     "Plan",
     "SerialExecutor",
     "Setup",
     "Silent",
     "Steps",
-    "Strategy",
     "Surgeon",
     "ThreadExecutor",
     "begin",

@@ -3,17 +3,25 @@
 Accuracy on some hundred samples is a coarse scale: two branches often differ by less than its steps. So a branch's *merit* is the mean of
 its accuracy and of exp(-cross-entropy), which is the geometric mean of the probability that it gives to the right class and lies
 on the same scale from 0 to 1. The one counts decisions, the other sees them coming.
+
+For the objective `pareto` there is no better one of two that differ in what they are good at: branches are ranked by fronts, and within a
+front by how much room they have to themselves (Deb et al., *A fast and elitist multiobjective genetic algorithm: NSGA-II*, 2002).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pysurgeon.diagnosis import growth
+from pysurgeon.evolution.front import crowding, fronts
 from pysurgeon.evolution.population import Branch
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph.costs import Costs, costs
+
+# Latencies that differ by less are the same: two measurements of one model do.
+_LATENCY_STEP = math.log(1.1)
 
 
 @dataclass(frozen=True)
@@ -40,33 +48,62 @@ class Fitness:
                 return f"{value:,.6g} {what} are more than the {limit:,.6g} allowed"
         return ""
 
-    def key(self, branch: Branch, reference: float) -> tuple[float, ...]:
-        """What to compare branches by; the larger is the better one.
+    def ranked(self, branches: Sequence[Branch], reference: float) -> list[Branch]:
+        """The fittest first; equals keep their order, and the parent comes first.
 
         Args:
-            branch: The branch.
-            reference: Best validation accuracy seen so far, which `size` and `latency` may fall short of by the
+            branches: Measured at the same step.
+            reference: Best validation accuracy seen so far, which `size`, `latency` and `pareto` may fall short of by the
                 tolerance.
         """
+        if self.settings.objective == "pareto":
+            good, rest = self._good_enough(branches, reference)
+            by_front = [b for front in self._fronts(good) for b in front]
+            return by_front + sorted(rest, key=lambda b: merit(b.accuracy, b.loss), reverse=True)
+        return sorted(branches, key=lambda b: self._key(b, reference), reverse=True)
+
+    def selected(self, branches: Sequence[Branch], reference: float, count: int) -> list[Branch]:
+        """Those that are carried on, at most `count`: the fittest, or members of the front, the most accurate first."""
+        if self.settings.objective != "pareto" or not branches:
+            return self.ranked(branches, reference)[:count]
+        good, _ = self._good_enough(branches, reference)
+        front = self._fronts(good or branches)[0]
+        most_accurate = max(front, key=lambda b: merit(b.accuracy, b.loss))
+        members = [most_accurate, *(b for b in front if b is not most_accurate)][:count]
+        return sorted(members, key=lambda b: merit(b.accuracy, b.loss), reverse=True)
+
+    def _key(self, branch: Branch, reference: float) -> tuple[float, ...]:
         worth = merit(branch.accuracy, branch.loss)
         size = costs(branch.model)
         if self.settings.objective == "accuracy":
             return (worth - self.settings.price * 100 * growth(self.start, size),)
-        good_enough = branch.accuracy >= reference - self.settings.tolerance
         cost = branch.latency if self.settings.objective == "latency" else float(size.parameters)
-        return (1.0, -cost, worth) if good_enough else (0.0, worth, -cost)
+        return (1.0, -cost, worth) if self._is_good(branch, reference) else (0.0, worth, -cost)
+
+    def _is_good(self, branch: Branch, reference: float) -> bool:
+        return branch.accuracy >= reference - self.settings.allowed_loss
+
+    def _good_enough(self, branches: Sequence[Branch], reference: float) -> tuple[list[Branch], list[Branch]]:
+        good = [b for b in branches if self._is_good(b, reference)]
+        return good, [b for b in branches if not self._is_good(b, reference)]
+
+    def _fronts(self, branches: Sequence[Branch]) -> list[list[Branch]]:
+        """Front by front, in each the one with the most room first."""
+        points = [self._costs(b) for b in branches]
+        found = []
+        for front in fronts(points):
+            room = crowding([points[k] for k in front])
+            order = sorted(range(len(front)), key=lambda j: -room[j])
+            found.append([branches[front[j]] for j in order])
+        return found
+
+    def _costs(self, branch: Branch) -> tuple[float, ...]:
+        """What a point of the front is made of; the smaller the better."""
+        parameters = max(1, costs(branch.model).parameters)
+        latency = round(math.log(max(branch.latency, 1e-6)) / _LATENCY_STEP)
+        return (-merit(branch.accuracy, branch.loss), math.log(parameters), float(latency))
 
 
 def merit(accuracy: float, loss: float) -> float:
     """Mean of a validation accuracy and of the geometric mean probability of the right class, 0..1."""
     return (accuracy + math.exp(-loss)) / 2
-
-
-def best(branches: list[Branch], fitness: Fitness, reference: float) -> Branch:
-    """The fittest branch; of equals the first, and the parent comes first."""
-    return max(branches, key=lambda b: fitness.key(b, reference))
-
-
-def ranked(branches: list[Branch], fitness: Fitness, reference: float) -> list[Branch]:
-    """The fittest first; equals keep their order."""
-    return sorted(branches, key=lambda b: fitness.key(b, reference), reverse=True)

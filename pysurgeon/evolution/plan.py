@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.evolution.settings import EvolveSettings
-from pysurgeon.evolution.timeline import Timeline
+from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.training import Schedule, TrainSettings
 
 
@@ -16,12 +16,12 @@ class Plan:
 
     Attributes:
         steps_per_epoch: Batches in a pass over the training part.
-        timeline: The trunk's steps, cut into races.
+        strategy: How branches come about and compete, and the trunk's steps, cut into races.
         training: How every branch is trained.
     """
 
     steps_per_epoch: int
-    timeline: Timeline
+    strategy: Strategy
     training: TrainSettings
 
     @staticmethod
@@ -44,4 +44,4 @@ class Plan:
             seed=settings.seed,
             threads=settings.threads,
         )
-        return Plan(per_epoch, Timeline(total, settings.generations), training)
+        return Plan(per_epoch, Strategy.of(settings, total), training)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pysurgeon.diagnosis import Objective, Recommendation
+from pysurgeon.diagnosis import Recommendation
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph import Model
@@ -48,6 +48,7 @@ class Candidate:
         seed: For what they draw at random.
         expected_gain: Of the recommendations, 0 for random ones.
         evidence: The figures behind it by operation.
+        parent: The branch to operate on.
     """
 
     origin: Origin
@@ -55,6 +56,7 @@ class Candidate:
     seed: int
     expected_gain: float = 0.0
     evidence: dict[str, dict[str, float]] = field(default_factory=dict)
+    parent: str = "start"
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -64,6 +66,7 @@ class Candidate:
             "seed": self.seed,
             "expected_gain": self.expected_gain,
             "evidence": self.evidence,
+            "parent": self.parent,
         }
 
     @staticmethod
@@ -179,7 +182,7 @@ def random_candidate(
     sites = [w.name for w in structure.widths if w.resizable], [x.name for x in structure.layers]
     seed = int(rng.integers(2**31))
     for _ in range(100):
-        operation = _draw(structure, sites, settings.objective, rng, seed)
+        operation = _draw(structure, sites, rng, seed, may_grow=settings.may_grow)
         if operation is None:
             continue
         try:
@@ -188,7 +191,7 @@ def random_candidate(
             continue
         before = costs(structure.model)
         smaller = (after.parameters, after.macs) < (before.parameters, before.macs)
-        if settings.objective == "accuracy" or smaller:
+        if settings.may_grow or smaller:
             return Candidate("random", (str(operation),), seed)
     return None
 
@@ -196,12 +199,13 @@ def random_candidate(
 def _draw(
     structure: Structure,
     sites: tuple[list[str], list[str]],
-    objective: Objective,
     rng: np.random.Generator,
     seed: int,
+    *,
+    may_grow: bool,
 ) -> Operation | None:
     widths, layers = sites
-    grow = ["widen", "insert", "bypass"] if objective == "accuracy" else []
+    grow = ["widen", "insert", "bypass"] if may_grow else []
     kind = str(rng.choice([*grow, "narrow", "remove", "factorize"]))
     if kind in ("widen", "narrow"):
         if not widths:

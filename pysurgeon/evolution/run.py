@@ -53,6 +53,21 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A network of the front: no other one is more accurate, smaller and faster at once.
+
+    Attributes:
+        genome: Operations from the start to it.
+        figures: On the test split. The front itself was found on the validation part.
+        output: Its file.
+    """
+
+    genome: tuple[str, ...]
+    figures: Figures
+    output: Path
+
+
+@dataclass(frozen=True)
 class EvolveResult:
     """What a run found.
 
@@ -66,6 +81,7 @@ class EvolveResult:
         run: The run's folder.
         output: The winner's file.
         metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
+        front: For the objective `pareto`, all networks of the front, the most accurate one on the validation part (the result) first.
     """
 
     start: Figures
@@ -77,6 +93,7 @@ class EvolveResult:
     run: Path
     output: Path
     metric: str = "accuracy"
+    front: tuple[Member, ...] = ()
 
 
 LoadData = Callable[[EvolveSettings], Dataset]
@@ -165,4 +182,8 @@ def read(journal: Journal) -> EvolveResult | None:
         run=journal.folder,
         output=journal.folder / "result.onnx",
         metric=tested.get("metric", "accuracy"),
+        front=tuple(
+            Member(tuple(m["genome"]), Figures(**m["figures"]), journal.folder / f"front/{m['branch']}.onnx")
+            for m in tested.get("front", ())
+        ),
     )

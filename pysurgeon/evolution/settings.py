@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from pysurgeon.data import Augment, Normalize
-from pysurgeon.diagnosis import Objective
 from pysurgeon.errors import RunError, UsageError
 from pysurgeon.training import ClassWeights, Device, Optim, Statistics
 
-Strategy = Literal["bic", "random"]
+StrategyName = Literal["bic", "random", "paper"]
+Objective = Literal["accuracy", "size", "latency", "pareto"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,11 @@ class EvolveSettings:
         steps: Optimizer steps along the trunk; instead of `epochs`.
         generations: How often the trunk branches.
         branches: Recommended branches a generation; the parent and one random branch come on top.
-        strategy: `bic` branches by recommendation, `random` by chance alone (the control).
-        objective: What selection is for.
-        tolerance: Validation accuracy that `size` and `latency` may cost against the best seen.
+        strategy: `bic` branches by recommendation, `random` by chance alone (the control), `paper` by the schedule and the score of
+            Schiessler et al. (2021).
+        objective: What selection is for; `pareto` for the front between accuracy, parameters and latency.
+        tolerance: Validation accuracy that `size` and `latency` may cost against the best seen, and that a front may span; `None`
+            for 0.01 and, of a front, 0.1.
         price: Accuracy that one per cent more parameters and operations has to buy.
         max_parameters: Largest number of parameters allowed, `None` for any.
         max_macs: Largest number of multiply-accumulate operations a sample, `None` for any.
@@ -61,9 +63,9 @@ class EvolveSettings:
     steps: int | None = None
     generations: int = 6
     branches: int = 3
-    strategy: Strategy = "bic"
+    strategy: StrategyName = "bic"
     objective: Objective = "accuracy"
-    tolerance: float = 0.01
+    tolerance: float | None = None
     price: float = 2e-5
     max_parameters: int | None = None
     max_macs: int | None = None
@@ -110,7 +112,7 @@ class EvolveSettings:
                 raise UsageError(message)
         for name, choice in (
             ("normalize", Normalize),
-            ("strategy", Strategy),
+            ("strategy", StrategyName),
             ("objective", Objective),
             ("optimizer", Optim),
             ("augment", Augment),
@@ -130,6 +132,9 @@ class EvolveSettings:
             if value is not None and not 0 < value < math.inf:
                 message = f"{name} is {value}; it must be a number above 0"
                 raise UsageError(message)
+        if self.strategy == "paper" and self.objective != "accuracy":
+            message = f"the score of the strategy 'paper' is of accuracy and size at once; it knows no objective {self.objective!r}"
+            raise UsageError(message)
         if (self.epochs is None) == (self.steps is None):
             message = "give either a number of epochs or a number of steps"
             raise UsageError(message)
@@ -139,6 +144,23 @@ class EvolveSettings:
         if not 0 < self.validation < 1:
             message = f"the share of the validation part is {self.validation}; it must lie between 0 and 1"
             raise UsageError(message)
+
+    @property
+    def allowed_loss(self) -> float:
+        """The tolerance, or its default."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return 0.1 if self.objective == "pareto" else 0.01
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether what makes a model larger is worth a branch."""
+        return self.objective in ("accuracy", "pareto")
+
+    @property
+    def wants_latency(self) -> bool:
+        """Whether branches are compared by their latency or limited by it."""
+        return self.objective in ("latency", "pareto") or self.max_latency is not None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
-
 from pysurgeon.data import Dataset
-from pysurgeon.diagnosis import Recommendation, diagnose, recommend
 from pysurgeon.errors import ModelError, Refused, RunError, TrainingError, VerificationError
 from pysurgeon.evolution.executor import Executor
-from pysurgeon.evolution.experience import experience
-from pysurgeon.evolution.fitness import Fitness, best, ranked
-from pysurgeon.evolution.genome import replay, shortened
+from pysurgeon.evolution.fitness import Fitness
+from pysurgeon.evolution.genome import shortened
 from pysurgeon.evolution.journal import Journal, write_file
 from pysurgeon.evolution.plan import Plan
-from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
-from pysurgeon.evolution.sample import calibrated, missed
+from pysurgeon.evolution.population import Branch, Candidate
+from pysurgeon.evolution.proposals import Grounds
+from pysurgeon.evolution.race import Arena
+from pysurgeon.evolution.sample import calibrated
 from pysurgeon.evolution.settings import EvolveSettings
-from pysurgeon.evolution.timeline import survivors
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
-from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
     Outcome,
@@ -74,124 +71,82 @@ class Surgeon:
         self._start = load(journal.folder / "start.onnx")
         self._trainer.check(self._start, self.data)
         plan = Plan.of(self.settings, self.data)
-        self._per_epoch, self.timeline, self._training = plan.steps_per_epoch, plan.timeline, plan.training
+        self._per_epoch, self._strategy, self._training = plan.steps_per_epoch, plan.strategy, plan.training
         self._fitness = Fitness(self.settings, costs(self._start))
         self._calibration = calibrated(self._start, self.data, seed=self.settings.seed)
         self._began = time.monotonic()
 
     def run(self) -> Branch:
         """Evolve to the end. Returns the trunk as it ended; the record is in the journal."""
-        trunk = Branch("start", None, "start", (), self._start, State())
-        trunk = self._alive(self._train(trunk, self.timeline.warm_up, vital=True))
-        reference = trunk.accuracy
-        for generation in range(self.timeline.generations):
+        timeline = self._strategy.timeline
+        start = Branch("start", None, "start", (), self._start, State())
+        parents = self._alive([self._train(start, timeline.warm_up, vital=True)])
+        reference = parents[0].accuracy
+        for generation in range(timeline.generations):
             if self._time_is_up(generation):
                 break
-            trunk = self._generation(trunk, generation, reference)
-            reference = max(reference, trunk.accuracy)
+            parents = self._generation(parents, generation, reference)
+            reference = max([reference, *(b.accuracy for b in parents)])
         else:
-            trunk = self._alive(self._train(trunk, self.timeline.total, vital=True))
-        self._report(trunk)
-        return trunk
+            last = partial(self._train, until=timeline.total, vital=True)
+            parents = self._alive(self._executor.map(last, parents))
+        finalists = self._fitness.selected(parents, max(b.accuracy for b in parents), len(parents))
+        self._report(finalists)
+        return finalists[0]
 
-    def _generation(self, trunk: Branch, generation: int, reference: float) -> Branch:
-        """One round: diagnose, branch, race, select."""
+    def _generation(self, parents: Sequence[Branch], generation: int, reference: float) -> list[Branch]:
+        """One round: propose, operate, race, select. Returns those that are carried on, the trunk first."""
         decided = self.journal.known(f"g{generation}/selected")
         if decided is not None:
-            return self._stored(decided)
-        candidates = self._candidates(trunk, generation)
-        branches = [trunk]
-        for k, candidate in enumerate(candidates):
-            branch = self._operated(trunk, candidate, f"g{generation + 1}-{k + 1}", f"g{generation}/b{k + 1}")
+            return self._survivors(decided)
+        named = {p.id: p for p in parents}
+        operated = []
+        for k, candidate in enumerate(self._candidates(parents, generation)):
+            name, key = f"g{generation + 1}-{k + 1}", f"g{generation}/b{k + 1}"
+            branch = self._operated(named[candidate.parent], candidate, name, key)
             if branch is not None:
-                branches.append(branch)
-        racing = branches
-        for rung, until in enumerate(self.timeline.race(generation)):
-            trained = self._executor.map(partial(self._train, until=until), racing)
-            racing = ranked([b for b in trained if b is not None], self._fitness, reference)
-            if not racing:
-                message = (
-                    f"every branch of generation {generation + 1} diverged or was lost; try a smaller --lr "
-                    f"(the reasons are in {self.journal.folder})"
-                )
-                raise TrainingError(message)
-            if until != self.timeline.race(generation)[-1]:
-                racing = racing[: survivors(len(racing))]
-                self._remark("rung", generation=generation, rung=rung, survivors=[b.id for b in racing])
-        winner = best(racing, self._fitness, max(reference, *(b.accuracy for b in racing)))
+                operated.append(branch)
+        begin, end = self._strategy.timeline.race(generation)
+        arena = Arena(begin, end, reference, self._fitness, self._train_all, partial(self._rung, generation))
+        survivors = self._strategy.race.run(parents, operated, arena)
+        if not survivors:
+            message = (
+                f"every branch of generation {generation + 1} diverged or was lost; try a smaller --lr "
+                f"(the reasons are in {self.journal.folder})"
+            )
+            raise TrainingError(message)
         event = self.journal.once(
             f"g{generation}/selected",
             "selected",
             lambda: {
                 "generation": generation,
-                "winner": winner.id,
-                "until": winner.state.step,
-                "branches": [b.id for b in branches],
-                "finalists": [b.id for b in racing],
+                "winner": survivors[0].id,
+                "survivors": [b.id for b in survivors],
+                "until": end,
+                "branches": [b.id for b in (*parents, *operated)],
             },
         )
         self._observer.happened(event)
-        return self._stored(event)
+        return self._survivors(event)
 
-    def _candidates(self, trunk: Branch, generation: int) -> list[Candidate]:
-        """What to try: recommendations and one random operation, or random ones alone."""
+    def _candidates(self, parents: Sequence[Branch], generation: int) -> list[Candidate]:
+        """What to try, decided once."""
 
         def compute() -> dict[str, Any]:
-            structure = Structure(trunk.model)
-            rng = np.random.default_rng([self.settings.seed, generation, 7])
-            found: list[Candidate] = []
-            if self.settings.strategy == "bic":
-                ranking = self._recommend(structure, trunk, generation)
-                seed = int(rng.integers(2**31))
-                tried = self._tried(trunk)
-                branches = self.settings.branches
-                found += recommended(ranking, structure, self._calibration, count=branches, seed=seed, tried=tried)
-            while len(found) < self.settings.branches + 1:
-                candidate = random_candidate(structure, self._calibration, self.settings, rng)
-                if candidate is None:
-                    break
-                found.append(candidate)
-            return {"generation": generation, "trunk": trunk.id, "candidates": [c.to_json() for c in found]}
+            grounds = Grounds(self.settings, self._start, self.data, self._calibration, self._fitness)
+            found = self._strategy.propose(parents, generation, self.journal.events, grounds)
+            return {
+                "generation": generation,
+                "parents": [p.id for p in parents],
+                "candidates": [c.to_json() for c in found],
+            }
 
         event = self.journal.once(f"g{generation}/candidates", "candidates", compute)
         self._observer.happened(event)
         return [Candidate.from_json(c) for c in event["candidates"]]
 
-    def _tried(self, trunk: Branch) -> set[tuple[str, ...]]:
-        """Operations of branches of this trunk, which it has outlived."""
-        return {
-            tuple(record["operation"] for record in event["records"])
-            for event in self.journal.events
-            if event["event"] == "branched" and event["parent"] == trunk.id
-        }
-
-    def _undo(self, trunk: Branch) -> list[str]:
-        """What takes operations of the trunk back."""
-        try:
-            return [text for text in replay(self._start, trunk.genome, self._calibration).undo if text]
-        except Refused:
-            return []
-
-    def _recommend(self, structure: Structure, trunk: Branch, generation: int) -> list[Recommendation]:
-        errors = missed(trunk.model, self.data, self._calibration)
-        diagnosis = diagnose(structure, self._calibration, errors=errors, threads=self.settings.threads)
-        ranking = recommend(
-            diagnosis,
-            self._calibration,
-            accuracy=max(0.0, trunk.accuracy),  # numbers may be predicted worse than by their mean
-            objective=self.settings.objective,
-            price=self.settings.price,
-            experience=experience(self.journal.events),
-            undo=self._undo(trunk),
-            seed=self.settings.seed + generation,
-        )
-        within = []
-        size = costs(trunk.model)
-        for r in ranking:
-            after = replace(size, parameters=size.parameters + r.parameters, macs=size.macs + r.macs)
-            if not self._fitness.allowed(after, 0.0):
-                within.append(r)
-        return within
+    def _rung(self, generation: int, rung: int, survivors: Sequence[Branch]) -> None:
+        self._remark("rung", generation=generation, rung=rung, survivors=[b.id for b in survivors])
 
     def _operated(self, trunk: Branch, candidate: Candidate, name: str, key: str) -> Branch | None:
         """A branch made by a candidate's operations; `None` if one is refused or breaks a limit."""
@@ -258,6 +213,11 @@ class Surgeon:
         self._observer.happened(event)
         return self._stored(event) if event["outcome"] == Outcome.DONE.name else None
 
+    def _train_all(self, jobs: Sequence[tuple[Branch, int]]) -> list[Branch]:
+        """Train branches, each up to its own step; those that came through."""
+        trained = self._executor.map(lambda job: self._train(*job), jobs)
+        return [branch for branch in trained if branch is not None]
+
     def _attempt(self, branch: Branch, until: int) -> TrainResult:
         steps = until - branch.state.step
         try:
@@ -280,7 +240,6 @@ class Surgeon:
         if result.outcome is Outcome.DONE:
             self._store(key, result)
         last = result.history[-1] if result.history else None
-        wants_latency = self.settings.objective == "latency" or self.settings.max_latency is not None
         return self.journal.append(
             {
                 "event": "trained",
@@ -303,7 +262,7 @@ class Surgeon:
                 ],
                 "accuracy": last.validation_accuracy if last else None,
                 "loss": _finite(last.validation_loss) if last else None,
-                "latency": latency(result.model) if wants_latency and last else 0.0,
+                "latency": latency(result.model) if self.settings.wants_latency and last else 0.0,
                 "parameters": costs(result.model).parameters,
                 "macs": costs(result.model).macs,
             }
@@ -314,14 +273,19 @@ class Surgeon:
         self.journal.save_arrays(f"branches/{key}.npz", arrays)
         write_file(self.journal.folder / f"branches/{key}.onnx", result.model.to_bytes())
 
+    def _survivors(self, event: dict[str, Any]) -> list[Branch]:
+        """The branches that a generation hands on."""
+        found = []
+        for name in event["survivors"]:
+            known = self.journal.known(f"{name}@{event['until']}")
+            if known is None:
+                message = f"the lineage in {self.journal.folder} selects {name}, whose training is missing"
+                raise RunError(message)
+            found.append(self._stored(known))
+        return found
+
     def _stored(self, event: dict[str, Any]) -> Branch:
         """A trained branch as its files tell. Running on and resuming both go through here, so they cannot differ."""
-        if event["event"] == "selected":
-            known = self.journal.known(f"{event['winner']}@{event['until']}")
-            if known is None:
-                message = f"the lineage in {self.journal.folder} selects {event['winner']}, whose training is missing"
-                raise RunError(message)
-            event = known
         moments: dict[str, dict[str, Any]] = {}
         for name, array in self.journal.load_arrays(f"branches/{event['key']}.npz").items():
             kind, _, tensor = name.partition(":")
@@ -344,11 +308,12 @@ class Surgeon:
             latency=event["latency"],
         )
 
-    def _report(self, trunk: Branch) -> None:
-        """Read the test split, once: the winner, the start, and the start trained alone for as many steps."""
+    def _report(self, finalists: Sequence[Branch]) -> None:
+        """Read the test split, once: the trunk and the rest of its front, the start, and the start trained alone for as many steps."""
+        trunk = finalists[0]
+        front = finalists if self.settings.objective == "pareto" else ()
         alone = Branch("alone", None, "alone", (), self._start, State())
         trained = self._train(alone, trunk.state.step)
-
         deviations: dict[str, float] = {}
 
         def figures(name: str, model: Model) -> dict[str, Any]:
@@ -370,6 +335,7 @@ class Surgeon:
                 "alone": figures("alone", trained.model) if trained is not None else None,
                 "result": figures("result", trunk.model),
                 "metric": metric(self.data),
+                "front": [{"branch": b.id, "genome": list(b.genome), "figures": figures(b.id, b.model)} for b in front],
                 "deviations": deviations,
                 "genome": list(trunk.genome),
                 "branch": trunk.id,
@@ -377,8 +343,8 @@ class Surgeon:
                 "samples": len(self.data.test),
             },
         )
-        result = with_input_metadata(trunk.model, self.data)
-        write_file(self.journal.folder / "result.onnx", result.to_bytes())
+        for file, branch in (("result.onnx", trunk), *((f"front/{b.id}.onnx", b) for b in front)):
+            write_file(self.journal.folder / file, with_input_metadata(branch.model, self.data).to_bytes())
         self._observer.happened(event)
 
     def _time_is_up(self, generation: int) -> bool:
@@ -392,9 +358,11 @@ class Surgeon:
 
         return bool(self.journal.once(f"g{generation}/time", "time", compute)["over"])
 
-    def _alive(self, trunk: Branch | None) -> Branch:
-        if trunk is not None:
-            return trunk
+    def _alive(self, trained: Sequence[Branch | None]) -> list[Branch]:
+        """The branches that came through; none is the end."""
+        found = [branch for branch in trained if branch is not None]
+        if found:
+            return found
         last = [e for e in self.journal.events if e["event"] == "trained"][-1]
         message = f"training the trunk failed: {Outcome[last['outcome']].value}. {last['message']}".strip()
         raise TrainingError(message)

@@ -62,15 +62,15 @@ def curves_svg(run: RunRecord) -> str:
         _bands(axes, run.generations, last)
         for generation in run.generations:
             for branch in generation.branches:
-                if branch.fate != "won" and len(branch.curve) > 1:
+                if branch is not generation.taken and len(branch.curve) > 1:
                     _loser(axes, branch)
         if run.alone_curve:
             axes.plot(*_xy(run.alone_curve), color=_ALONE, lw=1.6, dashes=(4, 2.5), zorder=4)
         axes.plot(*_xy(run.trunk), color=_TRUNK, lw=2.6, zorder=5, solid_capstyle="round")
         for generation in run.generations:
-            winner = generation.winner
-            if winner is not None and winner.operations:
-                axes.plot(*winner.curve[0], marker="o", ms=7.5, mfc=_PAGE, mec=_TRUNK, mew=2, zorder=6, clip_on=False)
+            taken = generation.taken
+            if taken is not None and taken.operations:
+                axes.plot(*taken.curve[0], marker="o", ms=7.5, mfc=_PAGE, mec=_TRUNK, mew=2, zorder=6, clip_on=False)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_RULE)
         axes.tick_params(colors=_MUTED, length=3, color=_RULE)
@@ -132,11 +132,11 @@ def _legend(axes: Axes, run: RunRecord) -> None:
     from matplotlib.lines import Line2D
 
     entries = [Line2D([], [], color=_TRUNK, lw=2.6, label="trunk")]
-    if any(g.winner is not None and g.winner.operations for g in run.generations):
+    if any(g.taken is not None and g.taken.operations for g in run.generations):
         entries.append(
             Line2D([], [], ls="", marker="o", ms=7.5, mfc=_PAGE, mec=_TRUNK, mew=2, label="operated and carried on")
         )
-    beaten = [b for g in run.generations for b in g.branches if b.fate != "won" and len(b.curve) > 1]
+    beaten = [b for g in run.generations for b in g.branches if b is not g.taken and len(b.curve) > 1]
     if any(b.origin != "random" for b in beaten):
         entries.append(
             Line2D([], [], color=_LOSER, lw=1, marker="|", ms=6, mew=1.3, label="other branches, to their end")

@@ -25,6 +25,7 @@ _EVIDENCE = {
     "overlooked": "share of the errors that it explains",
     "weight_rank": "weight rank",
     "stable_rank": "stable rank",
+    "sort_key": "sort key",
 }
 # The same for a terminal, where a row is one line.
 _BRIEF = {

@@ -109,7 +109,7 @@ def headline(run: RunRecord) -> Headline:
     if run.alone is None:
         # Without the control there is no claim.
         return Headline(title, ("The start alone did not train to the end, so there is nothing to compare with.",))
-    operations = sum(len(g.winner.operations) for g in run.generations if g.winner is not None)
+    operations = sum(len(g.taken.operations) for g in run.generations if g.taken is not None)
     compared = (
         f"The first figure is that of the start trained alone for the same {fmt.count(run.trunk_effort.steps)} steps, "
         f"the second that of the network after {fmt.plural(operations, 'operation')} "
@@ -131,7 +131,8 @@ def _certainty(before: tuple[float, float], after: tuple[float, float]) -> str:
 
 def accuracy_scale(run: RunRecord) -> tuple[float, float]:
     """Ends of the axis on which the test accuracies are drawn: all intervals, with some room, on tenths."""
-    ends = [end for t in (run.start, run.alone, run.result) if t is not None for end in t.interval]
+    tested = (run.start, run.alone, run.result, *(m.tested for m in run.front))
+    ends = [end for t in tested if t is not None for end in t.interval]
     if not ends:
         return 0.0, 1.0
     low, high = math.floor(min(ends) * 10) / 10, min(1.0, (math.floor(max(ends) * 10) + 1) / 10)

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from pysurgeon.data import Dataset
 from pysurgeon.evolution import EvolveSettings, Plan
-from pysurgeon.evolution.timeline import Timeline, survivors
+from pysurgeon.evolution.race import Halving, Race
+from pysurgeon.evolution.timeline import Timeline
 from pysurgeon.report import _format as fmt
 
 if TYPE_CHECKING:
@@ -32,20 +33,24 @@ class RunPlan:
 
     Attributes:
         timeline: Steps along the trunk.
-        branches: Branches that begin a race, the parent included.
+        branches: Branches that begin a race, the parents included.
+        race: How they compete.
     """
 
     timeline: Timeline
     branches: int
+    race: Race = field(default_factory=Halving)
 
     @staticmethod
     def of(settings: EvolveSettings, data: Dataset) -> RunPlan:
         """The plan of a run."""
-        return RunPlan(Plan.of(settings, data).timeline, settings.branches + 2)
+        strategy = Plan.of(settings, data).strategy
+        return RunPlan(strategy.timeline, strategy.race.carried + strategy.branches, strategy.race)
 
     def steps_before(self, generation: int) -> int:
         """Steps that all branches together take before a generation, counted from 0."""
-        return self.timeline.warm_up + sum(self._race(g) for g in range(generation))
+        races = (self.race.steps(*self.timeline.race(g), self.branches) for g in range(generation))
+        return self.timeline.warm_up + sum(races)
 
     @property
     def steps(self) -> int:
@@ -53,15 +58,9 @@ class RunPlan:
         timeline = self.timeline
         if not timeline.generations:
             return 2 * timeline.total
-        last = timeline.total - timeline.race(timeline.generations - 1)[-1]
-        return self.steps_before(timeline.generations) + last + timeline.total
-
-    def _race(self, generation: int) -> int:
-        begin = self.timeline.race(generation - 1)[-1] if generation else self.timeline.warm_up
-        taken, racing = 0, self.branches
-        for until in self.timeline.race(generation):
-            taken, begin, racing = taken + racing * (until - begin), until, survivors(racing)
-        return taken
+        _, end = timeline.race(timeline.generations - 1)
+        rest = self.race.carried * (timeline.total - end)
+        return self.steps_before(timeline.generations) + rest + timeline.total
 
 
 @dataclass
@@ -163,13 +162,15 @@ class LiveObserver:
 
     def _candidates(self, event: dict[str, Any]) -> None:
         state, generation = self._state, event["generation"]
-        trunk = state.rows.get(event["trunk"])
-        state.generation, state.phase, state.trunk = generation, "racing", event["trunk"]
+        known = {name: state.rows[name].parameters for name in event["parents"] if name in state.rows}
+        state.generation, state.phase, state.trunk = generation, "racing", event["parents"][0]
         if self._plan is not None:
-            begin = self._plan.timeline.race(generation - 1)[-1] if generation else self._plan.timeline.warm_up
+            begin, _ = self._plan.timeline.race(generation)
             state.base, state.done, state.trunk_step = self._plan.steps_before(generation), 0, begin
-        parameters = trunk.parameters if trunk else 0
-        state.rows = {event["trunk"]: _Row("unchanged", state.trunk_step, state.trunk_step, parameters=parameters)}
+        state.rows = {
+            name: _Row("unchanged", state.trunk_step, state.trunk_step, parameters=known.get(name, 0))
+            for name in event["parents"]
+        }
 
     def _branched(self, event: dict[str, Any]) -> None:
         texts = [r["operation"] for r in event["records"]] or list(event["evidence"])
@@ -197,17 +198,20 @@ class LiveObserver:
         number = event["generation"] + 1
         of = f" of {self._plan.timeline.generations}" if self._plan is not None else ""
         what = "the parent, unchanged," if winner.operations == "unchanged" else fmt.plain(winner.operations)
+        others = f"; {len(event['survivors'])} branches go on" if len(event["survivors"]) > 1 else ""
         self._say(
             f"generation {number}{of}: {what} won at step {fmt.count(event['until'])}, validation {self._metric} "
-            f"{fmt.percent(winner.accuracy)}, {fmt.plural(winner.parameters, 'parameter')}"
+            f"{fmt.percent(winner.accuracy)}, {fmt.plural(winner.parameters, 'parameter')}{others}"
         )
         winner.fate = "won"
         state = self._state
+        survivors = {name: self._row(name) for name in event["survivors"]}
         state.trunk, state.trunk_step, state.phase = event["winner"], event["until"], "training the trunk"
         if self._plan is not None:
             state.base, state.done = self._plan.steps_before(event["generation"] + 1), 0
-        winner.begin = winner.step = event["until"]
-        state.rows = {event["winner"]: winner}
+        for row in survivors.values():
+            row.begin = row.step = event["until"]
+        state.rows = survivors
 
     def _tested(self, event: dict[str, Any]) -> None:
         alone = f", the start alone {fmt.percent(event['alone']['test_accuracy'])}" if event["alone"] else ""

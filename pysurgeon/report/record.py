@@ -14,7 +14,8 @@ from pysurgeon.report.statistics import at_least, interval
 from pysurgeon.surgery import parse
 
 Origin = Literal["recommended", "joined", "random", "parent"]
-Fate = Literal["won", "lost", "refused", "diverged", "racing"]
+Fate = Literal["won", "carried", "lost", "refused", "diverged", "racing"]
+"""`carried`: not the best, and carried on beside it."""
 
 Curve = tuple[tuple[int, float], ...]
 """(step along the trunk, validation accuracy), ascending."""
@@ -26,6 +27,23 @@ class Tested:
 
     figures: Figures
     interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class MemberRecord:
+    """A network of the front.
+
+    Attributes:
+        branch: Its id.
+        tested: Its figures.
+        operations: Since the start.
+        file: Relative to the run's folder.
+    """
+
+    branch: str
+    tested: Tested
+    operations: tuple[str, ...]
+    file: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,7 @@ class BranchRecord:
 
     Attributes:
         id: Unique in the run. The parent has the id of the branch that it is.
+        parent: The branch that it was made of; a parent's is itself.
         origin: Where it comes from.
         rank: Its place among the recommendations of its generation, from 1; 0 for parent and random branches.
         operations: What it was made by; none for the parent.
@@ -74,6 +93,7 @@ class BranchRecord:
     """
 
     id: str
+    parent: str
     origin: Origin
     rank: int
     operations: tuple[OperationRecord, ...]
@@ -94,22 +114,23 @@ class GenerationRecord:
         number: From 1.
         begin: Step at which the trunk branched.
         end: Step at which the winner was selected, `None` while they race.
-        branches: The parent first, then the recommendations by rank, then random ones.
+        branches: The parents first, that of the trunk at their head, then the recommendations by rank, then random ones.
+        taken: The branch that led to where the run stands, `None` while they race. Where one branch is carried on, it is the winner.
     """
 
     number: int
     begin: int
     end: int | None
     branches: tuple[BranchRecord, ...]
+    taken: BranchRecord | None
 
-    @property
-    def parent(self) -> BranchRecord:
-        """The unmodified trunk."""
-        return self.branches[0]
+    def parent_of(self, branch: BranchRecord) -> BranchRecord:
+        """What a branch was made of, unmodified."""
+        return next(b for b in self.branches if b.id == branch.parent)
 
     @property
     def winner(self) -> BranchRecord | None:
-        """Who was carried on."""
+        """Who was the best."""
         return next((b for b in self.branches if b.fate == "won"), None)
 
 
@@ -154,6 +175,7 @@ class RunRecord:
         start: The start as given, `None` while not finished.
         alone: The start trained alone for as many steps as the trunk, `None` while not finished or if that diverged.
         result: The winner, `None` while not finished.
+        front: Networks of the front, the winner first; empty for other objectives and while not finished.
         generations: The races so far.
         trunk: The curve from the start to where the trunk stands.
         alone_curve: The curve of the start trained alone.
@@ -172,6 +194,7 @@ class RunRecord:
     start: Tested | None
     alone: Tested | None
     result: Tested | None
+    front: tuple[MemberRecord, ...]
     generations: tuple[GenerationRecord, ...]
     trunk: Curve
     alone_curve: Curve
@@ -197,27 +220,32 @@ def from_journal(journal: Journal) -> RunRecord:
     settings = EvolveSettings.from_json(journal.settings)
     events = journal.events
     trained = [e for e in events if e["event"] == "trained"]
-    generations = _generations(journal, trained)
-    path = _trunk_segments(trained, generations)
     tested = journal.known("tested") or {}
+    path = _lineage(trained, tested.get("branch") or _trunk(events))
+    generations = _generations(journal, trained, {e["branch"] for e in path})
     metric = next((e["metric"] for e in trained if "metric" in e), "accuracy")
 
-    def figures(name: str) -> Tested | None:
-        found = tested.get(name)
+    def of(name: str, found: dict[str, Any] | None) -> Tested | None:
         if found is None:
             return None
         ends = interval(found["test_accuracy"], tested["samples"], tested.get("deviations", {}).get(name), metric)
         return Tested(Figures(**found), ends)
 
+    front = [
+        MemberRecord(m["branch"], t, tuple(m["genome"]), f"front/{m['branch']}.onnx")
+        for m in tested.get("front", ())
+        if (t := of(m["branch"], m["figures"])) is not None
+    ]
     alone = [e for e in trained if e["branch"] == "alone"]
     return RunRecord(
         folder=journal.folder,
         settings=settings,
         metric=metric,
         samples=tested.get("samples", 0),
-        start=figures("start"),
-        alone=figures("alone"),
-        result=figures("result"),
+        start=of("start", tested.get("start")),
+        alone=of("alone", tested.get("alone")),
+        result=of("result", tested.get("result")),
+        front=tuple(front),
         generations=generations,
         trunk=_curve(path),
         alone_curve=_curve(alone),
@@ -230,7 +258,7 @@ def from_journal(journal: Journal) -> RunRecord:
     )
 
 
-def _generations(journal: Journal, trained: list[dict[str, Any]]) -> tuple[GenerationRecord, ...]:
+def _generations(journal: Journal, trained: list[dict[str, Any]], path: set[str]) -> tuple[GenerationRecord, ...]:
     found: list[GenerationRecord] = []
     begin = min((e["until"] for e in trained if e["branch"] == "start"), default=0)
     for event in (e for e in journal.events if e["event"] == "candidates"):
@@ -240,16 +268,18 @@ def _generations(journal: Journal, trained: list[dict[str, Any]]) -> tuple[Gener
         segments = [
             e for e in trained if e["from"] >= begin and (end is None or e["until"] <= end) and e["branch"] != "alone"
         ]
-        parent = _parent(event["trunk"], trained, begin, segments, selected)
-        branches = [parent]
+        branches = [_parent(name, trained, begin, segments, selected) for name in event["parents"]]
+        parents = {b.id: b for b in branches}
         recommended = 0
         for k, candidate in enumerate(event["candidates"]):
             recommended += candidate["origin"] != "random"
             made = journal.known(f"g{number}/b{k + 1}")
             if made is not None:
                 rank = recommended if candidate["origin"] != "random" else 0
-                branches.append(_branch(candidate, made, rank, parent, segments, selected))
-        found.append(GenerationRecord(number + 1, begin, end, tuple(branches)))
+                branches.append(_branch(candidate, made, rank, parents[made["parent"]], segments, selected))
+        # What was operated on the way stands behind its parents.
+        carried = (b for b in reversed(branches) if b.id in path and b.fate in ("won", "carried"))
+        found.append(GenerationRecord(number + 1, begin, end, tuple(branches), next(carried, None)))
         begin = end if end is not None else begin
     return tuple(found)
 
@@ -266,6 +296,7 @@ def _parent(
     fate, reason = _fate(name, own, selected)
     return BranchRecord(
         id=name,
+        parent=name,
         origin="parent",
         rank=0,
         operations=(),
@@ -292,6 +323,7 @@ def _branch(
     records = {r["operation"]: r for r in made["records"]}
     return BranchRecord(
         id=made["branch"],
+        parent=parent.id,
         origin=candidate["origin"],
         rank=rank,
         operations=tuple(
@@ -332,7 +364,9 @@ def _fate(name: str, own: list[dict[str, Any]], selected: dict[str, Any] | None,
         return "diverged", f"{failed['outcome'].lower()} {failed['message']}".strip()
     if selected is None:
         return "racing", ""
-    return ("won", "") if selected["winner"] == name else ("lost", "")
+    if selected["winner"] == name:
+        return "won", ""
+    return ("carried", "") if name in selected["survivors"] else ("lost", "")
 
 
 def _gain(own: list[dict[str, Any]], parent: list[dict[str, Any]]) -> float | None:
@@ -341,18 +375,19 @@ def _gain(own: list[dict[str, Any]], parent: list[dict[str, Any]]) -> float | No
     return both[-1]["accuracy"] - beside[both[-1]["until"]] if both else None
 
 
-def _trunk_segments(trained: list[dict[str, Any]], generations: tuple[GenerationRecord, ...]) -> list[dict[str, Any]]:
-    """The stretches of training that led from the start to where the trunk stands."""
-    name, position = "start", min((e["until"] for e in trained if e["branch"] == "start"), default=0)
-    path = [e for e in trained if e["branch"] == name and e["until"] <= position]
-    for generation in generations:
-        winner = generation.winner
-        if winner is None or generation.end is None:
-            return path
-        name, end = winner.id, generation.end
-        path += [e for e in trained if e["branch"] == name and position <= e["from"] and e["until"] <= end]
-        position = end
-    return path + [e for e in trained if e["branch"] == name and e["from"] >= position]
+def _trunk(events: list[dict[str, Any]]) -> str:
+    """The branch that was selected last."""
+    winners: list[str] = [e["winner"] for e in events if e["event"] == "selected"]
+    return winners[-1] if winners else "start"
+
+
+def _lineage(trained: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The stretches of training that led from the start to where a branch stands."""
+    own = [e for e in trained if e["branch"] == name]
+    if not own or name == "start":
+        return own
+    before = _lineage(trained, own[0]["parent"])
+    return [e for e in before if e["until"] <= own[0]["from"]] + own
 
 
 def _curve(segments: list[dict[str, Any]]) -> Curve:

@@ -140,6 +140,7 @@ def result_table(result: EvolveResult) -> RenderableType:
         ("Start as given", result.start, ""),
         ("Start trained alone", result.alone, ""),
         ("Result", result.result, "bold"),
+        *((f"front/{member.output.name}", member.figures, "") for member in result.front[1:]),
     ]
     for name, figures, style in rows:
         cells = (

@@ -11,6 +11,7 @@ _COLUMNS = 6  # generations in one row of the picture; more continue below
 _CARD, _GAP = 136.0, 27.0
 _LINE, _PADDING, _SPACE, _TOP = 15.0, 8.0, 9.0, 24.0
 _LETTERS, _LINES = 19, 4
+_CARRIED = ("won", "carried")
 
 
 @dataclass(frozen=True)
@@ -71,25 +72,27 @@ class TreeRow:
 
 def lineage_tree(run: RunRecord) -> tuple[TreeRow, ...]:
     """Lay out the lineage of a run."""
-    rows, root = [], ("start", _root_figure(run))
+    rows, roots = [], [_Draft.root("start", _root_figure(run))]
     for first in range(0, len(run.generations), _COLUMNS):
         generations = run.generations[first : first + _COLUMNS]
-        columns = [[_Draft.of(b, run.metric) for b in g.branches] for g in generations]
+        columns = [roots, *([_Draft.of(b, run.metric) for b in g.branches] for g in generations)]
         tallest = max(_height(column) for column in columns)
-        trunk = _card(_Draft.root(*root), 0.0, _TOP + tallest / 2 - _Draft.root(*root).height / 2)
-        cards, edges, headings = [trunk], [], []
-        for k, (generation, column) in enumerate(zip(generations, columns, strict=True), start=1):
-            x, y = k * (_CARD + _GAP), _TOP + (tallest - _height(column)) / 2
-            headings.append(Heading(x, f"generation {generation.number}"))
-            placed = []
+        headings = [Heading(k * (_CARD + _GAP), f"generation {g.number}") for k, g in enumerate(generations, start=1)]
+        cards: list[Card] = []
+        edges: list[Edge] = []
+        parents: dict[str, Card] = {}
+        for k, column in enumerate(columns):
+            y = _TOP + (tallest - _height(column)) / 2
+            placed = {}
             for draft in column:
-                placed.append(_card(draft, x, y))
+                card = placed[draft.heading] = _card(draft, k * (_CARD + _GAP), y)
                 y += draft.height + _SPACE
-            edges += [Edge(_path(trunk, card), card.fate == "won") for card in placed if card.fate != "refused"]
-            cards += placed
-            trunk = next((card for card in placed if card.fate == "won"), trunk)
-        root = (trunk.heading, trunk.figure)
-        width = (len(generations) + 1) * (_CARD + _GAP) - _GAP
+                if k > 0 and draft.fate != "refused":
+                    edges.append(Edge(_path(parents[draft.parent], card), draft.fate in _CARRIED))
+            cards += placed.values()
+            parents = {name: card for name, card in placed.items() if k == 0 or card.fate in _CARRIED}
+        roots = [_Draft.root(card.heading, card.figure) for card in parents.values()]
+        width = len(columns) * (_CARD + _GAP) - _GAP
         # Edges of the trunk come last, so that they lie on top.
         ordered = tuple(sorted(edges, key=lambda e: e.trunk))
         full = max(width, (_COLUMNS + 1) * (_CARD + _GAP) - _GAP)
@@ -107,6 +110,7 @@ class _Draft:
     title: str
     origin: str
     fate: str
+    parent: str = ""
 
     @property
     def height(self) -> float:
@@ -119,7 +123,7 @@ class _Draft:
     @staticmethod
     def of(branch: BranchRecord, metric: str) -> _Draft:
         accuracy = fmt.percent(branch.curve[-1][1]) if branch.curve else ""
-        figure = accuracy if branch.fate in ("won", "lost", "racing") else branch.fate
+        figure = accuracy if branch.fate in (*_CARRIED, "lost", "racing") else branch.fate
         texts = [fmt.operation(o.kind, fmt.plain(o.site), o.size) for o in branch.operations]
         shown = texts if len(texts) <= _LINES else [*texts[: _LINES - 1], f"and {len(texts) - _LINES + 1} more"]
         lines = tuple(fmt.shortened(text.replace("insert behind", "insert"), _LETTERS) for text in shown)
@@ -129,7 +133,9 @@ class _Draft:
         facts.append(f"{fmt.plural(branch.parameters, 'parameter')}")
         if branch.reason:
             facts.append(fmt.plain(branch.reason))
-        return _Draft(branch.id, figure, lines or ("unchanged",), "\n".join(facts), branch.origin, branch.fate)
+        return _Draft(
+            branch.id, figure, lines or ("unchanged",), "\n".join(facts), branch.origin, branch.fate, branch.parent
+        )
 
 
 def _height(column: list[_Draft]) -> float:
@@ -159,4 +165,4 @@ def _path(source: Card, target: Card) -> str:
 
 
 def _root_figure(run: RunRecord) -> str:
-    return fmt.percent(run.generations[0].parent.curve[0][1]) if run.generations else ""
+    return fmt.percent(run.generations[0].branches[0].curve[0][1]) if run.generations else ""

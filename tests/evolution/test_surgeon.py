@@ -159,8 +159,8 @@ def test_the_lineage_tells_every_branch(finished: Path) -> None:
     selected = [e for e in events if e["event"] == "selected"]
     assert [e["generation"] for e in selected] == [0, 1]
     for event in selected:
-        assert event["winner"] in event["finalists"]
-        assert set(event["finalists"]) <= set(event["branches"])
+        assert event["survivors"] == [event["winner"]]
+        assert event["winner"] in event["branches"]
         assert event["until"] == Timeline(40, 2).race(event["generation"])[-1]
 
 
@@ -429,7 +429,7 @@ def test_a_run_goes_on_without_the_branches_that_fail(tmp_path: Path, fault: Out
     assert failed
     assert {e["outcome"] for e in failed} == {fault.name if isinstance(fault, Outcome) else "LOST"}
     assert all(e["message"] for e in failed)
-    finalists = {b for e in lineage(folder) if e["event"] == "selected" for b in e["finalists"]}
+    finalists = {b for e in lineage(folder) if e["event"] == "selected" for b in e["survivors"]}
     assert not finalists & {e["branch"] for e in failed}
     before = contents(folder)
     evolved(folder, model(mlp((6,))), trainer=trainer)

@@ -13,6 +13,7 @@ from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.model import refresh
 from pysurgeon.surgery import operate, parse
 
+PARENTS = {"g1-1": "start", "g1-2": "start", "g1-3": "start", "g2-1": "g1-1", "g2-2": "g1-1"}
 EVIL = "<script>alert(1)</script>"
 
 
@@ -106,9 +107,9 @@ Drawn = tuple[str, list[str], float, dict[str, dict[str, float]]]
 
 def _candidates(generation: int, trunk: str, drawn: list[Drawn]) -> dict[str, Any]:
     keys = ("origin", "operations", "expected_gain", "evidence")
-    candidates = [{**dict(zip(keys, d, strict=True)), "seed": 1} for d in drawn]
+    candidates = [{**dict(zip(keys, d, strict=True)), "seed": 1, "parent": trunk} for d in drawn]
     key = f"g{generation}/candidates"
-    return {"event": "candidates", "key": key, "generation": generation, "trunk": trunk, "candidates": candidates}
+    return {"event": "candidates", "key": key, "generation": generation, "parents": [trunk], "candidates": candidates}
 
 
 def _branched(
@@ -125,7 +126,7 @@ def _branched(
         "event": "branched",
         "key": key,
         "branch": name,
-        "parent": "start",
+        "parent": PARENTS[name],
         "origin": origin,
         "expected_gain": 0.0,
         "evidence": {},
@@ -143,7 +144,7 @@ def _trained(
         "event": "trained",
         "key": f"{branch}@{end}",
         "branch": branch,
-        "parent": None,
+        "parent": PARENTS.get(branch),
         "origin": "start",
         "genome": genome,
         "from": begin,
@@ -168,7 +169,7 @@ def _selected(generation: int, winner: str, until: int, branches: list[str]) -> 
         "key": f"g{generation}/selected",
         "generation": generation,
         "winner": winner,
+        "survivors": [winner],
         "until": until,
         "branches": branches,
-        "finalists": branches[:2],
     }

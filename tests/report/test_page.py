@@ -164,10 +164,16 @@ def test_long_names_are_shortened_in_the_tree(tmp_path: Path) -> None:
 
 def test_ten_generations_continue_in_a_second_row(tmp_path: Path) -> None:
     run = from_journal(write_run(tmp_path / "run"))
-    many = replace(run, generations=tuple(replace(run.generations[0], number=k) for k in range(1, 11)))
+    generations, trunk = [], "start"
+    for k in range(1, 11):
+        named = {"start": trunk, **{f"g1-{j}": f"g{k}-{j}" for j in (1, 2, 3)}}
+        branches = tuple(replace(b, id=named[b.id], parent=named[b.parent]) for b in run.generations[0].branches)
+        generations.append(replace(run.generations[0], number=k, branches=branches, taken=branches[1]))
+        trunk = named["g1-1"]
+    many = replace(run, generations=tuple(generations))
     first, second = lineage_tree(many)
     assert [heading.text for heading in second.headings] == [f"generation {k}" for k in (7, 8, 9, 10)]
-    assert second.cards[0].heading == "g1-1"  # the winner that they come from
+    assert second.cards[0].heading == "g6-1"  # the winner that they come from
     assert first.width == second.width
     Page(render(many))
 

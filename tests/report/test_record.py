@@ -31,32 +31,57 @@ def test_a_generation_is_read_as_it_was_written(tmp_path: Path) -> None:
         OperationRecord("insert:fc1", "insert", "fc1", None, True, 0.0, 0.0, "because", (("linearity", 0.5),)),
     )
     refusal = "it gives the model's output"
+    winner = BranchRecord(
+        "g1-1",
+        "start",
+        "joined",
+        1,
+        joined,
+        0.2,
+        139,
+        120,
+        "won",
+        "",
+        ((10, 0.5), (20, 0.65), (40, 0.75)),
+        pytest.approx(0.15),
+    )
     assert run.generations[0] == GenerationRecord(
         number=1,
         begin=10,
         end=40,
         branches=(
             BranchRecord(
-                "start", "parent", 0, (), 0.0, 51, 42, "lost", "", ((10, 0.5), (15, 0.52), (20, 0.55), (40, 0.6)), None
-            ),
-            BranchRecord(
-                "g1-1",
-                "joined",
-                1,
-                joined,
-                0.2,
-                139,
-                120,
-                "won",
+                "start",
+                "start",
+                "parent",
+                0,
+                (),
+                0.0,
+                51,
+                42,
+                "lost",
                 "",
-                ((10, 0.5), (20, 0.65), (40, 0.75)),
-                pytest.approx(0.15),
+                ((10, 0.5), (15, 0.52), (20, 0.55), (40, 0.6)),
+                None,
             ),
-            BranchRecord("g1-2", "recommended", 2, (remove,), 0.1, 51, 42, "refused", refusal, (), None),
+            winner,
+            BranchRecord("g1-2", "start", "recommended", 2, (remove,), 0.1, 51, 42, "refused", refusal, (), None),
             BranchRecord(
-                "g1-3", "random", 0, (narrow,), 0.0, 27, 21, "lost", "", ((10, 0.5), (20, 0.45)), pytest.approx(-0.1)
+                "g1-3",
+                "start",
+                "random",
+                0,
+                (narrow,),
+                0.0,
+                27,
+                21,
+                "lost",
+                "",
+                ((10, 0.5), (20, 0.45)),
+                pytest.approx(-0.1),
             ),
         ),
+        taken=winner,
     )
 
 
@@ -64,7 +89,7 @@ def test_a_branch_that_diverged_says_so(tmp_path: Path) -> None:
     run = from_journal(write_run(tmp_path / "run"))
     branch = run.generations[1].branches[1]
     assert (branch.fate, branch.reason, branch.gain) == ("diverged", "diverged at step 50", None)
-    assert run.generations[1].winner == run.generations[1].parent
+    assert run.generations[1].winner is run.generations[1].taken is run.generations[1].parent_of(branch)
 
 
 def test_the_trunk_is_followed_through_its_winners(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 
 from pysurgeon.diagnosis import diagnose, recommend
 from pysurgeon.evolution import read
+from pysurgeon.evolution.race import rungs
 from pysurgeon.evolution.timeline import Timeline
 from pysurgeon.graph import from_proto
 from pysurgeon.graph.widths import Structure
@@ -165,8 +166,9 @@ def test_the_plan_counts_all_branches() -> None:
     timeline = plan.timeline
     first, second = timeline.race(0), timeline.race(1)
     expected = timeline.warm_up
-    for begin, race in ((timeline.warm_up, first), (first[-1], second)):
-        expected += 4 * (race[0] - begin) + 2 * (race[-1] - race[0])
+    for begin, end in (first, second):
+        rung, *_ = rungs(begin, end)
+        expected += 4 * (rung - begin) + 2 * (end - rung)
     assert plan.steps == expected + (100 - second[-1]) + 100
     assert RunPlan(Timeline(100, 0), 4).steps == 200
 
