@@ -47,7 +47,7 @@ def _foldable(graph: ir.Graph) -> set[ir.Node]:
     nodes: set[ir.Node] = set()
     computed: set[ir.Value] = set()
     for node in graph:
-        if node.domain != "" or node.op_type == "Constant":
+        if node.domain != "" or node.op_type == "Constant" or _has_subgraph(node):
             continue
         inputs = [v for v in (node.inputs[:1] if node.op_type == "CastLike" else node.inputs) if v is not None]
         if not inputs or not all(v in computed or _is_plain(v, node) for v in inputs):
@@ -59,6 +59,10 @@ def _foldable(graph: ir.Graph) -> set[ir.Node]:
         if not passes or node.op_type == "Identity":
             computed.update(node.outputs)
     return nodes
+
+
+def _has_subgraph(node: ir.Node) -> bool:
+    return any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
 
 
 def _is_plain(value: ir.Value, node: ir.Node) -> bool:

@@ -8,6 +8,7 @@
 - Sizes that are known, wherever the graph computes them, become constants; so do shapes of which at most one dimension is unknown
   (written as -1) or that copy unknown dimensions from where they were (written as 0).
 - A Split into equal parts says how large they are.
+- Branches, loops and sequences of which it is known how they run are written out (see `pysurgeon.graph._control_flow`).
 - Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
 - Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
 - What nobody uses is dropped.
@@ -21,6 +22,7 @@ from onnx_ir.passes import common
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
+from pysurgeon.graph._control_flow import straighten
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
@@ -54,15 +56,28 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         if error is not None:
             message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
             raise ModelError(message) from error
-    if fold_constants(model):
+    _fold(model)
+    written = 0
+    while count := straighten(model):
+        written += count
+        _own_tensors(graph)
         infer_shapes(model, strict=False)
-    if any(node.op_type == "Shape" for node in graph) or _lacks_shapes(graph):
-        fold_shapes(model)
-        fold_constants(model)
+        _fold(model)
+    if written:
+        notes.append(f"{written} branches, loops and uses of sequences always run the same way; they were written out")
     _sizes_of_parts(graph)
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
     return model, tuple(notes)
+
+
+def _fold(model: ir.Model) -> None:
+    """Make constants of what is computed from constants and from shapes."""
+    if fold_constants(model):
+        infer_shapes(model, strict=False)
+    if any(node.op_type == "Shape" for node in model.graph) or _lacks_shapes(model.graph):
+        fold_shapes(model)
+        fold_constants(model)
 
 
 def _in_order_of_use(graph: ir.Graph) -> None:

@@ -83,6 +83,12 @@ class Builder:
             return self.op("Unsqueeze", x, self.integers(axes))
         return self.op("Unsqueeze", x, axes=list(axes))
 
+    def squeeze(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """Without axes of size 1, given in the way of the model's operator set."""
+        if self.opset >= 13:
+            return self.op("Squeeze", x, self.integers(axes))
+        return self.op("Squeeze", x, axes=list(axes))
+
     def extent(self, value: ir.Value, axis: int) -> ir.Value:
         """The size of an axis as int64 ``(1,)``: a constant where it is known, else computed."""
         known = sizes(value)

@@ -295,12 +295,13 @@ def test_a_scaler_becomes_the_arithmetic_that_it_stands_for(width):
     assert model.notes == ("written in standard operators: 1 Scaler",)
 
 
-def test_sequences_stay_sequences():
+def test_sequences_of_which_nobody_knows_what_is_taken_stay():
     """Shape inference gives them no type of a tensor, and what is behind them keeps its sizes."""
     model = from_proto(
         models.parsed(
-            '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 3] y) <int64 first = {0}> {'
-            " h = MatMul (x, w1) r = Relu (h) s = SequenceEmpty () t = SequenceInsert (s, r) u = SequenceAt (t, first)"
+            '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 3] y) <float zero = {0}> {'
+            " h = MatMul (x, w1) r = Relu (h) s = SequenceEmpty () t = SequenceInsert (s, r)"
+            " a = ReduceMax <keepdims = 0> (r) b = Mul (a, zero) first = Cast <to = 7> (b) u = SequenceAt (t, first)"
             " y = MatMul (u, w2) }",
             w1=(4, 5),
             w2=(5, 3),
