@@ -48,9 +48,9 @@ def measure(name: str, settings: ps.EvolveSettings, folder: Path) -> dict[str, A
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         return found
-    data, trainer = load_data(settings), OrtTrainer()
     with tempfile.TemporaryDirectory() as temporary:
         model = cut(exported(name, settings.seed, Path(temporary) / "start.onnx"), 0.5, keep_first)
+    data, trainer = load_data(settings, model), OrtTrainer()
     training = TrainSettings(Schedule(RATE, 1, 50, "constant"), batch_size=BATCH, seed=settings.seed)
     trunk = trainer.train(model, data, training, state=State(), steps=BEFORE, evaluate_every=BEFORE)
     row: dict[str, Any] = {"data": settings.data, "network": name, "seed": settings.seed}

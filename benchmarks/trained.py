@@ -248,8 +248,8 @@ def measure(name: str, settings: ps.EvolveSettings, folder: Path) -> dict[str, A
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         return found
-    data = load_data(settings)
     model = trained(name, settings, path.with_suffix(".onnx"))
+    data = load_data(settings, model)
     calibration = calibrated(model, data, seed=settings.seed)
 
     def accuracy(other: Model) -> float:

@@ -12,6 +12,7 @@ from pysurgeon.diagnosis import Objective, Recommendation, diagnose
 from pysurgeon.diagnosis import recommend as rank
 from pysurgeon.errors import TrainingError, UsageError
 from pysurgeon.evolution import (
+    START,
     Checkpoint,
     EvolveResult,
     EvolveSettings,
@@ -25,7 +26,7 @@ from pysurgeon.evolution import (
     load_data,
     missed,
 )
-from pysurgeon.graph import Model, ensure_free, save
+from pysurgeon.graph import Model, ensure_free, load, save
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import compare, inspect, write_report
@@ -35,6 +36,7 @@ from pysurgeon.training import (
     State,
     TrainResult,
     WorkerTrainer,
+    as_expected,
     ensure_device,
     evaluate,
     metric,
@@ -122,7 +124,7 @@ def apply(model: Model, *operations: Operation, data: str | Dataset | None = Non
     Raises:
         Refused: An operation is not possible.
     """
-    calibration = Calibration(model) if data is None else calibrated(model, _dataset(data))
+    calibration = Calibration(model) if data is None else calibrated(model, _dataset(data, model))
     before, records = costs(model), []
     for operation in operations:
         done = operate(model, operation, calibration)
@@ -155,7 +157,7 @@ def recommend(
         DataError: The data does not fit the model.
         ModelError: A layer gives values that are no finite numbers.
     """
-    dataset = _dataset(data)
+    dataset = _dataset(data, model)
     EvolveSettings(dataset.name, objective=objective, price=price, seed=seed, threads=threads)  # has the same ranges
     model = free_batch(model)  # one sample is too little to look at a layer with
     calibration = calibrated(model, dataset, seed=seed)
@@ -196,7 +198,7 @@ def train(
     """
     ensure_free([] if output is None else [output], force=force)
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
-    dataset = data if data is not None else load_data(settings)
+    dataset = load_data(settings, model) if data is None else as_expected(model, data)
     plan = Plan.of(settings, dataset)
     steps = plan.strategy.timeline.total
     began = time.monotonic()
@@ -269,7 +271,7 @@ def evolve(
     if settings is None:
         message = "there is nothing to learn from; give data, or settings that name it"
         raise UsageError(message)
-    dataset = data if isinstance(data, Dataset) else load_data(settings)
+    dataset = as_expected(model, data) if isinstance(data, Dataset) else load_data(settings, model)
     check(model, settings, dataset)
     return _finish(begin(model, settings, Path(run), force=force), dataset, observer)
 
@@ -286,14 +288,15 @@ def resume(run: str | Path, *, observer: Observer | None = None, data: Dataset |
 
 
 def _finish(journal: Journal, data: Dataset | None, observer: Observer | None) -> EvolveResult:
-    dataset = data if data is not None else load_data(EvolveSettings.from_json(journal.settings))
+    start = load(journal.folder / START)
+    dataset = load_data(EvolveSettings.from_json(journal.settings), start) if data is None else as_expected(start, data)
     result = go_on(journal, dataset, observer)
     write_report(journal, journal.folder / "report.html", force=True)
     return result
 
 
-def _dataset(data: str | Dataset) -> Dataset:
-    return data if isinstance(data, Dataset) else load_dataset(data)
+def _dataset(data: str | Dataset, model: Model) -> Dataset:
+    return as_expected(model, data if isinstance(data, Dataset) else load_dataset(data))
 
 
 def _check(result: TrainResult) -> None:

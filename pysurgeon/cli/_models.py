@@ -96,7 +96,7 @@ def recommend(
     data: DataName,
     data_dir: DataDir = None,
     limit: Limit = None,
-    normalize: Normal = "standard",
+    normalize: Normal = "auto",
     objective: Annotated[Objective, typer.Option("--objective", help="What is to become better.")] = "accuracy",
     price: Annotated[float, typer.Option("--price", help="Accuracy that 1 % more parameters has to buy.")] = 2e-5,
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 12,
@@ -106,9 +106,11 @@ def recommend(
 ) -> None:
     """Ranked operations with their evidence."""
     from pysurgeon import api, report
+    from pysurgeon.training import as_expected
 
     loaded = opened(model)
-    dataset = _load_data(data, data_dir, limit, normalize, seed)
+    dataset = as_expected(loaded, _load_data(data, data_dir, limit, normalize, seed))
+    err.print(dataset.summary(), markup=False, soft_wrap=True)
     with err.status("looking at the model"):
         found = api.recommend(loaded, dataset, objective=objective, price=price, seed=seed, threads=threads)
     shown = list(found.recommendations[:top])
@@ -136,7 +138,7 @@ def apply(
     data: OptionalData = None,
     data_dir: DataDir = None,
     limit: Limit = None,
-    normalize: Normal = "standard",
+    normalize: Normal = "auto",
     seed: Seed = 0,
     force: Force = False,
     as_json: Json = False,
@@ -168,7 +170,7 @@ def compare(
     data: OptionalData = None,
     data_dir: DataDir = None,
     limit: Limit = None,
-    normalize: Normal = "standard",
+    normalize: Normal = "auto",
     seed: Seed = 0,
     threads: Threads = 1,
     as_json: Json = False,
@@ -190,7 +192,7 @@ def _load_data(
     name: str,
     data_dir: Path | None,
     limit: int | None = None,
-    normalize: Normalize = "standard",
+    normalize: Normalize = "auto",
     seed: int = 0,
 ) -> Dataset:
     from pysurgeon.data import load

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Normalize = Literal["standard", "unit", "none"]
+Normalize = Literal["auto", "standard", "unit", "none"]
 Objective = Literal["accuracy", "size", "latency"]
 Goal = Literal["accuracy", "size", "latency", "pareto"]
 Strategy = Literal["bic", "random", "paper"]
@@ -31,7 +31,8 @@ Validation = Annotated[
 Normal = Annotated[
     Normalize,
     typer.Option(
-        "--normalize", help="Raw values to input: zero mean and unit deviation per channel, 0..1, or as they are."
+        "--normalize",
+        help="Raw values to input: as the model's file says or as it does best with; zero mean and unit deviation; 0..1; as is.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

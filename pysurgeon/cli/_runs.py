@@ -53,7 +53,7 @@ def train(
     ],
     data_dir: DataDir = None,
     limit: Limit = None,
-    normalize: Normal = "standard",
+    normalize: Normal = "auto",
     validation: Validation = 0.1,
     epochs: Epochs = None,
     steps: StepCount = None,
@@ -101,7 +101,7 @@ def train(
         threads=threads,
         workers=1,
     )
-    dataset = load_data(settings)
+    dataset = load_data(settings, loaded)
     err.print(dataset.summary(), markup=False, soft_wrap=True)
     try:
         with report.TrainProgress(err, report.RunPlan.of(settings, dataset).timeline.total) as progress:
@@ -139,7 +139,7 @@ def evolve(
     run: Annotated[Path | None, typer.Option("--run", help="Folder of the record (runs/MODEL-DATA-N).")] = None,
     data_dir: DataDir = None,
     limit: Limit = None,
-    normalize: Normal = "standard",
+    normalize: Normal = "auto",
     validation: Validation = 0.1,
     epochs: Epochs = None,
     steps: StepCount = None,
@@ -228,7 +228,7 @@ def evolve(
     )
     from pysurgeon.evolution import check, load_data
 
-    dataset = load_data(settings)
+    dataset = load_data(settings, loaded)
     # Before the folder is made: what cannot be trained leaves nothing behind.
     check(loaded, settings, dataset)
     folder = run or _free_folder(model, data)
@@ -244,12 +244,13 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, to the end that it would have had."""
-    from pysurgeon.evolution import EvolveSettings, Journal, load_data
-    from pysurgeon.graph import ensure_free
+    from pysurgeon.evolution import START, EvolveSettings, Journal, load_data
+    from pysurgeon.graph import ensure_free, load
 
     journal = Journal.open(run)
     ensure_free([output] if output else [], force=force)
-    _go_on(journal, load_data(EvolveSettings.from_json(journal.settings)), output, as_json=as_json)
+    dataset = load_data(EvolveSettings.from_json(journal.settings), load(journal.folder / START))
+    _go_on(journal, dataset, output, as_json=as_json)
 
 
 @app.command()

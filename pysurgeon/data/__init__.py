@@ -5,6 +5,8 @@ from __future__ import annotations
 from pysurgeon.data._batches import Batches
 from pysurgeon.data._dataset import Dataset
 from pysurgeon.data._load import load
+from pysurgeon.data._normalization import Normalization
+from pysurgeon.data._normalization import fit as fit_normalization
 from pysurgeon.data._split import Split
 from pysurgeon.data._types import Augment, Inputs, Normalize, Part, Targets, Task
 
@@ -13,10 +15,12 @@ __all__ = [
     "Batches",
     "Dataset",
     "Inputs",
+    "Normalization",
     "Normalize",
     "Part",
     "Split",
     "Targets",
     "Task",
+    "fit_normalization",
     "load",
 ]

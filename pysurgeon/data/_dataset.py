@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pysurgeon.data import _normalization
 from pysurgeon.data._checks import check_like, check_values
+from pysurgeon.data._normalization import Normalization
 from pysurgeon.data._split import Split
 from pysurgeon.data._types import PART_TITLES, Floats, Inputs, Normalize, Part, Samples, Targets, Task
 from pysurgeon.errors import DataError, UsageError
@@ -27,11 +28,12 @@ class Dataset:
         validation: What decisions are made on.
         test: What is looked at once, to report.
         classes: Names of the classes, label k is ``classes[k]``; of the labels; or of the numbers to predict.
-        mean: float32 ``(C,)`` or ``()``, of the training part.
+        mean: float32 ``(C,)``, ``()``, or ``(1, ..., F)`` of as many axes as a sample has; of the training part.
         std: float32 of the same shape, above 0.
         scale: What raw values are multiplied by before: 1/255 for pixels in bytes, else 1.
         notes: What a reader of figures on this data must know, one clause each.
         task: What is to be learnt. Classes are integers, all else is float32.
+        undecided: Whether a model that is going to be fed may say otherwise about the normalization.
 
     Raises:
         DataError: A label is not in 0..classes-1, a value is not finite, the parts differ in shape or type, there are
@@ -48,6 +50,7 @@ class Dataset:
     scale: float
     notes: tuple[str, ...] = ()
     task: Task = "classification"
+    undecided: bool = False
 
     def __post_init__(self) -> None:
         if self.task == "classification" and len(self.classes) < 2:
@@ -57,10 +60,11 @@ class Dataset:
             split = self.part(part)
             check_like(split, self.train, title)
             check_values(split, len(self.classes), title, self.task)
-        if self.mean.shape not in ((), self.sample_shape[:1]) or self.std.shape != self.mean.shape:
+        by_feature = (1,) * (len(self.sample_shape) - 1) + self.sample_shape[-1:]
+        if self.mean.shape not in ((), self.sample_shape[:1], by_feature) or self.std.shape != self.mean.shape:
             message = (
                 f"the normalization has the shapes {self.mean.shape} and {self.std.shape}; "
-                f"both must be () or {self.sample_shape[:1]}"
+                f"both must be (), {self.sample_shape[:1]} or {by_feature}"
             )
             raise DataError(message)
         if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()):
@@ -76,7 +80,7 @@ class Dataset:
         validation: Split,
         test: Split,
         classes: tuple[str, ...],
-        normalize: Normalize = "standard",
+        normalize: Normalize = "auto",
         notes: tuple[str, ...] = (),
         task: Task = "classification",
     ) -> Dataset:
@@ -89,7 +93,25 @@ class Dataset:
             UsageError: ``normalize`` is none of its words.
         """
         numbers = _normalization.fit(train.x, "none" if train.named else normalize)
-        return cls(name, train, validation, test, classes, numbers.mean, numbers.std, numbers.scale, notes, task)
+        undecided = normalize == "auto" and not train.named
+        return cls(
+            name, train, validation, test, classes, numbers.mean, numbers.std, numbers.scale, notes, task, undecided
+        )
+
+    def with_normalization(self, numbers: Normalization, note: str) -> Dataset:
+        """The same samples, decided to be normalized in this way.
+
+        Raises:
+            DataError: The numbers do not fit the samples.
+        """
+        return replace(
+            self,
+            mean=numbers.mean,
+            std=numbers.std,
+            scale=numbers.scale,
+            notes=(*self.notes, note),
+            undecided=False,
+        )
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -119,7 +141,7 @@ class Dataset:
             float32 ``(n, *sample_shape)``.
         """
         # (x * scale - mean) / std as one difference and one product; the difference first, so that large means cancel.
-        spread = self.mean.shape + (1,) * (len(self.sample_shape) - 1 if self.mean.ndim else 0)
+        spread = self.mean.shape + (1,) * (len(self.sample_shape) - self.mean.ndim if self.mean.ndim else 0)
         offset = (self.mean.astype(np.float64) / self.scale).astype(np.float32).reshape(spread)
         factor = (self.scale / self.std.astype(np.float64)).astype(np.float32).reshape(spread)
         # In passes of one type, which NumPy has vector loops for; one that converts bytes on the way has none.

@@ -31,7 +31,7 @@ def load(
     seed: int = 0,
     validation: float = 0.1,
     limit: int | None = None,
-    normalize: Normalize = "standard",
+    normalize: Normalize = "auto",
     size: tuple[int, int] | None = None,
 ) -> Dataset:
     """Load a data set.

@@ -6,6 +6,7 @@ The model sees ``(x * scale - mean) / std`` with ``scale`` 1/255 for bytes and 1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ class Normalization:
     std: Floats
 
 
-def fit(x: Samples, normalize: Normalize) -> Normalization:
+def fit(x: Samples, normalize: Normalize, *, by_feature: bool = False) -> Normalization:
     """Compute the normalization from the training samples.
 
     Images are standardised per channel, tables of floats per column, tables of bytes (pixels laid flat, some of which
@@ -43,7 +44,8 @@ def fit(x: Samples, normalize: Normalize) -> Normalization:
 
     Args:
         x: uint8 or float32 ``(n, *sample_shape)``.
-        normalize: Which normalization.
+        normalize: Which normalization; `auto` is `standard` as long as no model is known.
+        by_feature: Standardize the last axis, of sequences of floats, instead of the first one.
 
     Returns:
         Its numbers.
@@ -51,13 +53,17 @@ def fit(x: Samples, normalize: Normalize) -> Normalization:
     Raises:
         UsageError: ``normalize`` is none of its words.
     """
-    if normalize not in ("standard", "unit", "none"):
-        message = f"normalize is {normalize!r}; it must be 'standard', 'unit' or 'none'"
+    if normalize not in get_args(Normalize):
+        message = f"normalize is {normalize!r}; it must be 'auto', 'standard', 'unit' or 'none'"
         raise UsageError(message)
     is_bytes = x.dtype == np.uint8
     scale = 1 / 255 if is_bytes and normalize != "none" else 1.0
-    if normalize != "standard":
+    if normalize in ("unit", "none"):
         return Normalization(scale, np.zeros((), np.float32), np.ones((), np.float32))
+    if by_feature:
+        numbers = fit(x.reshape(-1, x.shape[-1]), normalize)
+        shape = (1,) * (x.ndim - 2) + x.shape[-1:]
+        return Normalization(scale, numbers.mean.reshape(shape), numbers.std.reshape(shape))
     channels = 1 if is_bytes and x.ndim == 2 else x.shape[1]
     # Values that are not finite are for the data set's check, which tells their place.
     with np.errstate(invalid="ignore"):

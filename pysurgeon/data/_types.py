@@ -10,8 +10,8 @@ import numpy.typing as npt
 Part: TypeAlias = Literal["train", "validation", "test"]
 """The three parts of a data set. ``test`` is for one final report; whatever chooses looks at ``validation``."""
 
-Normalize: TypeAlias = Literal["standard", "unit", "none"]
-"""``standard``: zero mean and unit deviation per channel; ``unit``: pixels to 0..1; ``none``: raw values as float32."""
+Normalize: TypeAlias = Literal["auto", "standard", "unit", "none"]
+"""``auto``: as the model's file says or as the model does best with, where a model is known, else ``standard``; ``standard``: zero mean and unit deviation per channel; ``unit``: pixels to 0..1; ``none``: raw values as float32."""
 
 Augment: TypeAlias = Literal["none", "flip-crop"]
 """``flip-crop``: random horizontal flip and random crop after padding by 4 pixels, the recipe usual for CIFAR."""

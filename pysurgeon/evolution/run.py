@@ -18,7 +18,7 @@ from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
-from pysurgeon.training import WorkerTrainer, ensure_device
+from pysurgeon.training import WorkerTrainer, as_expected, ensure_device
 from pysurgeon.training.batch import free_batch
 
 
@@ -99,9 +99,13 @@ class EvolveResult:
 LoadData = Callable[[EvolveSettings], Dataset]
 
 
-def load_data(settings: EvolveSettings) -> Dataset:
-    """The data set that a run's settings name."""
-    return datasets.load(
+def load_data(settings: EvolveSettings, model: Model) -> Dataset:
+    """The data set that a run's settings name, normalized as its start expects.
+
+    Raises:
+        DataError: There is none, or it does not fit the model.
+    """
+    data = datasets.load(
         settings.data,
         data_dir=Path(settings.data_dir) if settings.data_dir else None,
         seed=settings.seed,
@@ -109,6 +113,7 @@ def load_data(settings: EvolveSettings) -> Dataset:
         limit=settings.limit,
         normalize=settings.normalize,
     )
+    return as_expected(model, data)
 
 
 def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:

@@ -57,7 +57,7 @@ class EvolveSettings:
     data: str
     data_dir: str | None = None
     limit: int | None = None
-    normalize: Normalize = "standard"
+    normalize: Normalize = "auto"
     validation: float = 0.1
     epochs: float | None = 20
     steps: int | None = None

@@ -13,7 +13,7 @@ from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import Session, latency, output_error, random_feeds
 from pysurgeon.report.documents import document
-from pysurgeon.training import evaluate, fit_input
+from pysurgeon.training import as_expected, evaluate, fit_input
 
 _SAMPLES = 256
 
@@ -62,20 +62,22 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
         model_a: The reference.
         model_b: The other one.
         data: Its training samples are the calibration batch and its test split tells the accuracies; standard normal
-            input of the first model's shape where `None`.
+            input of the first model's shape where `None`. Each model gets it normalized as it expects, if that is left open.
         threads: For inference.
 
     Raises:
         DataError: The models take different input, or the data does not fit one of them.
         ModelError: onnxruntime cannot run one of them.
     """
-    feeds_a, feeds_b = _feeds(model_a, model_b, data)
+    data_a = None if data is None else as_expected(model_a, data)
+    data_b = None if data is None else as_expected(model_b, data)
+    feeds_a, feeds_b = _feeds(model_a, model_b, data_a, data_b)
     outputs_a = Session(model_a, threads=threads).run(feeds_a)
     outputs_b = Session(model_b, threads=threads).run(feeds_b)
     return Comparison(
         max_error=output_error(outputs_a, _renamed(outputs_a, outputs_b)),
-        a=_compared(model_a, data, threads),
-        b=_compared(model_b, data, threads),
+        a=_compared(model_a, data_a, threads),
+        b=_compared(model_b, data_b, threads),
     )
 
 
@@ -85,12 +87,14 @@ def _compared(model: Model, data: Dataset | None, threads: int) -> Compared:
     return Compared(accuracy, size.parameters, size.macs, latency(model, threads=threads))
 
 
-def _feeds(model_a: Model, model_b: Model, data: Dataset | None) -> tuple[dict[str, Array], dict[str, Array]]:
-    if data is not None:
-        fits = fit_input(model_a, data), fit_input(model_b, data)
+def _feeds(
+    model_a: Model, model_b: Model, data_a: Dataset | None, data_b: Dataset | None
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    if data_a is not None and data_b is not None:
+        fitted = (fit_input(model_a, data_a), data_a), (fit_input(model_b, data_b), data_b)
         fixed = model_a.inputs[0].shape[0] or model_b.inputs[0].shape[0]
-        size = fixed or min(_SAMPLES, len(data.train))
-        x, y = (fit.feeds(Batches(data, size, seed=0, raw=fit.raw).batch(0)[0]) for fit in fits)
+        size = fixed or min(_SAMPLES, len(data_a.train))
+        x, y = (fit.feeds(Batches(data, size, seed=0, raw=fit.raw).batch(0)[0]) for fit, data in fitted)
         return x, y
     ports = list(zip(model_a.inputs, model_b.inputs, strict=False))
     fitting = len(model_a.inputs) == len(model_b.inputs) and all(

@@ -2,8 +2,9 @@
 
 from pysurgeon.training._engine import ensure_device
 from pysurgeon.training.evaluate import Evaluation, evaluate
-from pysurgeon.training.fit import Fit, InputFit, fit_input, with_input_metadata
+from pysurgeon.training.fit import Fit, InputFit, fit_input
 from pysurgeon.training.loss import ClassWeights, metric
+from pysurgeon.training.normalization import as_expected, with_input_metadata
 from pysurgeon.training.ort import OrtTrainer
 from pysurgeon.training.protocol import (
     Device,
@@ -39,6 +40,7 @@ __all__ = [
     "Trainer",
     "TrainingView",
     "WorkerTrainer",
+    "as_expected",
     "ensure_device",
     "evaluate",
     "fit_input",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -103,31 +102,13 @@ def fit_input(model: Model, data: Dataset) -> Fit:
     """
     output = head(model, data.task).output
     samples = _by_input(model, data)
-    inputs = tuple(_fit_one(port, samples[port.name], data, _batch_axis(model, port, output)) for port in model.inputs)
+    inputs = tuple(
+        _fit_one(model, port, samples[port.name], data, _batch_axis(model, port, output)) for port in model.inputs
+    )
     shape = _output_shape(model, output, inputs)
     binary = _check_output(data, output, shape)
     _check_labels(data)
     return Fit(inputs, output, shape, binary, bool(data.train.named))
-
-
-def with_input_metadata(model: Model, data: Dataset) -> Model:
-    """The same network with a note in its file's metadata on what must be done to raw samples before it sees them.
-
-    The entry `pysurgeon.input` is a JSON object with the formula, its numbers by channel, and the arrangement of the axes;
-    `pysurgeon.classes` is a JSON list of the names of the outputs. Named inputs are fed as they are and get no formula.
-    """
-    classes = {"pysurgeon.classes": json.dumps(data.classes)}
-    fit = fit_input(model, data)
-    if fit.named or fit.raw:
-        return model.with_metadata(classes)
-    formula = {
-        "formula": "(raw * scale - mean) / std, per channel",
-        "scale": data.scale,
-        "mean": np.atleast_1d(data.mean).tolist(),
-        "std": np.atleast_1d(data.std).tolist(),
-        "arrange": fit.inputs[0].arrange,
-    }
-    return model.with_metadata({"pysurgeon.input": json.dumps(formula), **classes})
 
 
 def _by_input(model: Model, data: Dataset) -> Mapping[str, Array]:
@@ -150,7 +131,27 @@ def _by_input(model: Model, data: Dataset) -> Mapping[str, Array]:
     raise DataError(message)
 
 
-def _fit_one(port: Port, x: Array, data: Dataset, axis: int) -> InputFit:
+def _check_vocabulary(model: Model, port: Port, data: Dataset) -> None:
+    """See that what an input picks out of a table is there: the engine could not tell which sample asks for more."""
+    value = next(v for v in model.ir.graph.inputs if v.name == port.name)
+    for node, position in value.uses():
+        table = node.inputs[0]
+        if node.op_type != "Gather" or position != 1 or table is None or not table.is_initializer():
+            continue
+        rows = model.tensor(str(table.name)).shape[node.attributes.get_int("axis", 0)]
+        for title, split in (("training", data.train), ("validation", data.validation), ("test", data.test)):
+            x = split.named.get(port.name, split.x)
+            if -rows <= int(x.min()) and int(x.max()) < rows:
+                continue
+            wrong = np.argwhere((x >= rows) | (x < -rows))[0]
+            message = (
+                f"sample {int(wrong[0])} of the {title} part of {data.name!r} holds the number {int(x[tuple(wrong)])}, and input "
+                f"{port.name!r} picks rows of {table.name!r}, which has {rows:,}: numbers must lie between 0 and {rows - 1:,}"
+            )
+            raise DataError(message)
+
+
+def _fit_one(model: Model, port: Port, x: Array, data: Dataset, axis: int) -> InputFit:
     if port.dtype.kind not in "fiub":
         message = f"input {port.name!r} is {port.dtype}; only numbers can be fed"
         raise DataError(message)
@@ -167,6 +168,7 @@ def _fit_one(port: Port, x: Array, data: Dataset, axis: int) -> InputFit:
                 f"input {port.name!r} is {port.dtype}, and samples of {data.name!r} go from {x.min()} to {x.max()}"
             )
             raise DataError(message)
+        _check_vocabulary(model, port, data)
     wanted = port.shape[:axis] + port.shape[axis + 1 :]
     arrange, shape = _arrangement(port, wanted, tuple(x.shape[1:]), data)
     return InputFit(port.name, arrange, shape, port.dtype, axis)

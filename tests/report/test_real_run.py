@@ -9,14 +9,15 @@ from pysurgeon.graph import from_proto
 from pysurgeon.report import RunPlan, from_journal, render
 from tests.starts import mlp
 
+START = from_proto(mlp())
 SETTINGS = EvolveSettings(data="digits", epochs=None, steps=60, generations=2, branches=1, workers=1)
 
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
     folder = tmp_path_factory.mktemp("real") / "run"
-    journal = begin(from_proto(mlp()), SETTINGS, folder)
-    go_on(journal, load_data(SETTINGS))
+    journal = begin(START, SETTINGS, folder)
+    go_on(journal, load_data(SETTINGS, START))
     return journal
 
 
@@ -38,7 +39,7 @@ def test_steps_and_figures_are_those_of_the_result(journal: Journal) -> None:
 def test_the_plan_foretells_the_steps(journal: Journal) -> None:
     run = from_journal(journal)
     assert all(b.fate in ("won", "lost") for g in run.generations for b in g.branches)
-    assert RunPlan.of(SETTINGS, load_data(SETTINGS)).steps == run.all_effort.steps + run.alone_effort.steps
+    assert RunPlan.of(SETTINGS, load_data(SETTINGS, START)).steps == run.all_effort.steps + run.alone_effort.steps
 
 
 def test_its_page_is_written(journal: Journal) -> None:

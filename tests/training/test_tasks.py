@@ -300,7 +300,13 @@ def test_tokens_are_fed_as_they_are_and_time_may_come_first() -> None:
 
 
 def test_a_token_outside_of_the_table_is_an_error_and_no_crash() -> None:
-    lines = ["e = Gather (table, ids)", "s = ReduceMean <axes = [1], keepdims = 0> (e)", "y = MatMul (s, w)"]
+    """Behind an operator, where nobody but the engine can see it."""
+    lines = [
+        "i = Abs (ids)",
+        "e = Gather (table, i)",
+        "s = ReduceMean <axes = [1], keepdims = 0> (e)",
+        "y = MatMul (s, w)",
+    ]
     tensors = {"table": RNG.standard_normal((9, 4)), "w": RNG.standard_normal((4, 5))}
     model = from_proto(text_model("m (int64[N, T] ids) => (float[N, 5] y)", lines, tensors))
     data = dataset(RARE, x=RNG.integers(0, 9, (12, 7)) + 10**6)
