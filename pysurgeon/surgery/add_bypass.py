@@ -2,7 +2,7 @@ r"""Add a bypass: a way round some layers that gives nothing yet.
 
 Let u be what goes into the first layer and v what the last one gives. All users of v get `v + Z u` instead, with Z = 0: a dense layer
 or a 1 x 1 convolution, so that u and v may differ in their numbers of units (the projection shortcut of He et al. 2016), with the
-stride by which the image shrinks on the way. Exact for every activation; the gradient of Z is that of a layer at this place, and what
+stride by which the image shrinks on the way. There is at most one such way from u into a sum with v: Z + Z' is one matrix. Exact for every activation; the gradient of Z is that of a layer at this place, and what
 lies below gets a gradient through the bypass as soon as Z has moved.
 """
 
@@ -57,6 +57,15 @@ class AddBypass(Operation):
         if not _leads_to(first.node, value):
             message = f"what layer {first.name!r} takes does not lead to what layer {last.name!r} gives; name them in their order"
             raise Refused(message)
+        other = _beside(structure, source, value)
+        if other is not None:
+            what = (
+                "is linear"
+                if other.name in (first.name, last.name)
+                else "leads from the same place into the same sum already"
+            )
+            message = f"layer {other.name!r} {what}, and two linear ways side by side can do no more than one"
+            raise Refused(message)
         inputs, outputs, strides = _form(structure, first, last, value)
         builder = Builder(structure, np.random.default_rng(0))
         name = builder.layer_name(f"{last.name}.bypass")
@@ -106,6 +115,28 @@ def _form(structure: Structure, first: Layer, last: Layer, value: ir.Value) -> t
         message = f"from {shape_text(source)} to {shape_text(target)} the batch changes"
         raise Refused(message)
     return inputs, outputs, tuple(s for s in strides[1:] if s is not None)
+
+
+def _beside(structure: Structure, source: ir.Value, value: ir.Value) -> Layer | None:
+    """A linear layer that takes the same as a bypass would, and gives the same value or is added to it."""
+    layers = {layer.output: layer for layer in structure.layers if layer.data is source}
+    total = value
+    while (node := _only_user(total)) is not None and node.op_type == "Add":
+        total = node.outputs[0]
+    waiting = [total]
+    while waiting:
+        term = waiting.pop()
+        if term in layers:
+            return layers[term]
+        producer = term.producer()
+        if producer is not None and producer.op_type == "Add" and (term is total or _only_user(term) is not None):
+            waiting += [v for v in producer.inputs if v is not None]
+    return None
+
+
+def _only_user(value: ir.Value) -> ir.Node | None:
+    uses = list(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def _others(value: ir.Value, axis: int) -> list[int | str | None]:

@@ -13,7 +13,7 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import AddBypass, operate, parse
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
-REASONS = ("as many axes", "the sizes must be known", "the batch changes", "not float32")
+REASONS = ("as many axes", "the sizes must be known", "the batch changes", "not float32", "side by side")
 
 
 @pytest.mark.parametrize("name", [*models.RUNNABLE, "cnn_bn.training", "mobile.training", *SLOW])
@@ -38,7 +38,7 @@ def test_round_every_layer(name):
 
 @pytest.mark.parametrize(
     ("name", "first", "last"),
-    [("mlp_relu.legacy", "1", "3"), ("residual.legacy", "3.conv1", "3.conv2"), ("cnn.legacy", "0", "2")],
+    [("mlp_relu.legacy", "1", "3"), ("residual.legacy", "2.conv1", "2.conv2"), ("cnn.legacy", "0", "2")],
 )
 def test_round_several_layers(name, first, last):
     model = loaded(name)
@@ -73,12 +73,55 @@ def test_the_image_may_shrink_on_the_way():
     [
         ("mlp_relu.legacy", "3", "1", "name them in their order"),
         ("flatten_nhwc.legacy", "conv", "fc1", "as many axes on both sides"),
+        ("residual.legacy", "3.conv1", "3.conv2", "'3.short' leads from the same place"),
         ("mlp_relu.legacy", "1", "nothing", "there is no layer 'nothing'"),
     ],
 )
 def test_refusals(name, first, last, reason):
     with pytest.raises(Refused, match=reason):
         operate(loaded(name), AddBypass(first, last))
+
+
+@pytest.mark.parametrize(("name", "layer"), [("mlp_tanh.legacy", "1"), ("cnn.legacy", "0")])
+def test_a_second_way_beside_the_first_is_refused(name, layer):
+    once = operate(loaded(name), AddBypass(layer)).model
+    with pytest.raises(Refused, match=rf"'{layer}\.bypass' leads from the same place into the same sum"):
+        operate(once, AddBypass(layer))
+    # So is one round the bypass itself, or round any linear layer; others are possible still.
+    with pytest.raises(Refused, match=r"bypass' is linear"):
+        operate(once, AddBypass(f"{layer}.bypass"))
+    others = [x.name for x in Structure(once).layers if not x.name.startswith(layer)]
+    assert any(_possible(once, other) for other in others)
+
+
+def _possible(model, layer):
+    try:
+        return operate(model, AddBypass(layer)).record.measured_error <= 1e-6
+    except Refused:
+        return False
+
+
+def test_a_projection_shortcut_is_such_a_way():
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6] x) => (float[N, 5] y) {
+                h = MatMul (x, w0)
+                t = Tanh (h)
+                a = MatMul (t, w1)
+                r = Relu (a)
+                s = MatMul (x, w2)
+                u = Add (s, b)
+                y = Add (u, r)
+            }""",
+            w0=(6, 4),
+            w1=(4, 5),
+            w2=(6, 5),
+            b=(5,),
+        )
+    )
+    with pytest.raises(Refused, match="layer 's' leads from the same place"):
+        operate(model, AddBypass("h", "a"))
+    assert operate(model, AddBypass("h")).record.exact
 
 
 @pytest.mark.parametrize("text", ["bypass:", "bypass:a..", "bypass:..b"])
