@@ -14,6 +14,7 @@ from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _normalize
 from pysurgeon.graph._tensors import RESHAPING, Array, behind, sizes
 from pysurgeon.graph.definitions.microsoft import strays_apart
+from pysurgeon.graph.definitions.scikit_learn import dictionaries_apart
 from pysurgeon.graph.registry import lookup
 
 if TYPE_CHECKING:
@@ -229,10 +230,10 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
             "onnx.version_converter"
         )
         raise ModelError(message)
-    with strays_apart(proto, version) as strays:
+    with strays_apart(proto, version) as strays, dictionaries_apart(proto.graph) as read_as:
         try:
             # Given a path, the checker sees that the data files are there and does not read them.
-            onnx.checker.check_model(proto if path is None or strays else str(path))
+            onnx.checker.check_model(proto if path is None or strays or read_as else str(path))
         except (onnx.checker.ValidationError, ValueError) as error:
             message = f"{origin} is not a valid ONNX model: {first_line(error)}"
             raise ModelError(message) from error
@@ -249,7 +250,7 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
     except ModelError as error:
         message = f"{origin}: {error}"
         raise ModelError(message) from error
-    return Model(model, notes)
+    return Model(model, (*read_as, *notes))
 
 
 def refresh(model: ir.Model) -> Model:

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from pysurgeon.graph import Array, from_proto
+from pysurgeon.graph import Array, from_proto, load
 from pysurgeon.graph.definitions import DEFINITIONS
 from pysurgeon.graph.definitions.microsoft import DOMAIN
 from pysurgeon.graph.session import Session, output_error
@@ -230,3 +231,42 @@ def test_what_a_definition_does_not_cover_stays_as_it_is(case):
     assert any(node.domain == DOMAIN for node in model.nodes)
     assert model.notes == ()
     assert not any(w.resizable for w in Structure(model).widths)
+
+
+@pytest.mark.parametrize("labels", [{"classlabels_int64s": [3, 5, 8]}, {"classlabels_strings": ["a", "b", "c"]}])
+def test_dictionaries_of_a_classifier_are_read_as_their_tensor(labels, tmp_path):
+    """The end that skl2onnx gives a classifier unless it is told not to."""
+    rng = np.random.default_rng(0)
+    tensors = {"w0": rng.standard_normal((4, 6)), "w1": rng.standard_normal((6, 3))}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "w1"], ["z"]),
+        helper.make_node("Softmax", ["z"], ["p"], axis=-1),
+        helper.make_node("ZipMap", ["p"], ["output_probability"], name="zip", domain="ai.onnx.ml", **labels),
+    ]
+    key = TensorProto.INT64 if "classlabels_int64s" in labels else TensorProto.STRING
+    value = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    kind = helper.make_sequence_type_proto(helper.make_map_type_proto(key, value))
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_value_info("output_probability", kind)],
+        [numpy_helper.from_array(a.astype(np.float32), n) for n, a in tensors.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    before = proto.SerializeToString(deterministic=True)
+    path = tmp_path / "classifier.onnx"
+    path.write_bytes(before)
+    x = rng.standard_normal((5, 4)).astype(np.float32)
+    given = ort.InferenceSession(before, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    names = next(iter(labels.values()))
+    for model in (from_proto(proto), load(path)):
+        assert any("'output_probability'" in note for note in model.notes)
+        found = Session(model).run({"x": x})["output_probability"]
+        np.testing.assert_allclose(found, [[row[name] for name in names] for row in given], rtol=1e-6)
+        assert [w.name for w in Structure(model).widths if w.resizable] == ["h"]
+        onnx.checker.check_model(model.to_proto(), full_check=True)
+    assert proto.SerializeToString(deterministic=True) == before
