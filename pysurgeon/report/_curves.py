@@ -1,4 +1,4 @@
-"""The figure of the training: matplotlib draws it, the page's style sheet colours it."""
+"""The figures of a run, its training and its front: matplotlib draws them, the page's style sheet colours them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
-from pysurgeon.report.record import BranchRecord, Curve, GenerationRecord, RunRecord
+from pysurgeon.report.record import BranchRecord, Curve, GenerationRecord, RunRecord, Tested
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 # Placeholders that are replaced by variables of the style sheet, so that the figure follows light and dark.
 _COLOURS = {
@@ -81,10 +82,69 @@ def curves_svg(run: RunRecord) -> str:
         axes.set_axisbelow(True)
         axes.set_xlabel("steps along the trunk", color=_MUTED)
         _legend(axes, run)
-        buffer = io.StringIO()
-        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        canvas.print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
-    return _element(buffer.getvalue(), html.escape(run.metric))
+        document = _printed(canvas)
+    return _element(
+        document,
+        "curves",
+        f"Validation {html.escape(run.metric)} over the steps of the trunk",
+        "A bold line for the trunk, thin lines for the branches that lost up to the step where they were stopped, a dashed line for "
+        "the start trained alone. The tables below hold the figures.",
+    )
+
+
+def front_svg(run: RunRecord) -> str:
+    """Test accuracy over parameters and over latency for the networks of the front; empty without one.
+
+    Only numbers of the run enter, no text of it.
+    """
+    if not run.front:
+        return ""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(11.2, 3.6))
+        canvas = FigureCanvasSVG(figure)
+        figure.patch.set_visible(False)
+        panels = (("parameters", (0.055, 0.155, 0.44, 0.8)), ("latency, ms", (0.55, 0.155, 0.44, 0.8)))
+        for title, place in panels:
+            axes = figure.add_axes(place)
+            axes.patch.set_visible(False)
+            points = [(_cost(m.tested, title), m.tested.figures.test_accuracy) for m in run.front]
+            axes.plot(*zip(*sorted(points), strict=True), color=_TRUNK, lw=1.0, zorder=2)
+            for k, (x, y) in enumerate(points):
+                axes.plot(x, y, marker="o", ms=8, mfc=_TRUNK if k == 0 else _PAGE, mec=_TRUNK, mew=2, zorder=3)
+            axes.set_xscale("log")
+            axes.margins(0.12)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.spines[["left", "bottom"]].set_color(_RULE)
+            axes.tick_params(which="both", colors=_MUTED, length=3, color=_RULE)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_minor_formatter("")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.12g}"))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+            axes.grid(axis="y", color=_RULE, lw=0.6)
+            axes.set_axisbelow(True)
+            axes.set_xlabel(title, color=_MUTED)
+        document = _printed(canvas)
+    return _element(
+        document,
+        "front",
+        f"Test {html.escape(run.metric)} of the front over parameters and latency",
+        "Circles for the networks of the front, a filled one for the result. The table below holds the figures.",
+    )
+
+
+def _cost(tested: Tested, title: str) -> float:
+    return float(max(1, tested.figures.parameters)) if title == "parameters" else max(1e-6, tested.figures.latency_ms)
+
+
+def _printed(canvas: FigureCanvasSVG) -> str:
+    buffer = io.StringIO()
+    canvas.print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
 
 
 def _curves(run: RunRecord) -> list[Curve]:
@@ -160,8 +220,8 @@ def _legend(axes: Axes, run: RunRecord) -> None:
     )
 
 
-def _element(document: str, metric: str) -> str:
-    """The `svg` element of a document, scalable, described, with colours of the style sheet."""
+def _element(document: str, name: str, title: str, description: str) -> str:
+    """The `svg` element of a document, scalable, described, with colours of the style sheet and names of its own."""
     element = document[document.index("<svg") :]
     head, _, body = element.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
@@ -170,9 +230,7 @@ def _element(document: str, metric: str) -> str:
         body = body.replace(placeholder, f"var({variable})")
     body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)
     namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    described = (
-        f'<title id="curves-title">Validation {metric} over the steps of the trunk</title>'
-        '<desc id="curves-desc">A bold line for the trunk, thin lines for the branches that lost up to the step where they were '
-        "stopped, a dashed line for the start trained alone. The tables below hold the figures.</desc>"
-    )
-    return f'<svg {namespaces} {box.group()} role="img" aria-labelledby="curves-title curves-desc">{described}{body.strip()}'
+    described = f'<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>'
+    # Two figures of one page must not have the same names inside.
+    body = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
+    return f'<svg {namespaces} {box.group()} role="img" aria-labelledby="{name}-title {name}-desc">{described}{body.strip()}'
