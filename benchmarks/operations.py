@@ -36,7 +36,7 @@ from pysurgeon.surgery import (
     Widen,
     operate,
 )
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.matrices import form_of
 
 # Numbers that go into a model for the fits, in at least so many samples and at most so many; and as many to verify on (the first
 # dimension may be the time, and then another number of them would be something else).
@@ -76,10 +76,10 @@ def candidates(structure: Structure) -> dict[str, list[Operation]]:
     }
     for layer in structure.layers:
         try:
-            shape = weight_matrix(structure, layer).shape
+            form = form_of(structure, layer)
         except Refused:
             continue
-        if (rank := shape[0] * shape[1] // (2 * sum(shape))) >= 1:
+        if (rank := form.rows * form.columns // (2 * (form.rows + form.columns))) >= 1:
             found["factorize"].append(Factorize(layer.name, rank))
     return found
 
