@@ -37,7 +37,7 @@ from pysurgeon import kernels
 from pysurgeon.errors import Refused
 from pysurgeon.graph.widths import Structure
 from pysurgeon.kernels import _native
-from pysurgeon.surgery.matrices import form_of, weight_matrices
+from pysurgeon.surgery.matrices import weight_matrix
 
 Shape = tuple[int, int]
 
@@ -103,10 +103,8 @@ def weights(folder: Path) -> list[np.ndarray]:
     for path in sorted(folder.glob("*.onnx")):
         structure = Structure(ps.load(path))
         for layer in structure.layers:
-            with contextlib.suppress(Refused):  # no matrix of its own
-                form = form_of(structure, layer)
-                if form.count == 1:
-                    found.append(np.ascontiguousarray(weight_matrices(structure, layer, form)[0], dtype=np.float32))
+            with contextlib.suppress(Refused):  # a grouped convolution, or no matrix of its own
+                found.append(np.ascontiguousarray(weight_matrix(structure, layer), dtype=np.float32))
     return found
 
 

@@ -54,7 +54,8 @@ class Layer:
         """The axis of what it gives, and of what it takes, that its units run along."""
         if self.on_images:
             return 1
-        return -2 if self.operator == "MatMul" and self.weight_position == 0 else -1
+        vector = self.data.shape is not None and len(self.data.shape) < 2
+        return -2 if self.operator == "MatMul" and self.weight_position == 0 and not vector else -1
 
 
 def layers(model: Model) -> list[Layer]:

@@ -31,6 +31,8 @@ from pysurgeon.surgery.operation import Operation, Place, Plan
 
 # Samples for each unit beyond which directions hold as much of other samples as of those that they were found on.
 MANY = 20
+# The weight of inputs that were not seen, against those that were: it decides only where these leave directions undetermined.
+UNSEEN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def principal_directions(structure: Structure, layer: Layer, calibration: Calibr
 
 def _principal_directions(structure: Structure, layer: Layer, calibration: Calibration) -> Directions:
     form, name = form_of(structure, layer), looks_at(structure, layer)
+    matrices = weight_matrices(structure, layer, form)
     value = calibration.activations(structure.model, [name])[name]
     rows = form.taken(value, by_sample=not calibration.axis) if _by_inputs(form) else form.given(value)
     chosen = calibration.chosen(rows.shape[1])
@@ -156,17 +159,22 @@ def _principal_directions(structure: Structure, layer: Layer, calibration: Calib
     if not _by_inputs(form):
         rows = rows - _offset(structure, layer, form)
     else:
-        weight = weight_matrices(structure, layer, form)
+        weight = matrices
         if form.rows <= form.columns:
             rows, weight = rows @ weight.transpose(0, 2, 1), None
     grams = [rows[:, folds == f].transpose(0, 2, 1) @ rows[:, folds == f] for f in range(FOLDS)]
-    gram, prior = np.sum(grams, axis=0), np.zeros(())
+    gram = np.sum(grams, axis=0)
+    # What the layer makes of inputs that are all alike and independent of one another.
+    prior = np.eye(form.columns)[None] if weight is not None else matrices @ matrices.transpose(0, 2, 1)
     if layer.operator == "Gather":
-        table = weight_matrices(structure, layer, form)
-        prior = table @ table.transpose(0, 2, 1) / 2
+        prior = prior / 2
+    else:
+        seen, given = (np.trace(x, axis1=1, axis2=2)[:, None, None] for x in (gram, prior))
+        prior = prior * np.where(seen > 0, UNSEEN * seen / np.maximum(given, 1e-300), 1.0)
     directions = _directions(gram + prior, weight)
     samples = rows.shape[1]
-    if samples < MANY * gram.shape[1] and _depends_on_input(layer.data):
+    several = len(np.unique(folds)) > 1
+    if samples < MANY * gram.shape[1] and several and _depends_on_input(layer.data):
         # Directions found on some samples hold less of others. What they hold of those is what a factorized layer will keep.
         along = [_energy_along(_directions(gram - g + prior, weight), g, weight) for g in grams]
         energy = np.sum(along, axis=0)

@@ -126,6 +126,8 @@ class Form:
         units = "".join(x for x in units if x in letters)
         rest = "".join(x for x in letters if x not in self.groups + units)
         array = arranged(array, letters, self.groups + rest + units)
+        groups = self.size(self.groups)  # an operand of one element goes with all of them
+        array = np.broadcast_to(array, (*groups, *array.shape[len(groups) :]))
         count, width = (prod(self.size(x)) for x in (self.groups, units))
         return array.reshape(count, -1, width)
 
@@ -169,6 +171,19 @@ def form_of(structure: Structure, layer: Layer) -> Form:
 def weight_matrices(structure: Structure, layer: Layer, form: Form) -> Array:
     """The weight of a layer as float64 (count, rows, columns)."""
     return form.matrices(structure.model.tensor(layer.weight)).astype(np.float64)
+
+
+def weight_matrix(structure: Structure, layer: Layer) -> Array:
+    """The weight of a layer that is one matrix of what it gives, float64 (outputs, inputs times taps).
+
+    Raises:
+        Refused: It is several, or goes through gates before anybody sees what it gives, or is not float32 or not the layer's own.
+    """
+    form = form_of(structure, layer)
+    if form.count != 1 or form.hidden:
+        message = f"layer {layer.name!r} is not one matrix: it has {'gates' if form.hidden else f'{form.count} groups'}"
+        raise Refused(message)
+    return np.asarray(weight_matrices(structure, layer, form)[0])
 
 
 def offset(structure: Structure, layer: Layer) -> Array:

@@ -170,6 +170,15 @@ KINDS = {
         (1, 1, 9, 7),
         False,
     ),
+    "MatMul, as many of one input as it may be fed": (
+        "float[L, 4, 9] x",
+        "float[3, 4, 7] y",
+        "y = MatMul (x, w)",
+        (3, 9, 7),
+        False,
+    ),
+    "MatMul of a vector": ("float[9] x", "float[7] y", "y = MatMul (x, w)", (9, 7), False),
+    "MatMul of a vector on the left": ("float[9] x", "float[7] y", "y = MatMul (w, x)", (7, 9), False),
     "Einsum to heads": (
         "float[N, 4, 9] x",
         "float[N, 4, 3, 5] y",
@@ -259,7 +268,7 @@ def planted_rank(model: Model, rank: int) -> Array:
 
 def feeds_of(model: Model, batch: int, seed: int) -> dict[str, Array]:
     """Random input; tokens are drawn from the whole table, some more often than others."""
-    feeds = random_feeds(model, batch=batch, seed=seed)
+    feeds = random_feeds(model, batch=1 if "L" in str(model.ir.graph.inputs[0].shape) else batch, seed=seed)
     rng = np.random.default_rng(seed)
     often = np.geomspace(1, 0.05, 12)
     return {
@@ -268,7 +277,15 @@ def feeds_of(model: Model, batch: int, seed: int) -> dict[str, Array]:
     }
 
 
-FREE = [k for k in LINEAR if k not in ("Gemm transA", "MatMul, many of one matrix", "MatMul with an axis of one")]
+FIXED = (
+    "Gemm transA",
+    "MatMul, many of one matrix",
+    "MatMul with an axis of one",
+    "MatMul, as many of one input as it may be fed",
+    "MatMul of a vector",
+    "MatMul of a vector on the left",
+)
+FREE = [k for k in LINEAR if k not in FIXED]
 
 
 @pytest.mark.parametrize("kind", FREE)
@@ -504,6 +521,22 @@ def test_a_bias_does_not_decide_the_directions():
     a, b = (operate(m, Factorize(name, 2), Calibration(m)).model for m in (model, plain))
     first = next(t for t in a.tensors() if "reduce" in t)
     np.testing.assert_allclose(np.abs(a.tensor(first)), np.abs(b.tensor(first)), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["MatMul", "MatMul, wider"])
+def test_directions_that_were_not_seen_are_those_of_the_weight(kind):
+    """Two samples show two directions; the third one is that which the weight holds most of beside them."""
+    model = layer_of(kind)
+    feeds = random_feeds(model, batch=2, seed=0)
+    done = operate(model, Factorize("y", 3), Calibration(model, feeds, unseen=random_feeds(model, seed=1)))
+    reduce, expand = (done.model.tensor(f"y.{p}.weight").astype(np.float64) for p in ("reduce", "expand"))
+    weight = model.tensor("w").astype(np.float64)
+    q = np.linalg.qr((feeds["x"] @ weight).T)[0]
+    rest = weight - weight @ q @ q.T
+    best = np.linalg.norm(rest - rest @ np.outer(*2 * [np.linalg.svd(rest)[2][0]]))
+    assert np.linalg.norm(reduce @ expand - weight) <= 1.001 * best
+    a, b = (Session(m).run(feeds)["y"] for m in (model, done.model))
+    assert output_error({"y": a}, {"y": b}) <= 1e-3
 
 
 def test_factors_are_balanced():
