@@ -50,6 +50,11 @@ class Layer:
         return self.operator in ("Conv", "ConvTranspose")
 
     @property
+    def linear(self) -> bool:
+        """Whether it gives a matrix times what it takes, and a bias: a recurrent cell and an embedding do not."""
+        return self.operator not in ("LSTM", "GRU", "RNN", "Gather")
+
+    @property
     def units_axis(self) -> int:
         """The axis of what it gives, and of what it takes, that its units run along."""
         if self.on_images:

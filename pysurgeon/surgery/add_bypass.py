@@ -116,7 +116,7 @@ def _form(structure: Structure, first: Layer, last: Layer, value: ir.Value) -> t
 
 def _beside(structure: Structure, source: ir.Value, value: ir.Value) -> Layer | None:
     """A linear layer that takes the same as a bypass would, and gives the same value or is added to it."""
-    layers = {layer.output: layer for layer in structure.layers if layer.data is source}
+    layers = {layer.output: layer for layer in structure.layers if layer.linear and layer.data is source}
     total = value
     while (node := _only_user(total)) is not None and node.op_type == "Add":
         total = node.outputs[0]
