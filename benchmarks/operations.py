@@ -22,8 +22,8 @@ import numpy as np
 from widths import spread
 
 from pysurgeon.errors import Refused, SurgeonError
-from pysurgeon.graph import Model, load
-from pysurgeon.graph.session import Session, random_feeds
+from pysurgeon.graph import Array, Model, load
+from pysurgeon.graph.session import random_feeds
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import (
     AddBypass,
@@ -36,7 +36,7 @@ from pysurgeon.surgery import (
     Widen,
     operate,
 )
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.matrices import form_of
 
 # Numbers that go into a model for the fits, in at least so many samples and at most so many; and as many to verify on (the first
 # dimension may be the time, and then another number of them would be something else).
@@ -76,10 +76,10 @@ def candidates(structure: Structure) -> dict[str, list[Operation]]:
     }
     for layer in structure.layers:
         try:
-            shape = weight_matrix(structure, layer).shape
+            form = form_of(structure, layer)
         except Refused:
             continue
-        if (rank := shape[0] * shape[1] // (2 * sum(shape))) >= 1:
+        if (rank := form.rows * form.columns // (2 * (form.rows + form.columns))) >= 1:
             found["factorize"].append(Factorize(layer.name, rank))
     return found
 
@@ -91,9 +91,8 @@ def sweep(path: Path, seconds: float) -> Row:
         model = load(path)
         calibration = _calibration(model)
         structure = Structure(model)
-        if not all(
-            np.isfinite(a).all() for a in Session(model).run(calibration.unseen).values() if a.dtype.kind == "f"
-        ):
+        outputs = calibration.check(model, [o.name for o in model.outputs])
+        if not all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
             row.unusable = "its outputs are not finite"
             return row
     except SurgeonError as error:
@@ -108,8 +107,18 @@ def sweep(path: Path, seconds: float) -> Row:
 def _calibration(model: Model) -> Calibration:
     one = sum(a.size for a in random_feeds(model, batch=1).values())
     samples = min(MOST, max(FEWEST, NUMBERS // max(1, one)))
-    feeds, unseen = (random_feeds(model, batch=samples, seed=k) for k in (0, 1))
+    feeds, unseen = (_batches(model, samples, seed) for seed in (0, 1))
     return Calibration(model, feeds, unseen=unseen)
+
+
+def _batches(model: Model, samples: int, seed: int) -> dict[str, Array]:
+    """As many batches as the samples take, where the file fixes the size of one."""
+    size = model.inputs[0].shape[0] if model.inputs and model.inputs[0].shape else None
+    if size is None or any(not p.shape or p.shape[0] != size for p in model.inputs):
+        return random_feeds(model, batch=samples, seed=seed)
+    seeds = np.random.default_rng(seed).integers(2**31, size=max(1, samples // max(1, size)))
+    parts = [random_feeds(model, seed=int(s)) for s in seeds]
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 def _attempts(model: Model, operations: list[Operation], calibration: Calibration, seconds: float) -> Kind:

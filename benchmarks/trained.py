@@ -41,7 +41,7 @@ from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery import Calibration, Factorize, Narrow, Operation, RemoveLayer, apply_edit, operate
 from pysurgeon.surgery.edit import Edit, units
 from pysurgeon.surgery.factorize import factored
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.matrices import form_of, weight_matrices
 from pysurgeon.surgery.narrow import elimination_of, selection
 from pysurgeon.training import evaluate
 
@@ -224,10 +224,10 @@ def factorized(model: Model, calibration: Calibration | None, pairs: list[tuple[
         structure = Structure(model)
         layer = structure.layer(name)
         try:
-            matrix = weight_matrix(structure, layer)
+            form = form_of(structure, layer)
         except Refused:
             continue
-        rank = matrix.size // (2 * sum(matrix.shape))
+        rank = form.rows * form.columns // (2 * (form.rows + form.columns))
         if rank < 1:
             continue
         if calibration is not None:
@@ -236,9 +236,11 @@ def factorized(model: Model, calibration: Calibration | None, pairs: list[tuple[
             note(pairs, done.record)
             model = done.model
         else:
-            u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-            root = np.sqrt(s[:rank])
-            model = apply_edit(factored(structure, layer, u[:, :rank] * root, vt[:rank] * root[:, None]))
+            u, s, vt = np.linalg.svd(weight_matrices(structure, layer, form), full_matrices=False)
+            root = np.sqrt(s[:, None, :rank])
+            model = apply_edit(
+                factored(structure, layer, u[:, :, :rank] * root, vt[:, :rank] * root.transpose(0, 2, 1))
+            )
     return model
 
 

@@ -21,6 +21,12 @@ BLOCKS = (
     "mean",
     "swap",
     "pick",
+    "embed",
+    "cell",
+    "heads",
+    "each",
+    "groups",
+    "transposed",
 )
 
 
@@ -130,6 +136,52 @@ class Builder:
         """The last unit, for all others."""
         last = self.op(f"Gather <axis = 2> ({self.value}, {self.ints(-1)})")
         self.value = self.op(f"Mul ({self.value}, {self.op(f'Sigmoid ({last})')})")
+
+    def _embed(self, size: int) -> None:
+        """Rows of a table, by the largest feature of each token of the input."""
+        index = self.op("ArgMax <axis = 2, keepdims = 0> (x)")
+        table = self.weight(6 + size, self.width)
+        self.value = self.op(f"Add ({self.value}, {self.op(f'Gather ({table}, {index})')})")
+
+    def _cell(self, size: int) -> None:
+        """A recurrent cell, one of three, in one direction or both."""
+        operator, gates = (("LSTM", 4), ("GRU", 3), ("RNN", 1))[size % 3]
+        directions = 1 + (self.width + size) % 2
+        shapes = (gates * size, self.width), (gates * size, size), (2 * gates * size,)
+        operands = ", ".join(self.weight(directions, *s) for s in shapes)
+        turned = self.op(f"Transpose <perm = [1, 0, 2]> ({self.value})")
+        how = f'hidden_size = {size}, direction = "{("forward", "bidirectional")[directions - 1]}"'
+        given = self.op(f"{operator} <{how}> ({turned}, {operands})")
+        back = self.op(f"Transpose <perm = [2, 0, 1, 3]> ({given})")
+        self.value = self.op(f"Reshape ({back}, {self.ints(0, 0, directions * size)})")
+        self.width = directions * size
+
+    def _heads(self, size: int) -> None:
+        weights = self.weight(self.width, 2, size), self.weight(2, size, self.width)
+        apart = self.op(f'Einsum <equation = "ntd,dhk->nthk"> ({self.value}, {weights[0]})')
+        joined = self.op(f'Einsum <equation = "nthk,hkd->ntd"> ({self.op(f"Relu ({apart})")}, {weights[1]})')
+        self.value = self.op(f"Add ({self.value}, {joined})")
+
+    def _each(self, size: int) -> None:
+        """A matrix of its own for every token."""
+        axis, weight = self.ints(2), self.weight(TOKENS, self.width, size)
+        product = self.op(f"MatMul ({self.op(f'Unsqueeze ({self.value}, {axis})')}, {weight})")
+        self.value, self.width = self.op(f"Relu ({self.op(f'Squeeze ({product}, {axis})')})"), size
+
+    def _groups(self, size: int) -> None:
+        """A convolution in two groups along the tokens."""
+        if self.width % 2 == 0:
+            given = f"{self.weight(2 * size, self.width // 2, 3)}, {self.weight(2 * size)}"
+            self._along_tokens(f"Conv <group = 2, pads = [1, 1]> (v, {given})", 2 * size)
+
+    def _transposed(self, size: int) -> None:
+        given = f"{self.weight(self.width, size, 3)}, {self.weight(size)}"
+        self._along_tokens(f"ConvTranspose <pads = [1, 1]> (v, {given})", size)
+
+    def _along_tokens(self, text: str, width: int) -> None:
+        turned = self.op(f"Transpose <perm = [0, 2, 1]> ({self.value})")
+        given = self.op(f"Tanh ({self.op(text.replace('(v,', f'({turned},'))})")
+        self.value, self.width = self.op(f"Transpose <perm = [0, 2, 1]> ({given})"), width
 
     def model(self, seed: int) -> Model:
         # Blocks may cancel one another to nothing but rounding errors; the input keeps the scale of the outputs.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 
 from pysurgeon.diagnosis.criteria import activation_rank, effective_rank, stable_rank, weight_rank
 from pysurgeon.errors import ModelError, Refused
@@ -18,8 +19,8 @@ from pysurgeon.surgery import Calibration, RemoveLayer
 from pysurgeon.surgery._least_squares import fit
 from pysurgeon.surgery._sites import site_of
 from pysurgeon.surgery.elimination import Elimination
-from pysurgeon.surgery.factorize import largest_rank, principal_directions
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.factorize import largest_rank, looks_at, principal_directions
+from pysurgeon.surgery.matrices import form_of
 from pysurgeon.surgery.narrow import cost_curve
 
 # Values going into a layer beyond which the fit that could replace it is not tried: it takes their number to the third power.
@@ -63,13 +64,13 @@ class LayerDiagnosis:
 
     Attributes:
         layer: The layer.
-        shape: Of the weight as a matrix (outputs, inputs times taps).
-        singular_values: Descending, float32.
-        weight_rank: Directions of the weight that stand out of its noise (see `criteria`).
+        shape: Of the weight as a matrix (outputs, inputs times taps); of each where there are several, as in groups.
+        singular_values: Descending, float32; of several matrices the root of the mean square of those in the same place.
+        weight_rank: Directions of the weight that stand out of its noise (see `criteria`); of several matrices the most.
         effective_rank: Of the squared singular values.
         stable_rank: Of the weight.
         largest_rank: Largest rank for which factors are smaller, 0 if none.
-        output_energy: Energies of the output's principal directions, descending.
+        output_energy: Energies of the output's principal directions, of all matrices together (see `Directions`).
         linearity: R^2 of the readers' fit on the layer's input, `None` where the layer cannot be removed or has more
             inputs than `LARGEST_FIT`.
         overlooked: Share of what the model's outputs lack that the mean of the layer's input explains and that of what it gives does
@@ -147,6 +148,8 @@ def _looked_at(structure: Structure) -> Iterator[str]:
             yield from (name for product in width.products for name in (product.value, product.other))
     for layer in structure.layers:
         yield from RemoveLayer(layer.name).looks_at(structure)
+        with contextlib.suppress(Refused):
+            yield looks_at(structure, layer)
 
 
 def _width(structure: Structure, width: Width, calibration: Calibration) -> WidthDiagnosis:
@@ -169,26 +172,28 @@ def _width(structure: Structure, width: Width, calibration: Calibration) -> Widt
 def _layers(structure: Structure, calibration: Calibration, errors: Array | None, threads: int) -> list[LayerDiagnosis]:
     from pysurgeon import kernels
 
-    plain: list[tuple[Layer, Array]] = []
+    known: list[tuple[Layer, Array]] = []
     for layer in structure.layers:
-        # A grouped convolution has no matrix to speak of.
+        # What is shared or not float32 is no layer's own.
         with contextlib.suppress(Refused):
-            plain.append((layer, weight_matrix(structure, layer)))
-    spectra = kernels.singular_values([matrix.astype(np.float32) for _, matrix in plain], threads=threads)
+            form = form_of(structure, layer)
+            known.append((layer, form.matrices(structure.model.tensor(layer.weight))))
+    spectra = iter(kernels.singular_values([m for _, matrices in known for m in matrices], threads=threads))
     found = []
-    for (layer, matrix), values in zip(plain, spectra, strict=True):
-        shape = (matrix.shape[0], matrix.shape[1])
-        energy, _ = principal_directions(structure, layer, calibration)
+    for layer, matrices in known:
+        shape = (matrices.shape[1], matrices.shape[2])
+        each = [next(spectra) for _ in matrices]
+        values = np.sqrt(np.mean(np.square(each, dtype=np.float64), axis=0)).astype(np.float32)
         found.append(
             LayerDiagnosis(
                 layer=layer,
                 shape=shape,
                 singular_values=values,
-                weight_rank=weight_rank(values, shape),
+                weight_rank=max(weight_rank(v, shape) for v in each),
                 effective_rank=effective_rank(np.square(values, dtype=np.float64)),
                 stable_rank=stable_rank(values),
                 largest_rank=largest_rank(shape),
-                output_energy=energy,
+                output_energy=principal_directions(structure, layer, calibration).energy,
                 linearity=_linearity(structure, layer, calibration),
                 overlooked=None if errors is None else _overlooked(structure, layer, calibration, errors),
             )
@@ -197,7 +202,7 @@ def _layers(structure: Structure, calibration: Calibration, errors: Array | None
 
 
 def _linearity(structure: Structure, layer: Layer, calibration: Calibration) -> float | None:
-    units = (sizes(layer.data) or (None,))[1 if layer.operator == "Conv" else -1]
+    units = (sizes(layer.data) or (None,))[layer.units_axis]
     if units is None or units > LARGEST_FIT:
         return None
     try:
@@ -208,10 +213,10 @@ def _linearity(structure: Structure, layer: Layer, calibration: Calibration) -> 
 
 def _overlooked(structure: Structure, layer: Layer, calibration: Calibration, errors: Array) -> float | None:
     site = site_of(layer)
-    if site.activation is None or site.value.is_graph_output():
+    if site.activation is None or site.value.is_graph_output() or layer.data.dtype != ir.DataType.FLOAT:
         return None
     names = [str(layer.data.name), str(site.value.name)]
-    axis = 1 if layer.operator == "Conv" else -1
+    axis = layer.units_axis
     values = [np.moveaxis(a, axis, -1) for a in calibration.activations(structure.model, names).values()]
     if any(len(a) != len(errors) or a.ndim < 2 or a.shape[-1] > LARGEST_FIT for a in values):
         return None

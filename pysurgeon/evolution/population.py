@@ -27,7 +27,7 @@ from pysurgeon.surgery import (
     parse,
 )
 from pysurgeon.surgery.factorize import largest_rank
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.matrices import form_of
 from pysurgeon.training import State
 
 # Most operations that one branch does at once.
@@ -226,7 +226,8 @@ def _draw(
     if kind == "remove":
         return RemoveLayer(layer.name)
     try:
-        largest = largest_rank(weight_matrix(structure, layer).shape)
+        form = form_of(structure, layer)
     except Refused:
         return None
+    largest = largest_rank((form.rows, form.columns))
     return Factorize(layer.name, int(rng.integers(1, largest + 1))) if largest >= 1 else None

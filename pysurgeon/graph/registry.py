@@ -38,7 +38,8 @@ class Operator:
         parameters: Input positions whose initializers training adjusts.
         statistics: Input positions whose initializers training updates without a gradient.
         elementwise: Whether it treats every element alike, so that a scalar operand is part of its formula.
-        layer: Whether a node of it that holds a weight is a layer that operations can name.
+        weights: Input positions of which one makes a node a layer that operations can name, if it holds a weight and the other one
+            of the first two is computed.
         scaling: What becomes of a unit that is multiplied by a positive number.
     """
 
@@ -48,7 +49,7 @@ class Operator:
     parameters: tuple[int, ...] = ()
     statistics: tuple[int, ...] = ()
     elementwise: bool = False
-    layer: bool = False
+    weights: tuple[int, ...] = ()
     scaling: Scaling = Scaling.NONE
 
 

@@ -149,10 +149,12 @@ class Structure:
     ) -> Iterator[tuple[Dim, str, str, int]]:
         """Every dim that is written, with the name it gets from there, and the (tensor, axis) that writes it.
 
-        Layers in topological order come first; what no layer writes is named after the node that uses its first writer.
+        Plain layers in topological order come first; what none of them writes is named after the node that uses its first writer.
         """
         seen: set[Dim] = set()
         for layer in self.layers:
+            if layer.operator not in _FIRST:
+                continue
             for axis in range(len(self.model.ir.graph.initializers[layer.weight].shape or ())):
                 if self.inference.is_read(layer.weight, axis) or self._is_kernel(layer, axis):
                     continue
@@ -174,7 +176,7 @@ class Structure:
 
     @staticmethod
     def _is_kernel(layer: Layer, axis: int) -> bool:
-        return layer.operator in ("Conv", "ConvTranspose") and axis >= 2
+        return layer.on_images and axis >= 2
 
     @cached_property
     def _carriers(self) -> Carriers:
@@ -237,10 +239,14 @@ class Structure:
         return _elements_per_unit(self.term(tensor, axis), dim) or 1
 
 
+# Layers that widths are named after first: of their weights' axes, one is written and none counts gates or directions.
+_FIRST = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
 def _holds_parameters(node: ir.Node) -> bool:
-    """Whether a node that is no layer works with a weight, as an embedding or a recurrent cell does."""
+    """Whether a node works with a weight that is more or less than a matrix, as an embedding or a recurrent cell does."""
     operator = lookup(node)
-    return operator is not None and bool(operator.parameters) and not (operator.elementwise or operator.layer)
+    return operator is not None and bool(operator.parameters) and not (operator.elementwise or node.op_type in _FIRST)
 
 
 def _user(value: ir.Value) -> ir.Node:

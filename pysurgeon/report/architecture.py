@@ -73,9 +73,8 @@ def units(layer: Layer) -> int | None:
     shape = sizes(layer.output)
     if not shape:
         return None
-    if layer.operator == "Conv":
-        return shape[1]
-    return shape[-2] if layer.operator == "MatMul" and layer.weight_position == 0 and len(shape) > 1 else shape[-1]
+    axis = layer.units_axis
+    return shape[axis] if -len(shape) <= axis < len(shape) else None
 
 
 def layer_changes(before: Sequence[LayerFacts], after: Sequence[LayerFacts]) -> tuple[LayerChange, ...]:

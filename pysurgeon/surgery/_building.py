@@ -19,19 +19,18 @@ class Builder:
 
     Args:
         structure: Of the model.
-        rng: For random weights.
     """
 
-    def __init__(self, structure: Structure, rng: np.random.Generator) -> None:
-        self._structure, self._rng = structure, rng
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
         self._added: dict[str, Array] = {}
         self._nodes: list[NodeSpec] = []
         self._names = Names(value_names(structure.model.ir.graph))
         self._layer_names = Names(x.name for x in structure.layers)
 
-    def edit(self, rewire: Rewire) -> Edit:
+    def edit(self, *rewires: Rewire) -> Edit:
         """What was built, with whoever uses a value led to what takes its place."""
-        return Edit(self._structure, added=self._added, nodes=tuple(self._nodes), rewires=(rewire,))
+        return Edit(self._structure, added=self._added, nodes=tuple(self._nodes), rewires=rewires)
 
     def layer_name(self, wanted: str) -> str:
         """A name for a layer that no other has."""
@@ -45,9 +44,16 @@ class Builder:
 
     def node(self, operator: str, inputs: Sequence[str], name: str, attributes: Mapping[str, Any] | None = None) -> str:
         """Add a node of the layer `name`; returns the name of its output."""
-        output = self._names.unique(f"{name}/{operator}")
-        self._nodes.append(NodeSpec(operator, tuple(inputs), output, attributes or {}))
+        (output,) = self.results(operator, inputs, name, attributes or {}, [True])
         return output
+
+    def results(
+        self, operator: str, inputs: Sequence[str], name: str, attributes: Mapping[str, Any], wanted: Sequence[bool]
+    ) -> tuple[str, ...]:
+        """Add a node of several results; returns their names, empty ones for those that are not wanted."""
+        outputs = tuple(self._names.unique(f"{name}/{operator}") if w else "" for w in wanted)
+        self._nodes.append(NodeSpec(operator, tuple(inputs), outputs[0], attributes, outputs[1:]))
+        return outputs
 
     def convolution(
         self, source: str, name: str, taps: Array, *, bias: bool = True, strides: Sequence[int] | None = None
@@ -96,13 +102,14 @@ class Builder:
             operands.pop()
         return self.node(like.op_type, [source, *operands], name, dict(like.attributes))
 
-    def random(self, outputs: int, inputs: int, kernel: Sequence[int]) -> Array:
-        """Weights that keep the scale of rectified units (He et al. 2015): float32 (outputs, inputs, *kernel)."""
-        spread = np.sqrt(2.0 / (inputs * int(np.prod(kernel))))
-        return np.asarray(self._rng.standard_normal((outputs, inputs, *kernel)) * spread, np.float32)
-
     def _parameters(self, name: str, weight: Array, outputs: int, *, bias: bool) -> list[str]:
         added = [self.tensor(f"{name}.weight", np.ascontiguousarray(weight, dtype=np.float32))]
         if bias:
             added.append(self.tensor(f"{name}.bias", np.zeros(outputs, np.float32)))
         return added
+
+
+def random_weights(rng: np.random.Generator, outputs: int, inputs: int, kernel: Sequence[int]) -> Array:
+    """Weights that keep the scale of rectified units (He et al. 2015): float32 (outputs, inputs, *kernel)."""
+    spread = np.sqrt(2.0 / (inputs * int(np.prod(kernel))))
+    return np.asarray(rng.standard_normal((outputs, inputs, *kernel)) * spread, np.float32)

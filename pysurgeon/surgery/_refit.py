@@ -27,7 +27,7 @@ from pysurgeon.surgery._least_squares import fit
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import Dense, Edit, map_axis, units
-from pysurgeon.surgery.matrices import as_matrix, as_weight, units_axis, weight_matrix
+from pysurgeon.surgery.matrices import Form, form_of
 from pysurgeon.surgery.operation import Place
 
 # Taps times channels of a reader up to which every one of them is fitted on its own; the time grows with the third power.
@@ -93,14 +93,14 @@ def refit(
     signal = float(np.sum((old.T @ old) * energy))
     places = tuple(p for r in reads if (p := given_by(structure, width, r)) is not None)
     by_units = Refit(values, found.lost / max(signal, 1e-300), places)
-    layer = _own_layer(structure, first) if len(reads) == 1 else None
-    if layer is None or not places or not taps:
+    own = _own_layer(structure, first) if len(reads) == 1 else None
+    if own is None or not places or not taps:
         return by_units
     channels = values[first.tensor].shape[first.axis]
     inputs = channels * int(np.prod(weight.shape[2:]))
     if inputs > LARGEST_FIT or inputs == len(prior):  # too many, or none that were not fitted before
         return by_units
-    return _by_taps(structure, first, layer, calibration, instead[0], by_units, None if bias is None else bias.name)
+    return _by_taps(structure, first, own, calibration, instead[0], by_units, None if bias is None else bias.name)
 
 
 def refit_taps(
@@ -124,12 +124,12 @@ def refit_taps(
         return None
     weight = edit.mapped(read.tensor, structure.model.tensor(read.tensor))
     so_far = Refit({read.tensor: weight}, lost, (place,))
-    layer = _own_layer(structure, read)
-    if layer is None or weight.shape[read.axis] > LARGEST_FIT:
+    own = _own_layer(structure, read)
+    if own is None or weight.shape[read.axis] > LARGEST_FIT:
         return so_far
     instead = calibration.activations(apply_edit(edit), [read.value])[read.value]
     bias = bias_of(structure, width, read, once=False)
-    return _by_taps(structure, read, layer, calibration, instead, so_far, None if bias is None else bias.name)
+    return _by_taps(structure, read, own, calibration, instead, so_far, None if bias is None else bias.name)
 
 
 def _unit_rows(
@@ -146,31 +146,34 @@ def _unit_rows(
     return calibration.finite(old[chosen]), calibration.finite(new[chosen]), folds[chosen]
 
 
-def _own_layer(structure: Structure, read: Read) -> Layer | None:
-    """The layer that a read belongs to, if it is a matrix that nothing else uses."""
+def _own_layer(structure: Structure, read: Read) -> tuple[Layer, Form] | None:
+    """The layer that a read belongs to, if it is one matrix that nothing else uses and that is multiplied with as it is."""
     for layer in structure.layers:
         if layer.weight == read.tensor and str(layer.output.name) == read.node:
             try:
-                weight_matrix(structure, layer)
+                form = form_of(structure, layer)
             except Refused:
                 return None
-            return layer
+            attributes = layer.node.attributes
+            scaled = attributes.get_int("transA", 0) == 1 or attributes.get_float("alpha", 1.0) != 1.0
+            dense = layer.operator in ("Gemm", "MatMul") and len(form.shape) == 2 and not scaled
+            return (layer, form) if dense or (layer.operator == "Conv" and form.count == 1) else None
     return None
 
 
 def _by_taps(
     structure: Structure,
     read: Read,
-    layer: Layer,
+    own: tuple[Layer, Form],
     calibration: Calibration,
     replaced: Array,
     by_units: Refit,
     bias: str | None,
 ) -> Refit:
     """Fit what is still missing of what a layer gave, every tap on its own."""
-    (place,) = by_units.places
+    (place,), (layer, form) = by_units.places, own
     weight = by_units.values[read.tensor]
-    matrix = as_matrix(structure, layer, weight).astype(np.float64)
+    matrix = form.matrices(weight)[0].astype(np.float64)
     given = calibration.activations(structure.model, [place.before])[place.before]
     given = np.moveaxis(given, place.axis, -1)
     count = int(np.prod(given.shape[:-1]))
@@ -186,7 +189,7 @@ def _by_taps(
     lost = found.lost / max(float(np.square(wanted - place.offset).sum()), 1e-300)
     if not np.isfinite(found.ridge):
         return Refit(by_units.values, lost, by_units.places)
-    new = as_weight(structure, layer, matrix + found.matrix.T, weight.shape)
+    new = form.stored((matrix + found.matrix.T)[None], weight.shape).astype(np.float32)
     values = by_units.values | {read.tensor: new}
     if bias is not None:
         old = by_units.values.get(bias, structure.model.tensor(bias))
@@ -205,7 +208,7 @@ def _inputs(structure: Structure, layer: Layer, value: Array, given: tuple[int, 
         chosen: Which outputs, numbered over that shape.
     """
     if layer.operator != "Conv":
-        moved = np.moveaxis(value, units_axis(layer), -1)
+        moved = np.moveaxis(value, layer.units_axis, -1)
         return np.asarray(moved.reshape(-1, moved.shape[-1])[chosen])
     taps = structure.model.tensor(layer.weight).shape[2:]
     attributes, spatial = layer.node.attributes, value.shape[2:]

@@ -67,9 +67,9 @@ class AddBypass(Operation):
             message = f"layer {other.name!r} {what}, and two linear ways side by side can do no more than one"
             raise Refused(message)
         inputs, outputs, strides = _form(structure, first, last, value)
-        builder = Builder(structure, np.random.default_rng(0))
+        builder = Builder(structure)
         name = builder.layer_name(f"{last.name}.bypass")
-        if last.operator == "Conv":
+        if last.on_images:
             zero = np.zeros((outputs, inputs, *(1 for _ in strides)), np.float32)
             way = builder.convolution(str(source.name), name, zero, bias=False, strides=strides)
         else:
@@ -87,16 +87,13 @@ def _form(structure: Structure, first: Layer, last: Layer, value: ir.Value) -> t
         if dtype != np.float32:
             message = f"the weight of layer {layer.name!r} is {dtype}, not float32"
             raise Refused(message)
+    if first.data.dtype != ir.DataType.FLOAT:
+        message = f"layer {first.name!r} takes {first.data.dtype}, which no projection can be multiplied with; start behind it"
+        raise Refused(message)
     source, target = sizes(first.data), sizes(value)
-    conv = last.operator == "Conv"
+    conv = last.on_images
     axis = 1 if conv else -1
-    if (
-        source is None
-        or target is None
-        or len(source) != len(target)
-        or len(source) < 2
-        or conv != (first.operator == "Conv")
-    ):
+    if source is None or target is None or len(source) != len(target) or len(source) < 2 or conv != first.on_images:
         message = (
             f"layer {first.name!r} takes {shape_text(source)} and layer {last.name!r} gives {shape_text(target)}: a bypass needs as many axes "
             "on both sides"
@@ -119,7 +116,7 @@ def _form(structure: Structure, first: Layer, last: Layer, value: ir.Value) -> t
 
 def _beside(structure: Structure, source: ir.Value, value: ir.Value) -> Layer | None:
     """A linear layer that takes the same as a bypass would, and gives the same value or is added to it."""
-    layers = {layer.output: layer for layer in structure.layers if layer.data is source}
+    layers = {layer.output: layer for layer in structure.layers if layer.linear and layer.data is source}
     total = value
     while (node := _only_user(total)) is not None and node.op_type == "Add":
         total = node.outputs[0]

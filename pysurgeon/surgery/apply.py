@@ -146,10 +146,10 @@ def _set_nodes(graph: ir.Graph, edit: Edit) -> None:
     users = [(list(value.uses()), value) for value, _ in rewired]
     waiting = list(edit.nodes)
     while waiting:
-        ready = [spec for spec in waiting if all(name in values for name in spec.inputs)]
+        ready = [spec for spec in waiting if all(not name or name in values for name in spec.inputs)]
         assert ready, f"an edit uses values that do not exist: {waiting}"
         for spec in ready:
-            values[spec.output] = _node(graph, spec, values)
+            values |= _node(graph, spec, values)
             waiting.remove(spec)
     for (uses, value), (_, replacement) in zip(users, rewired, strict=True):
         for user, position in uses:
@@ -169,14 +169,15 @@ def _take_over_output(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
             graph.outputs[k] = new
 
 
-def _node(graph: ir.Graph, spec: NodeSpec, values: Mapping[str, ir.Value]) -> ir.Value:
+def _node(graph: ir.Graph, spec: NodeSpec, values: Mapping[str, ir.Value]) -> dict[str, ir.Value]:
     node = ir.node(
         spec.operator,
-        [values[name] for name in spec.inputs],
+        [values[name] if name else None for name in spec.inputs],
         attributes=dict(spec.attributes),
-        name=f"{spec.output}/node",
+        num_outputs=1 + len(spec.further),
+        name=f"{next(n for n in (spec.output, *spec.further) if n)}/node",
     )
-    output = node.outputs[0]
-    output.name = spec.output
+    for output, name in zip(node.outputs, (spec.output, *spec.further), strict=True):
+        output.name = name
     graph.append(node)
-    return output
+    return {str(o.name): o for o in node.outputs if o.name}

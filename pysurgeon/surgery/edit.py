@@ -107,12 +107,16 @@ class AxisMap:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A new node: operator of the standard domain, names of its values, attributes."""
+    """A new node: operator of the standard domain, names of its values, attributes.
+
+    Operands and further results that are absent have empty names.
+    """
 
     operator: str
     inputs: tuple[str, ...]
     output: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

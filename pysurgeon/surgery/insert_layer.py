@@ -16,7 +16,7 @@ import numpy as np
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery._building import Builder
+from pysurgeon.surgery._building import Builder, random_weights
 from pysurgeon.surgery._sites import Site, idempotent, refuse_end, site_of
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import Rewire
@@ -52,10 +52,10 @@ class InsertLayer(Operation):
         site = site_of(structure.layer(self.layer))
         refuse_end(site)
         units, rank, kernel = _form(structure, site)
-        builder, value = Builder(structure, np.random.default_rng([self.seed, 1])), str(site.value.name)
+        builder, value = Builder(structure), str(site.value.name)
 
         def linear(source: str, name: str, taps: Array) -> str:
-            if site.layer.operator == "Conv":
+            if site.layer.on_images:
                 return builder.convolution(source, name, taps)
             return builder.dense(source, name, taps, rank)
 
@@ -66,7 +66,8 @@ class InsertLayer(Operation):
             reason = "an identity layer behind an idempotent activation"
         else:
             name, last = (builder.layer_name(f"{site.layer.name}.branch{k}") for k in (1, 2))
-            hidden = builder.node("Relu", [linear(value, name, builder.random(units, units, kernel))], name)
+            weights = random_weights(np.random.default_rng([self.seed, 1]), units, units, kernel)
+            hidden = builder.node("Relu", [linear(value, name, weights)], name)
             branch = linear(hidden, last, np.zeros((units, units, *kernel), np.float32))
             output = builder.node("Add", [value, branch], last)
             reason = "a residual branch that starts at zero"
@@ -77,7 +78,7 @@ def _form(structure: Structure, site: Site) -> tuple[int, int, tuple[int, ...]]:
     """Units of what a site gives, its number of axes, and the kernel of a layer behind it."""
     shape = sizes(site.value)
     assert shape is not None
-    units = shape[1 if site.layer.operator == "Conv" else -1] if len(shape) > 1 else None
+    units = shape[1 if site.layer.on_images else -1] if len(shape) > 1 else None
     if units is None:
         message = f"behind {site.layer.name!r} the number of units is not known"
         raise Refused(message)
@@ -85,7 +86,7 @@ def _form(structure: Structure, site: Site) -> tuple[int, int, tuple[int, ...]]:
     if weight.dtype != np.float32:
         message = f"the weight of {site.layer.name!r} is {weight.dtype}, not float32"
         raise Refused(message)
-    kernel = tuple(3 if t > 1 else 1 for t in weight.shape[2:]) if site.layer.operator == "Conv" else ()
+    kernel = tuple(3 if t > 1 else 1 for t in weight.shape[2:]) if site.layer.on_images else ()
     return units, len(shape), kernel
 
 

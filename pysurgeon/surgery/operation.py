@@ -32,12 +32,15 @@ class Place:
         after: The value that takes its place.
         offset: What is added to the reader's own: the error is relative to what is left without it. Float64 (units,) or (1,).
         axis: The axis that the offset runs along.
+        weights: What a node multiplies the two with, along their last axes, before anybody else sees them: float (outputs, inputs) each;
+            `None` where the values are what the reader gives.
     """
 
     before: str
     after: str
     offset: Array
     axis: int
+    weights: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,5 +193,7 @@ def site_error(before: Model, after: Model, places: tuple[Place, ...], calibrati
     losses = []
     for place, name in zip(places, names, strict=True):
         a, b = (np.moveaxis(x, place.axis, -1).astype(np.float64) for x in (old[place.before], new[name]))
+        if place.weights is not None:
+            a, b = (x @ weight.T for x, weight in zip((a, b), place.weights, strict=True))
         losses.append(float(np.square(b - a).sum()) / max(float(np.square(a - place.offset).sum()), 1e-300))
     return math.sqrt(sum(losses) / len(losses))

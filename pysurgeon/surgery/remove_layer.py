@@ -20,6 +20,7 @@ import onnx_ir as ir
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.inference import Read
+from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.names import Names, value_names
 from pysurgeon.graph.terms import Dim
 from pysurgeon.graph.widths import Structure, Width
@@ -28,7 +29,7 @@ from pysurgeon.surgery._sites import Branch, Site, branch_of, idempotent, refuse
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Rewire, Select
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.matrices import form_of, weight_matrices
 from pysurgeon.surgery.operation import Operation, Place, Plan
 
 # Share of the energy of a sum below which a summand is what float32 has rounded.
@@ -124,7 +125,7 @@ def _without(structure: Structure, calibration: Calibration, site: Site, branch:
     """The branch gives its mean over the samples, one number a unit, or nothing at all where it gave nothing."""
     names = [str(v.name) for v in (branch.value, branch.total)]
     given, total = (calibration.finite(a) for a in calibration.activations(structure.model, names).values())
-    axis = 1 if given.ndim > 3 or site.layer.operator == "Conv" else given.ndim - 1
+    axis = _units_axis(structure, site.layer, branch.value)
     around = tuple(k for k in range(given.ndim) if k != axis)
     mean = given.mean(around, keepdims=True)[0]
     signal = max(float(np.square(total).sum()), 1e-300)
@@ -143,6 +144,15 @@ def _without(structure: Structure, calibration: Calibration, site: Site, branch:
     )
 
 
+def _units_axis(structure: Structure, layer: Layer, value: ir.Value) -> int:
+    """Where the units that a layer gives are along the axes of a value that is made of them, laid out anew perhaps."""
+    axis = layer.units_axis % len(structure.inference.resolved(layer.output))
+    unit = structure.inference.resolved(layer.output)[axis]
+    terms = structure.inference.resolved(value)
+    likely = 1 if layer.on_images or len(terms) > 3 else len(terms) - 1
+    return next((k for k, t in enumerate(terms) if t == unit), likely)
+
+
 def _nearly_identity(structure: Structure, site: Site) -> bool:
     """Whether a layer gives more of what it takes than it adds to it, going by its weights and its activation."""
     before, after = (v.shape for v in (site.layer.data, site.value))
@@ -151,13 +161,15 @@ def _nearly_identity(structure: Structure, site: Site) -> bool:
     if site.activation is not None and not idempotent(site.activation):
         return False
     try:
-        taps = weight_matrix(structure, site.layer)
+        form = form_of(structure, site.layer)
     except Refused:
         return False
-    n = len(taps)
-    missing = taps.reshape(n, n, -1).copy()
-    missing[np.arange(n), np.arange(n), missing.shape[2] // 2] -= 1.0
-    return bool(np.square(missing).sum() < n)
+    n = form.rows
+    if form.columns % n:
+        return False
+    missing = weight_matrices(structure, site.layer, form).reshape(form.count, n, n, -1)
+    missing[:, np.arange(n), np.arange(n), missing.shape[3] // 2] -= 1.0
+    return bool(np.square(missing).sum() < n * form.count)
 
 
 def _led_round(structure: Structure, calibration: Calibration, site: Site) -> Plan:
@@ -191,12 +203,12 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
     refuse_end(site)
     layer = site.layer
     source, target = sizes(layer.data), sizes(site.value)
-    channel = 1 if layer.operator == "Conv" else -1
-    if source is None or target is None or len(source) != len(target):
+    channel = layer.units_axis
+    if source is None or target is None:
         message = f"layer {layer.name!r}: the shapes of its input and output are not known"
         raise Refused(message)
-    rest = [(a, b) for k, (a, b) in enumerate(zip(source, target, strict=True)) if k != channel % len(source)]
-    if any(a != b for a, b in rest):
+    rest = [(a, b) for k, (a, b) in enumerate(zip(source, target, strict=False)) if k != channel % len(source)]
+    if len(source) != len(target) or any(a != b for a, b in rest):
         message = f"layer {layer.name!r} turns {shape_text(source)} into {shape_text(target)}: only the number of units may change"
         raise Refused(message)
     units = source[channel]

@@ -10,6 +10,8 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kinds import KINDS
+from kinds import network as network_of
 from onnx import numpy_helper
 from starts import cnn, digits, mlp, model
 
@@ -21,6 +23,8 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, Factorize, Narrow, RemoveLayer, Widen, operate
 from pysurgeon.surgery import calibration as calibration_module
+from pysurgeon.surgery.matrices import form_of
+from pysurgeon.surgery.narrow import LARGEST_ERROR
 
 
 def on_digits(network: Model) -> Calibration:
@@ -143,6 +147,46 @@ def test_the_model_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration_module, "_run", counted)
     diagnose(Structure(network), calibration)
     assert sum(m is network for m in seen) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_that_are_no_plain_matrix_are_looked_at(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of(kind)
+    structure, calibration = Structure(network), Calibration(network)
+    runs: list[Model] = []
+    run = calibration_module._run
+    monkeypatch.setattr(calibration_module, "_run", lambda m, *rest: runs.append(m) or run(m, *rest))
+    diagnosis = diagnose(structure, calibration)
+    assert sum(m is network for m in runs) == 1
+    assert [x.layer.name for x in diagnosis.layers] == [x.name for x in structure.layers]
+    for found in diagnosis.layers:
+        form = form_of(structure, found.layer)
+        assert found.shape == (form.rows, form.columns)
+        np.testing.assert_allclose(
+            np.square(found.singular_values).sum() * form.count,
+            np.square(network.tensor(found.layer.weight)).sum(),
+            rtol=1e-4,
+        )
+        if found.largest_rank:
+            plan = Factorize(found.layer.name, found.largest_rank).plan(structure, calibration)
+            assert plan.predicted_error == pytest.approx(found.error(found.largest_rank), abs=1e-6)
+    proposed = {
+        r.operation.site for r in recommend(diagnosis, calibration, accuracy=0.5) if r.operation.kind == "factorize"
+    }
+    assert proposed == {x.layer.name for x in diagnosis.layers if 1 <= x.rank_for(LARGEST_ERROR) <= x.largest_rank}
+
+
+def test_a_table_of_low_rank_is_recommended_to_be_factorized() -> None:
+    network = network_of("embedding")
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((20, 2)) @ rng.standard_normal((2, 7))
+    network = network.with_tensors({"t": table.astype(np.float32)})
+    calibration = Calibration(network, {"x": rng.integers(0, 20, (100, 4))})
+    ranked = recommend(diagnose(Structure(network), calibration), calibration, accuracy=0.5, objective="size")
+    (first, *_) = [r for r in ranked if r.operation.site == "table"]
+    assert str(first.operation) == "factorize:table=2"
+    assert first.evidence["weight_rank"] == 2
+    assert first.parameters == 2 * (20 + 7) - 20 * 7
 
 
 def test_threads_do_not_change_the_diagnosis() -> None:

@@ -23,6 +23,8 @@ from pysurgeon.report import (
     recommend_json,
 )
 from pysurgeon.surgery import Calibration, Factorize, InsertLayer, Operation, RemoveLayer, operate, parse
+from tests.kinds import KINDS
+from tests.kinds import network as network_of
 from tests.models import build
 from tests.report.lineage import network, write_run
 
@@ -82,7 +84,15 @@ def test_inspect_has_the_keys_that_stay() -> None:
     ],
 )
 def test_the_flags_keep_their_word(name: str) -> None:
-    model = from_proto(build(name))
+    keep_their_word(from_proto(build(name)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_those_of_layers_that_are_no_plain_matrix_keep_it_too(kind: str) -> None:
+    keep_their_word(network_of(kind))
+
+
+def keep_their_word(model: Model) -> None:
     for layer in inspect(model).layers:
         claims: list[tuple[bool, Operation]] = [
             (layer.insertable, InsertLayer(layer.name)),

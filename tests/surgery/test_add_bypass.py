@@ -5,7 +5,8 @@ from __future__ import annotations
 import models
 import numpy as np
 import pytest
-from checks import assert_same_function, assert_valid, attempt, loaded, structure
+from checks import assert_same_function, assert_valid, attempt, difference, loaded, structure
+from kinds import network
 
 from pysurgeon.errors import Refused, UsageError
 from pysurgeon.graph import from_proto
@@ -139,3 +140,25 @@ def test_it_gets_a_gradient_at_once():
     from checks import difference
 
     assert difference(done.model, moved) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "way", "reason"),
+    [
+        ("embedding", ("table", ""), "takes INT64"),
+        ("embedding", ("table", "y"), "takes INT64"),
+        ("transposed", ("up", ""), "divide the size of an image"),
+        ("cell", ("cell", ""), "as many axes on both sides"),
+    ],
+)
+def test_no_way_round_layers_that_are_no_plain_matrix(kind, way, reason):
+    with pytest.raises(Refused, match=reason):
+        operate(network(kind), AddBypass(*way))
+
+
+def test_a_way_round_a_transposed_convolution():
+    model = network("transposed")
+    done = operate(model, AddBypass("same"))
+    assert done.model.tensor("same.bypass.weight").shape == (6, 5, 1, 1)
+    assert_valid(done.model, like=model)
+    assert difference(model, done.model) <= 1e-6

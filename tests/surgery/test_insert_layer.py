@@ -6,11 +6,12 @@ import models
 import numpy as np
 import pytest
 from checks import assert_same_function, assert_valid, attempt, difference, loaded, structure
+from kinds import network
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import InsertLayer, operate
+from pysurgeon.surgery import InsertLayer, operate, parse
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 
@@ -155,3 +156,27 @@ def test_seeds_decide():
     a, b, c = (operate(model, InsertLayer("1", seed=s)).model.to_bytes() for s in (1, 1, 2))
     assert a == b
     assert a != c
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "shape"),
+    [
+        ("transposed", "up", (5, 5, 3, 3)),
+        ("transposed", "same", (6, 6, 3, 3)),
+        ("embedding", "table", (7, 7)),
+        ("cell", "cell", (5, 5)),
+        ("state", "state", (5, 5)),
+        ("einsum", "apart", (3, 3)),
+        ("einsum", "joined", (5, 5)),
+    ],
+)
+def test_behind_layers_that_are_no_plain_matrix(kind, layer, shape):
+    """Along the units, whatever else the value has; and taken back."""
+    model = network(kind)
+    done = operate(model, InsertLayer(layer))
+    added = {done.model.tensor(t).shape for t in done.edit.added if t.endswith("weight")}
+    assert added == {shape}
+    assert_valid(done.model, like=model)
+    assert difference(model, done.model) <= 1e-6
+    back = operate(done.model, parse(done.record.undo))
+    assert difference(model, back.model) <= 1e-6

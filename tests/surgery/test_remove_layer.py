@@ -6,6 +6,7 @@ import models
 import numpy as np
 import pytest
 from checks import assert_valid, attempt, difference, loaded, structure
+from kinds import network
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import from_proto
@@ -278,3 +279,23 @@ def test_a_branch_that_gives_nothing_leaves_nothing():
     done = operate(silent, RemoveLayer("2.conv2"))
     assert set(done.model.tensors()) < set(model.tensors())
     assert difference(silent, done.model) <= 1e-6
+
+
+def test_a_transposed_convolution_of_the_same_size_goes():
+    model = network("transposed")
+    done = operate(model, RemoveLayer("same"))
+    assert [x.name for x in Structure(done.model).layers] == ["up", "y"]
+    assert_valid(done.model, like=model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "text"),
+    [
+        ("embedding", "table", r"turns \(\?, 4\) into \(\?, 4, 7\)"),
+        ("cell", "cell", r"turns \(\?, \?, 7\) into"),
+        ("transposed", "up", r"turns \(\?, 3, 4, 4\) into \(\?, 5, 8, 8\)"),
+    ],
+)
+def test_layers_that_change_more_than_units_stay(kind, layer, text):
+    with pytest.raises(Refused, match=text):
+        operate(network(kind), RemoveLayer(layer))

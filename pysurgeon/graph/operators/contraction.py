@@ -160,7 +160,7 @@ register(
         "channels in and out, of any rank; with groups: the groups, and the channels inside each; spatial axes and kernel sizes stay",
         conv_macs,
         parameters=(1, 2),
-        layer=True,
+        weights=(1,),
         scaling=Scaling.MULTIPLIES,
     ),
 )
@@ -171,7 +171,7 @@ register(
         "all three axes, transposed or not",
         matmul_macs,
         parameters=(1, 2),
-        layer=True,
+        weights=(1,),
         scaling=Scaling.MULTIPLIES,
     ),
 )
@@ -182,7 +182,7 @@ register(
         "all axes; a product of two computed values is a width that both of them write",
         matmul_macs,
         parameters=(0, 1),
-        layer=True,
+        weights=(1, 0),
         scaling=Scaling.MULTIPLIES,
     ),
 )
@@ -193,6 +193,7 @@ register(
         "every letter; equations with an ellipsis or a repeated letter keep all sizes",
         einsum_macs,
         parameters=(0, 1),
+        weights=(1, 0),
         scaling=Scaling.MULTIPLIES,
     ),
 )

@@ -140,6 +140,7 @@ register(
         gather,
         "the axes that stay (of an embedding, its features); what is picked stays, and so does its place",
         parameters=(0,),
+        weights=(0,),
         scaling=Scaling.MOVES,
     ),
 )

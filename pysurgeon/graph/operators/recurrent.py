@@ -73,5 +73,6 @@ register(
         "inputs and hidden units, `hidden_size` follows; gates and directions stay",
         recurrent_macs,
         parameters=(1, 2, 3),
+        weights=(1,),
     ),
 )
