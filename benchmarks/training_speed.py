@@ -32,7 +32,7 @@ from pysurgeon.data import Batches, Dataset, Split
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings, WorkerTrainer, fit_input, training_view
-from pysurgeon.training._engine import Engine
+from pysurgeon.training._engine import make_engine
 from pysurgeon.training.loss import make_loss
 
 CLASSES, SIDE = 10, 32
@@ -216,7 +216,7 @@ def _api(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int
 
 def _engine(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int], float]:
     loss, fit = make_loss(data), fit_input(model, data)
-    engine = Engine(training_view(model), loss, threads=threads)
+    engine = make_engine("ort", training_view(model), loss, threads=threads)
     x, y = Batches(data, batch, seed=0).batch(0)
     feeds, targets = fit.feeds(x), fit.targets(loss, y)
 

@@ -25,7 +25,7 @@ from pysurgeon.training import (
     fit_input,
     training_view,
 )
-from pysurgeon.training._engine import Engine
+from pysurgeon.training._engine import make_engine
 from pysurgeon.training.head import head
 from pysurgeon.training.loss import Loss, make_loss
 
@@ -46,7 +46,7 @@ def engine_gradients(
     model: Model, data: Dataset, loss: Loss, rows: slice = slice(None)
 ) -> tuple[float, dict[str, Array]]:
     fit = fit_input(model, data)
-    engine = Engine(training_view(model, data.task), loss)
+    engine = make_engine("ort", training_view(model, data.task), loss)
     found = engine.step(fit.feeds(data.train.x[rows]), fit.targets(loss, data.train.y[rows]))
     return found, {name: g.copy() for name, g in engine.gradients.items()}
 
@@ -171,7 +171,7 @@ def test_frozen_statistics_stay_and_gradients_are_those_of_torch_at_inference() 
     module.eval()
     torch.nn.functional.cross_entropy(module(torch.from_numpy(x)), torch.from_numpy(y)).backward()
     view, loss = training_view(model, freeze_statistics=True), make_loss(data)
-    engine = Engine(view, loss)
+    engine = make_engine("ort", view, loss)
     engine.step({model.inputs[0].name: x}, loss.arrays(y))
     for name, parameter in module.named_parameters():
         np.testing.assert_allclose(engine.gradients[name], parameter.grad.numpy(), atol=1e-5)
