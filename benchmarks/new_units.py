@@ -24,8 +24,7 @@ from pysurgeon.graph import Model
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, Widen, carry, operate
 from pysurgeon.surgery.widen import How
-from pysurgeon.training import Schedule, State, TrainSettings
-from pysurgeon.training.ort import OrtTrainer
+from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings
 
 STEPS = (50, 100, 200, 400)
 BEFORE = 300

@@ -1,6 +1,7 @@
 """Every model of a folder through training: does it train, is the gradient right, do the weights go back?
 
-    python benchmarks/training.py FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--memory GB] [--without-slopes] [--out training.jsonl]
+    python benchmarks/training.py FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--memory GB] [--without-slopes]
+        [--trainer ort|torch] [--beside] [--out training.jsonl]
 
 For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` makes some hundred), in a process of its own:
 
@@ -8,6 +9,8 @@ For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` ma
 - gradients are compared with central differences of the loss of the *original* file, computed by plain inference: along the gradient,
   and along a direction that gives every tensor the same weight, with fixed statistics of batch normalization. The error is that of the
   slopes over the larger of them; where rounding leaves no two digits of a difference, it is counted as not measurable;
+- with `--beside`, gradients are compared with those of the other engine: the norm of the difference over that of the gradient, with
+  fixed statistics;
 - some steps of AdamW are taken; the loss has to be finite and to decrease;
 - what was learnt is put into the original file, whose output has to be that of the trained view.
 
@@ -28,7 +31,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx_ir as ir
@@ -37,8 +40,18 @@ from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, Model, from_proto, load
 from pysurgeon.graph.session import Session, output_error
-from pysurgeon.training import OrtTrainer, Outcome, Schedule, State, TrainSettings, fit_input, training_view
-from pysurgeon.training._engine import Engine
+from pysurgeon.training import (
+    OrtTrainer,
+    Outcome,
+    Schedule,
+    State,
+    TorchTrainer,
+    TrainerName,
+    TrainSettings,
+    fit_input,
+    training_view,
+)
+from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.fit import Fit
 from pysurgeon.training.head import head
@@ -63,6 +76,7 @@ class Row:
     losses: tuple[float, ...] = ()
     slope_error: float | None = None
     output_error: float | None = None
+    engine_error: float | None = None
     seconds: float = 0.0
     gigabytes: float = 0.0
     refused: str = ""
@@ -79,10 +93,12 @@ def main() -> int:
     parser.add_argument("--memory", type=float, default=8, help="GB that one process may take")
     parser.add_argument("--out", type=Path, default=None, help="JSON lines; models that it holds already are left out")
     parser.add_argument("--without-slopes", action="store_true", help="leave out the longest part, the gradients")
+    parser.add_argument("--trainer", choices=get_args(TrainerName), default="ort", help="the engine")
+    parser.add_argument("--beside", action="store_true", help="compare the gradients of both engines")
     parser.add_argument("--one", action="store_true", help="FOLDER is a file; print its JSON and nothing else")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(asdict(sweep(arguments.folder, slopes_too=not arguments.without_slopes))))
+        print(json.dumps(asdict(sweep(arguments))))
         return 0
     files = [f for f in arguments.folder.glob("*.onnx") if re.search(arguments.only, f.name)]
     files = sorted((f for f in files if _size(f) <= arguments.megabytes * 1e6), key=_size)
@@ -109,7 +125,8 @@ def _apart(path: Path, arguments: argparse.Namespace) -> Row:
     began, peak, over = time.monotonic(), 0.0, ""
     found: list[str] = []
     seconds, gigabytes = arguments.seconds, arguments.memory
-    command = [sys.executable, __file__, str(path), "--one", *["--without-slopes"] * arguments.without_slopes]
+    command = [sys.executable, __file__, str(path), "--one", "--trainer", arguments.trainer]
+    command += ["--without-slopes"] * arguments.without_slopes + ["--beside"] * arguments.beside
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
         reading = threading.Thread(target=lambda: found.extend(child.communicate()))
@@ -141,13 +158,13 @@ def _memory(pid: int) -> float:
         return 0.0
 
 
-def sweep(path: Path, *, slopes_too: bool = True) -> Row:
+def sweep(arguments: argparse.Namespace) -> Row:
     """All of it for one file, in this process."""
-    row = Row(path.stem)
+    row = Row(arguments.folder.stem)
     try:
-        model = load(path)
+        model = load(arguments.folder)
         row.parameters = model.parameter_count()
-        _train(row, free_batch(model), slopes_too)
+        _train(row, free_batch(model), arguments)
     except SurgeonError as error:
         row.refused = f"{type(error).__name__}: {error}"[:400]
     except Exception:  # noqa: BLE001  (whatever it is, it is a finding)
@@ -155,16 +172,19 @@ def sweep(path: Path, *, slopes_too: bool = True) -> Row:
     return row
 
 
-def _train(row: Row, model: Model, slopes_too: bool) -> None:
+def _train(row: Row, model: Model, arguments: argparse.Namespace) -> None:
+    trainer: TrainerName = arguments.trainer
     data = made_up(model)
     row.task = data.task
     fit, loss = fit_input(model, data), None
     loss = make_loss(data, binary=fit.binary)
-    view = training_view(model, data.task)
+    view = training_view(model, data.task, trainer=trainer)
     row.rewritten = " ".join(sorted({f.operator for f in view.facts if f.status == "rewritten"}))
-    row.slope_error = slopes(model, data, fit, loss) if slopes_too else None
+    row.slope_error = None if arguments.without_slopes else slopes(model, data, fit, loss, trainer)
+    row.engine_error = beside(model, data, fit, loss) if arguments.beside else None
     settings = TrainSettings(Schedule(RATE, STEPS, decay="constant"), batch_size=SAMPLES)
-    result = OrtTrainer().train(model, data, settings, state=State(), steps=STEPS, evaluate_every=1)
+    local = OrtTrainer() if trainer == "ort" else TorchTrainer()
+    result = local.train(model, data, settings, state=State(), steps=STEPS, evaluate_every=1)
     row.losses = tuple(round(p.train_loss, 6) for p in result.history)
     problems = []
     if result.outcome is not Outcome.DONE:
@@ -173,15 +193,17 @@ def _train(row: Row, model: Model, slopes_too: bool) -> None:
         problems.append("the loss does not decrease")
     if row.slope_error is not None and row.slope_error > SLOPE_TOLERANCE:
         problems.append(f"slopes differ by {row.slope_error:.1e}")
-    row.output_error = _back(model, data, fit, result.model)
+    if row.engine_error is not None and row.engine_error > SLOPE_TOLERANCE:
+        problems.append(f"the engines' gradients differ by {row.engine_error:.1e}")
+    row.output_error = _back(model, data, fit, result.model, trainer)
     if row.output_error > OUTPUT_TOLERANCE:
         problems.append(f"outputs of the view and of the file differ by {row.output_error:.1e}")
     row.failure = "; ".join(problems)
 
 
-def _back(model: Model, data: Dataset, fit: Fit, trained: Model) -> float:
+def _back(model: Model, data: Dataset, fit: Fit, trained: Model, trainer: TrainerName) -> float:
     """How far the original file with what was learnt is from the view with what was learnt."""
-    view = training_view(model, data.task)
+    view = training_view(model, data.task, trainer=trainer)
     inside = from_proto(view.proto)
     names = [n for n in (*view.trainable, *view.statistics) if n in inside.tensors()]
     inside = inside.with_tensors({name: trained.tensor(name) for name in names})
@@ -192,14 +214,29 @@ def _back(model: Model, data: Dataset, fit: Fit, trained: Model) -> float:
     return output_error({"y": expected}, {"y": Session(trained, extra).run(fit.feeds(x))[logits]})
 
 
-def slopes(model: Model, data: Dataset, fit: Fit, loss: Loss) -> float | None:
+def _gradients(model: Model, data: Dataset, fit: Fit, loss: Loss, trainer: TrainerName) -> dict[str, Array]:
+    """Of the first batch, with fixed statistics, in float64."""
+    engine = make_engine(trainer, training_view(model, data.task, freeze_statistics=True, trainer=trainer), loss)
+    x, y = next(iter(data.evaluation_batches("train", SAMPLES, raw=fit.raw)))
+    engine.step(fit.feeds(x), fit.targets(loss, y))
+    return {n: np.array(g, np.float64) for n, g in engine.gradients.items()}
+
+
+def beside(model: Model, data: Dataset, fit: Fit, loss: Loss) -> float:
+    """The norm of the difference between the engines' gradients over that of the gradient."""
+    a, b = (_gradients(model, data, fit, loss, trainer) for trainer in get_args(TrainerName))
+    if a.keys() != b.keys():
+        return float("inf")
+    return float(
+        np.sqrt(sum(((a[n] - b[n]) ** 2).sum() for n in a) / max(1e-30, sum((g**2).sum() for g in a.values())))
+    )
+
+
+def slopes(model: Model, data: Dataset, fit: Fit, loss: Loss, trainer: TrainerName) -> float | None:
     """The larger relative error of two directional derivatives; `None` where they cannot be measured."""
-    view = training_view(model, data.task, freeze_statistics=True)
-    engine = Engine(view, loss)
+    gradients = _gradients(model, data, fit, loss, trainer)
     x, y = next(iter(data.evaluation_batches("train", SAMPLES, raw=fit.raw)))
     feeds = fit.feeds(x)
-    engine.step(feeds, fit.targets(loss, y))
-    gradients = {n: np.array(g, np.float64) for n, g in engine.gradients.items()}
     rng = np.random.default_rng(0)
     even = {}
     for name, g in gradients.items():
@@ -321,6 +358,8 @@ def _text(row: Row) -> str:
         return f"{head_}  refused: {row.refused}"
     slope = "not measurable" if row.slope_error is None else f"{row.slope_error:.0e}"
     good = f"loss {' '.join(f'{x:.4g}' for x in row.losses)}, slopes {slope}, outputs {row.output_error or 0:.0e}"
+    if row.engine_error is not None:
+        good += f", engines {row.engine_error:.0e}"
     return f"{head_}  {good}" + (f"\n    FAILED {row.failure}" if row.failure else "")
 
 
@@ -334,10 +373,12 @@ def _summary(rows: list[Row]) -> int:
     for family, members in families.items():
         good = [r for r in members if not r.refused and not r.failure]
         errors = [r.slope_error for r in good if r.slope_error is not None]
+        apart = [r.engine_error for r in good if r.engine_error is not None]
         print(
             f"{family:14s} {len(members):6d} {len(good):6d} {sum(bool(r.refused) for r in members):8d} "
             f"{sum(bool(r.failure) for r in members):7d}  "
             + (f"{len(errors)} of {len(good)}: {np.median(errors):.1e}, {max(errors):.1e}" if errors else "-")
+            + (f"; engines: {np.median(apart):.1e}, {max(apart):.1e}" if apart else "")
         )
     return int(any(r.failure for r in rows))
 

@@ -1,12 +1,14 @@
 """How long training takes beside torch, what two branches at once give, and whether memory stays flat.
 
     python -m benchmarks.training_speed epochs [--only NAME] [--threads T] [--rounds R] 2>/dev/null
+    python -m benchmarks.training_speed trainers [--only NAME] [--threads T] [--rounds R] 2>/dev/null
     python -m benchmarks.training_speed branches [--seconds S]
     python -m benchmarks.training_speed memory [--branches N]
 
 `epochs`: a step of torch (eager, fused AdamW), of the engine as its own API takes it (loss and gradients alone), of the engine as pysurgeon runs
 it (the same), and of pysurgeon (with its batches, its optimizer and all that is around them), in turns on the same data and threads. It is the time of the processor, which does not count what
-else goes on on the machine; on one thread and a quiet machine it is that of the clock. `branches`: steps a second of two workers on one thread each,
+else goes on on the machine; on one thread and a quiet machine it is that of the clock. `trainers`: the same of torch and of pysurgeon on each of
+its engines. `branches`: steps a second of two workers on one thread each,
 and of one worker on two threads. `memory`: resident memory of a worker that trains one branch after the other.
 """
 
@@ -31,8 +33,18 @@ from torch import nn
 from pysurgeon.data import Batches, Dataset, Split
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.runtime import onnxruntime
-from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings, WorkerTrainer, fit_input, training_view
-from pysurgeon.training._engine import Engine
+from pysurgeon.training import (
+    LocalTrainer,
+    OrtTrainer,
+    Schedule,
+    State,
+    TorchTrainer,
+    TrainSettings,
+    WorkerTrainer,
+    fit_input,
+    training_view,
+)
+from pysurgeon.training._engine import make_engine
 from pysurgeon.training.loss import make_loss
 
 CLASSES, SIDE = 10, 32
@@ -148,7 +160,8 @@ def epochs(only: str, threads: int, rounds: int) -> None:
         steps = max(2, min(20, 2000 // batch // 4))
         turns = [
             _torch(module, data, batch),
-            *(make(model, data, batch, threads) for make in (_api, _engine, _ours)),
+            *(make(model, data, batch, threads) for make in (_api, _engine)),
+            _ours(model, data, batch, threads, OrtTrainer()),
         ]
         times: list[list[float]] = [[] for _ in turns]
         for turn in range(rounds + 1):
@@ -162,6 +175,28 @@ def epochs(only: str, threads: int, rounds: int) -> None:
             f"{name:10s} {batch:5d} {a:8.1f} {b:8.1f} {c:8.1f} {d:10.1f}   {to[0]:8.2f}  {to[1]:10.2f}  {to[2]:10.2f}",
             flush=True,
         )
+
+
+def trainers(only: str, threads: int, rounds: int) -> None:
+    """Milliseconds a step on each engine, medians over turns."""
+    torch.set_num_threads(threads)
+    print(f"{threads} thread(s), medians of {rounds} turns: ms of the processor a step")
+    print(f"{'network':10s} {'batch':>5s} {'torch':>8s} {'on ort':>8s} {'on torch':>9s}   on torch to: torch   on ort")
+    for name, (make, batch) in NETWORKS.items():
+        if only and name != only:
+            continue
+        torch.manual_seed(0)
+        module = make()
+        model, data = exported(module), images(8 * batch)
+        steps = max(2, min(20, 2000 // batch // 4))
+        turns = [
+            _torch(module, data, batch),
+            *(_ours(model, data, batch, threads, trainer) for trainer in (OrtTrainer(), TorchTrainer())),
+        ]
+        found = np.array([[run(steps) / steps * 1e3 for run in turns] for _ in range(rounds + 1)])[1:]
+        a, b, c = np.median(found, axis=0)
+        to = [float(np.median(found[:, 2] / found[:, k])) for k in (0, 1)]
+        print(f"{name:10s} {batch:5d} {a:8.1f} {b:8.1f} {c:9.1f}   {to[0]:18.2f} {to[1]:8.2f}", flush=True)
 
 
 def _torch(module: nn.Module, data: Dataset, batch: int) -> Callable[[int], float]:
@@ -216,7 +251,7 @@ def _api(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int
 
 def _engine(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int], float]:
     loss, fit = make_loss(data), fit_input(model, data)
-    engine = Engine(training_view(model), loss, threads=threads)
+    engine = make_engine("ort", training_view(model), loss, threads=threads)
     x, y = Batches(data, batch, seed=0).batch(0)
     feeds, targets = fit.feeds(x), fit.targets(loss, y)
 
@@ -229,7 +264,7 @@ def _engine(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[
     return run
 
 
-def _ours(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int], float]:
+def _ours(model: Model, data: Dataset, batch: int, threads: int, trainer: LocalTrainer) -> Callable[[int], float]:
     settings = TrainSettings(Schedule(1e-3, 10**6), batch_size=batch, threads=threads)
 
     def run(steps: int) -> float:
@@ -239,7 +274,6 @@ def _ours(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[in
         def progress(step: int, loss: float) -> None:  # noqa: ARG001
             times.append((time.process_time(), step))
 
-        trainer = OrtTrainer()
         trainer.progress_seconds = 0.0
         trainer.train(model, data, settings, state=State(), steps=steps + 2, evaluate_every=0, progress=progress)
         (first, a), (last, b) = times[0], times[-1]
@@ -298,9 +332,9 @@ def memory(count: int) -> None:
 
 
 def main() -> None:
-    """Run one of the three."""
+    """Run one of the four."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["epochs", "branches", "memory"])
+    parser.add_argument("what", choices=["epochs", "trainers", "branches", "memory"])
     parser.add_argument("--only", default="", choices=["", *NETWORKS])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
@@ -309,6 +343,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "epochs":
         epochs(arguments.only, arguments.threads, arguments.rounds)
+    elif arguments.what == "trainers":
+        trainers(arguments.only, arguments.threads, arguments.rounds)
     elif arguments.what == "branches":
         branches(arguments.seconds)
     else:

@@ -28,7 +28,7 @@ from benchmarks.corpus.recipe import EXPORTED, Recipe
 from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, load
 from pysurgeon.training import training_view
-from pysurgeon.training._engine import Engine
+from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.loss import SquaredError
 
@@ -86,7 +86,7 @@ def compare(name: str, path: Path) -> tuple[dict[str, float], int]:
     view = training_view(model, "regression", freeze_statistics=True)
     one = np.ones((1, *y.shape[1:]))
     loss = SquaredError("R²", one, 0.0, 0 * one, one)
-    engine = Engine(view, loss)
+    engine = make_engine("ort", view, loss)
     feeds = {p.name: x.numpy().astype(p.dtype) for p, x in zip(model.inputs, draws, strict=True)}
     engine.step(feeds, loss.arrays(y))
     largest = max(float(p.grad.abs().max()) for p in parameters)  # type: ignore[union-attr]

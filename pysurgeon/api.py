@@ -202,10 +202,10 @@ def train(
     plan = Plan.of(settings, dataset)
     steps = plan.strategy.timeline.total
     began = time.monotonic()
-    ensure_device(settings.device)
+    ensure_device(settings.device, settings.trainer)
     reached, state = (model, State()) if checkpoint is None else checkpoint.load(model, force=force)
     # A stretch that is over is evaluated before it answers, and that may take long.
-    with WorkerTrainer(1, settings.threads, grace=_EVALUATION_SECONDS) as trainer:
+    with WorkerTrainer(1, settings.threads, grace=_EVALUATION_SECONDS, trainer=settings.trainer) as trainer:
         trainer.check(model, dataset)
         while True:
             result = trainer.train(

@@ -146,6 +146,32 @@ def test_doctor_tries_the_data(command: Command, start: Path) -> None:
     assert "engine takes it" in command("doctor", start, "--data", "digits").out
 
 
+def test_doctor_knows_both_engines(command: Command, tmp_path: Path) -> None:
+    lines = ["h = Atan (x)", "f = Flatten (h)", "z = MatMul (f, w)", "y = Atan (z)"]
+    path = tmp_path / "arcs.onnx"
+    onnx.save(text_model("m (float[N, 1, 8, 8] x) => (float[N, 10] y)", lines, {"w": np.ones((64, 10))}), path)
+    found = [command("doctor", path, "--trainer", name, "--json").document for name in ("ort", "torch")]
+    assert [f["trains"] for f in found] == [False, True]
+    assert command("doctor", path, "--trainer", "torch", "--data", "digits").status == 0
+    assert command("train", path, *QUICK, "-o", tmp_path / "a.onnx").status == 1
+    assert command("train", path, *QUICK, "--trainer", "torch", "-o", tmp_path / "a.onnx").status == 0
+
+
+def test_both_engines_train_and_evolve(command: Command, start: Path, tmp_path: Path) -> None:
+    found, runs = [], []
+    for name in ("ort", "torch"):
+        options = (*QUICK, "--trainer", name)
+        found.append(command("train", start, *options, "-o", tmp_path / f"{name}.onnx", "--json").document)
+        run = tmp_path / name
+        arguments = ("--generations", "1", "--branches", "1", "--workers", "1", "--run", run, "--json")
+        runs.append(command("evolve", start, *options, *arguments).document)
+        assert json.loads((run / "lineage.jsonl").read_text().splitlines()[0])["settings"]["trainer"] == name
+        assert ("--trainer torch" in (run / "report.html").read_text()) == (name == "torch")
+    assert found[0]["validation_accuracy"] == pytest.approx(found[1]["validation_accuracy"], abs=0.05)
+    assert runs[0]["steps"] == runs[1]["steps"]
+    assert runs[1]["result"]["test_accuracy"] > 0.1
+
+
 def test_recommend(command: Command, start: Path) -> None:
     found = command("recommend", start, "--data", "digits", "--limit", "300", "--json").document["recommendations"]
     assert found

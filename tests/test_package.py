@@ -72,6 +72,12 @@ print("onnxruntime" in sys.modules, "torch" in sys.modules)
     assert python(code) == "True False"
 
 
+def test_naming_the_trainer_torch_does_not_import_it() -> None:
+    code = "import sys; from pysurgeon.training import TorchTrainer, ensure_device; TorchTrainer(); "
+    code += "ensure_device('cpu', 'torch'); print('torch' in sys.modules, 'onnxruntime' in sys.modules)"
+    assert python(code) == "False False"
+
+
 # --- what is public -----------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from pysurgeon.cli._options import (
     OptionalData,
     Seed,
     Threads,
+    Trainer,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def doctor(
     model: ModelPath,
     data: OptionalData = None,
     data_dir: DataDir = None,
+    trainer: Trainer = "ort",
     as_json: Json = False,
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
@@ -65,7 +67,7 @@ def doctor(
 
     loaded = opened(model)
     dataset = None if data is None else _load_data(data, data_dir)
-    facts = training_report(loaded, "classification" if dataset is None else dataset.task)
+    facts = training_report(loaded, "classification" if dataset is None else dataset.task, trainer=trainer)
     verdict = "every node that has to can be differentiated"
     blocked = [f for f in facts if f.status == "no gradient"]
     if blocked:
@@ -73,8 +75,8 @@ def doctor(
             f"{len(blocked)} nodes have no gradient, {blocked[0].node!r} ({blocked[0].operator}) the first of them"
         )
     elif dataset is not None:
-        with WorkerTrainer(1, 1) as trainer:
-            trainer.check(loaded, dataset)
+        with WorkerTrainer(1, 1, trainer=trainer) as worker:
+            worker.check(loaded, dataset)
         verdict = "it fits the data, and the training engine takes it"
     if as_json:
         print_json({"trains": not blocked, "verdict": verdict, "nodes": [asdict(f) for f in facts]})

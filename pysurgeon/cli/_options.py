@@ -62,6 +62,10 @@ Statistics = Annotated[
     Literal["batch", "frozen"],
     typer.Option("--statistics", help="What batch normalization goes by: the batch, or what it came with."),
 ]
+Trainer = Annotated[
+    Literal["ort", "torch"],
+    typer.Option("--trainer", help="The engine: onnxruntime-training, or torch where that is installed."),
+]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="cuda needs the engine's GPU build.")]
 Decay = Annotated[float, typer.Option("--weight-decay", help="Of weights; biases and norm parameters are spared.")]
 Aug = Annotated[

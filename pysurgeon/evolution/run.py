@@ -124,13 +124,13 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
         TrainingError: The model cannot be trained.
         Refused: The model breaks a limit already.
     """
-    ensure_device(settings.device)
+    ensure_device(settings.device, settings.trainer)
     size = costs(model)
     why = Fitness(settings, size).allowed(size, latency(model) if settings.max_latency is not None else 0.0)
     if why:
         message = f"the model breaks a limit before anything is done to it: {why}; make it smaller first, or allow more"
         raise Refused(message)
-    with WorkerTrainer(1, settings.threads) as trainer:
+    with WorkerTrainer(1, settings.threads, trainer=settings.trainer) as trainer:
         trainer.check(model, data)
 
 
@@ -157,7 +157,8 @@ def go_on(journal: Journal, data: Dataset, observer: Observer | None = None) -> 
     settings = EvolveSettings.from_json(journal.settings)
     executor: Executor = ThreadExecutor(settings.workers) if settings.workers > 1 else SerialExecutor()
     # Left in this order: what comes back from workers that are closed under way must not be written down.
-    with WorkerTrainer(settings.workers, settings.threads) as trainer, journal.exclusively():
+    workers = WorkerTrainer(settings.workers, settings.threads, trainer=settings.trainer)
+    with workers as trainer, journal.exclusively():
         Surgeon(Setup(settings, data, trainer, executor, observer or Silent()), journal).run()
     result = read(journal)
     assert result is not None

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pysurgeon.data import Augment, Normalize
 from pysurgeon.errors import RunError, UsageError
-from pysurgeon.training import ClassWeights, Device, Optim, Statistics
+from pysurgeon.training import ClassWeights, Device, Optim, Statistics, TrainerName
 
 StrategyName = Literal["bic", "random", "paper"]
 Objective = Literal["accuracy", "size", "latency", "pareto"]
@@ -47,6 +47,7 @@ class EvolveSettings:
         label_smoothing: Share of a label that is spread over all classes.
         micro_batch: Most samples that the engine sees at once, `None` for whole batches.
         statistics: Whether batch normalization goes by the batch or by its frozen statistics.
+        trainer: The engine that gives loss and gradients.
         device: Where loss and gradients are computed.
         seed: Everything random derives from it.
         threads: Threads a worker.
@@ -80,6 +81,7 @@ class EvolveSettings:
     label_smoothing: float = 0.0
     micro_batch: int | None = None
     statistics: Statistics = "batch"
+    trainer: TrainerName = "ort"
     device: Device = "cpu"
     seed: int = 0
     threads: int = 1
@@ -118,6 +120,7 @@ class EvolveSettings:
             ("augment", Augment),
             ("class_weights", ClassWeights),
             ("statistics", Statistics),
+            ("trainer", TrainerName),
             ("device", Device),
         ):
             if getattr(self, name) not in get_args(choice):

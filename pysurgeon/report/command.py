@@ -35,6 +35,7 @@ _OPTIONS = {
     "label_smoothing": "--label-smoothing",
     "micro_batch": "--micro-batch",
     "statistics": "--statistics",
+    "trainer": "--trainer",
     "device": "--device",
     "seed": "--seed",
     "threads": "--threads",

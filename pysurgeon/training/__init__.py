@@ -1,11 +1,11 @@
-"""Training: a protocol, and onnxruntime-training behind it. Nothing else knows which engine that is."""
+"""Training: a protocol, and the engines behind it: onnxruntime-training, or torch. Nothing else knows which one it is."""
 
 from pysurgeon.training._engine import ensure_device
 from pysurgeon.training.evaluate import Evaluation, evaluate
 from pysurgeon.training.fit import Fit, InputFit, fit_input
+from pysurgeon.training.local import LocalTrainer, OrtTrainer, TorchTrainer
 from pysurgeon.training.loss import ClassWeights, metric
 from pysurgeon.training.normalization import as_expected, with_input_metadata
-from pysurgeon.training.ort import OrtTrainer
 from pysurgeon.training.protocol import (
     Device,
     Optim,
@@ -15,6 +15,7 @@ from pysurgeon.training.protocol import (
     State,
     Statistics,
     Trainer,
+    TrainerName,
     TrainResult,
     TrainSettings,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Evaluation",
     "Fit",
     "InputFit",
+    "LocalTrainer",
     "NodeFact",
     "Optim",
     "OrtTrainer",
@@ -35,9 +37,11 @@ __all__ = [
     "Schedule",
     "State",
     "Statistics",
+    "TorchTrainer",
     "TrainResult",
     "TrainSettings",
     "Trainer",
+    "TrainerName",
     "TrainingView",
     "WorkerTrainer",
     "as_expected",

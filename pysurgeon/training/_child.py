@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import os
 import threading
 import traceback
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 
 from pysurgeon.data import Dataset
@@ -15,8 +17,10 @@ from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training._transfer import parcel, receive
-from pysurgeon.training.ort import OrtTrainer
-from pysurgeon.training.protocol import Outcome, Point, State, TrainSettings
+from pysurgeon.training.local import LocalTrainer, OrtTrainer, TorchTrainer
+from pysurgeon.training.protocol import Outcome, Point, State, TrainerName, TrainSettings
+
+_TRAINERS: dict[TrainerName, type[LocalTrainer]] = {"ort": OrtTrainer, "torch": TorchTrainer}
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,19 @@ class Checked:
     """The model can be trained."""
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int, name: TrainerName) -> None:
     """Take jobs from a socket until it is closed.
 
     Args:
         descriptor: Of the socket. Standard input is the lifeline: its end means that the caller is gone.
+        name: The engine.
     """
     threading.Thread(target=_end_with_caller, daemon=True).start()
     faulthandler.enable()
     warnings.simplefilter("ignore")
     connection = Connection(descriptor)
-    _import_engine()
+    _import_engine(name)
+    trainer = _TRAINERS[name]()
     data: Dataset | None = None
     while True:
         try:
@@ -96,7 +102,7 @@ def serve(descriptor: int) -> None:
         assert data is not None
         answer: Checked | Trained | Failed
         try:
-            answer = _do(connection, job, data)
+            answer = _do(connection, trainer, job, data)
         except SurgeonError as error:
             answer = Failed(error)
         except Exception:  # noqa: BLE001  (the caller decides; this process goes on)
@@ -105,8 +111,8 @@ def serve(descriptor: int) -> None:
             packed.send(connection)
 
 
-def _do(connection: Connection, job: CheckJob | TrainJob, data: Dataset) -> Checked | Trained:
-    model, trainer = job.model, OrtTrainer()
+def _do(connection: Connection, trainer: LocalTrainer, job: CheckJob | TrainJob, data: Dataset) -> Checked | Trained:
+    model = job.model
     if isinstance(job, CheckJob):
         trainer.check(model, data)
         return Checked()
@@ -137,10 +143,14 @@ def _do(connection: Connection, job: CheckJob | TrainJob, data: Dataset) -> Chec
     )
 
 
-def _import_engine() -> None:
+def _import_engine(name: TrainerName) -> None:
+    """Before the first job arrives."""
     import onnx  # noqa: F401
 
     onnxruntime()
+    # Where it is missing, the first job says so.
+    if name == "torch" and find_spec("torch") is not None:
+        importlib.import_module("torch")
 
 
 def _end_with_caller() -> None:

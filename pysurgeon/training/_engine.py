@@ -1,86 +1,40 @@
-"""onnxruntime-training: loss and gradients of a training view. It can end the process it runs in.
+"""What every engine gives, loss and gradients of a training view, and which engine is meant by a name.
 
-The engine has a class for training steps, whose graph copies every gradient into a buffer of its own, and whose artifacts go through files
-that hold at most 2 GB. Here the same gradient graph runs in a session: it reads the parameters where they are and writes the gradients where
-they are wanted. The artifacts are built from the pieces that `generate_artifacts` is made of, which is not thread-safe and logs
-every step.
+An engine is imported when it is first asked for, and no other one with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import importlib
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Protocol, cast
 
-import numpy as np
-
-from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.runtime import onnxruntime
-from pysurgeon.training.loss import LOSS, TARGETS, WEIGHTS, Loss
-from pysurgeon.training.protocol import Device
-from pysurgeon.training.view import TrainingView
+from pysurgeon.graph import Array
+from pysurgeon.training.protocol import Device, TrainerName
 
 if TYPE_CHECKING:
-    import onnx
+    import onnx_ir as ir
 
-_SILENT = 4
-_LINE = 64  # bytes of a cache line
-_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+    from pysurgeon.training.loss import Loss
+    from pysurgeon.training.rewrites import Rewrite
+    from pysurgeon.training.view import TrainingView
+
+_MODULES: dict[TrainerName, str] = {
+    "ort": "pysurgeon.training._onnxruntime",
+    "torch": "pysurgeon.training.torch_engine",
+}
 
 
-class Engine:
-    """A training view made ready to be differentiated.
+class Engine(Protocol):
+    """A training view made ready to be differentiated."""
 
-    Attributes:
-        parameters: Live, writable float32 arrays by name; the next step uses what is written to them.
-        gradients: Live gradients by parameter name; a step overwrites them.
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """Live, writable float32 arrays by name; the next step uses what is written to them."""
 
-    Args:
-        view: What to train.
-        loss: What for.
-        threads: Threads inside an operator.
-        device: Where it computes. Parameters are copied there, and gradients back, by every step.
-
-    Raises:
-        TrainingError: The engine refuses the graph or lacks the device, or a parameter gets no gradient.
-    """
-
-    def __init__(self, view: TrainingView, loss: Loss, *, threads: int = 1, device: Device = "cpu") -> None:
-        ensure_device(device)
-        ort = onnxruntime()
-        options = ort.SessionOptions()
-        options.log_severity_level = _SILENT
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that spin after a step take the core from the workers beside them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            graph = _differentiate(view, loss, options)
-            self._session = ort.InferenceSession(graph, options, providers=[_PROVIDERS[device]])
-        except TrainingError:
-            raise
-        except Exception as error:  # the engine raises a class of its own for every status
-            message = f"onnxruntime-training refuses the model: {_reason(error)}"
-            raise TrainingError(message) from error
-        self._inputs = {port.name for port in self._session.get_inputs()}
-        outputs = {port.name for port in self._session.get_outputs()}
-        for name in view.trainable:
-            if _gradient(name) not in outputs:
-                message = f"parameter {name!r} gets no gradient from onnxruntime-training"
-                raise TrainingError(message)
-        tensors = {name: view.tensor(name) for name in (*view.trainable, *view.statistics)}
-        self.parameters: dict[str, Array] = {name: aligned(tensors[name]) for name in view.trainable}
-        self.gradients: dict[str, Array] = {n: aligned(np.zeros_like(p)) for n, p in self.parameters.items()}
-        self._loss = np.zeros((), np.float32)
-        # The running statistics are updated where the session reads them, which is on the device.
-        self._statistics = {n: ort.OrtValue.ortvalue_from_numpy(tensors[n].copy(), device) for n in view.statistics}
-        self._binding = self._session.io_binding()
-        for name, array in self.parameters.items():
-            self._binding.bind_cpu_input(name, array)
-        for name, value in self._statistics.items():
-            self._binding.bind_ortvalue_input(name, value)
-        for name, array in (*((_gradient(n), g) for n, g in self.gradients.items()), (LOSS, self._loss)):
-            self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+    @property
+    def gradients(self) -> Mapping[str, Array]:
+        """Contiguous float32 arrays by parameter name, of the last step."""
 
     def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
         """Compute loss and gradients of a batch and update the statistics.
@@ -96,109 +50,79 @@ class Engine:
         Raises:
             TrainingError: The engine refuses the batch.
         """
-        before = {name: gradient.copy() for name, gradient in self.gradients.items()} if add else {}
-        try:
-            for name, array in {**feeds, TARGETS: targets[0], WEIGHTS: targets[1]}.items():
-                if name in self._inputs:
-                    self._binding.bind_cpu_input(name, array)
-            self._session.run_with_iobinding(self._binding)
-        except Exception as error:
-            message = f"onnxruntime-training cannot take a step: {_reason(error)}"
-            raise TrainingError(message) from error
-        for name, gradient in before.items():
-            self.gradients[name] += gradient
-        return float(self._loss)
 
     def tensors(self) -> dict[str, Array]:
         """Copies of parameters and statistics by name."""
-        copies = {name: array.copy() for name, array in self.parameters.items()}
-        return copies | {name: value.numpy().copy() for name, value in self._statistics.items()}
 
 
-def ensure_device(device: Device) -> None:
-    """Find out whether the engine can compute there.
+class Dialect(Protocol):
+    """What an engine can differentiate, as training views are made for it."""
+
+    def rewrite(self, node: ir.Node, wanted: Collection[ir.Value], opset: int) -> Rewrite | None:
+        """Another form that a node on the way of a gradient has to be given, `None` if it may stay as it is.
+
+        Args:
+            node: Of the graph that becomes the view.
+            wanted: The values that a gradient arrives at.
+            opset: Version of the standard operator set.
+        """
+
+    def lacks_gradient(self, node: ir.Node, opset: int) -> str:
+        """Why no gradient passes through a node as it stands, nothing if one does."""
+
+    def lacks(self, node: ir.Node, opset: int) -> str:
+        """Why a node that needs no gradient cannot be computed, nothing if it can."""
+
+
+class _Module(Protocol):
+    """What the module of an engine holds."""
+
+    def make_engine(self, view: TrainingView, loss: Loss, *, threads: int, device: Device) -> Engine: ...
+
+    def make_dialect(self, *, freeze_statistics: bool) -> Dialect: ...
+
+    def ensure_device(self, device: Device) -> None: ...
+
+
+def make_engine(
+    trainer: TrainerName, view: TrainingView, loss: Loss, *, threads: int = 1, device: Device = "cpu"
+) -> Engine:
+    """Make a view ready to be differentiated.
+
+    Args:
+        trainer: By which engine; the view must have been made for it.
+        view: What to train.
+        loss: What for.
+        threads: Threads inside an operator.
+        device: Where it computes. Parameters are copied there, and gradients back, by every step.
 
     Raises:
-        TrainingError: It cannot.
+        TrainingError: The engine is not installed, refuses the graph or lacks the device, or a parameter gets no gradient.
     """
-    ort = onnxruntime()
-    found = ort.get_available_providers()
-    if device == "cuda" and "CUDAExecutionProvider" not in found:
-        message = (
-            f"the device cuda needs the GPU build of the training engine; the onnxruntime {ort.__version__} that is installed "
-            f"has {', '.join(found)}: install onnxruntime-training (for CUDA 11.8 and cuDNN 8) in the place of "
-            "onnxruntime-training-cpu, or take the device cpu"
-        )
-        raise TrainingError(message)
+    return _module(trainer).make_engine(view, loss, threads=threads, device=device)
 
 
-def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
-    """The gradient graph: what is trained and the statistics are inputs, the loss and the gradients are outputs."""
-    from onnxruntime.capi import _pybind_state as engine
+def make_dialect(trainer: TrainerName, *, freeze_statistics: bool = False) -> Dialect:
+    """What an engine can differentiate.
 
-    graph_model = view.ir.clone()
-    graph = graph_model.graph
-    for name in (*view.trainable, *view.statistics):
-        value = graph.initializers.pop(name)
-        value.const_value = None
-        graph.inputs.append(value)
-    try:
-        model = Model(graph_model).to_proto()
-    except ModelError as error:
-        message = "what is not trained of the model takes more than the 2 GB that onnxruntime-training can be given"
-        raise TrainingError(message) from error
-    _add_loss(model, view.logits, loss)
-    trainable = set(view.trainable)
-    optimized = engine.get_optimized_model(model.SerializeToString(), trainable, options)
-    builder = engine.GradientGraphBuilder(optimized, {LOSS}, trainable, LOSS, options)
-    builder.build()
-    return bytes(builder.get_model())
+    Args:
+        trainer: Which engine.
+        freeze_statistics: Whether batch normalization is by the running statistics, which then stay as they are.
+
+    Raises:
+        TrainingError: The engine is not installed.
+    """
+    return _module(trainer).make_dialect(freeze_statistics=freeze_statistics)
 
 
-def _gradient(name: str) -> str:
-    """What the engine calls the gradient of a parameter."""
-    return f"{name}_grad"
+def ensure_device(device: Device, trainer: TrainerName = "ort") -> None:
+    """Find out whether an engine is installed and can compute there.
+
+    Raises:
+        TrainingError: It is not, or cannot.
+    """
+    _module(trainer).ensure_device(device)
 
 
-def aligned(array: Array) -> Array:
-    """A copy that begins at a cache line, as vector instructions like it best."""
-    memory = np.empty(array.nbytes + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    copy: Array = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
-def _add_loss(model: onnx.ModelProto, logits: str, loss: Loss) -> None:
-    import onnx
-
-    graph = model.graph
-
-    def own(name: str) -> str:
-        return f"{LOSS}{name}" if name.startswith(".") else name
-
-    nodes = [
-        onnx.helper.make_node(op, [own(i) for i in inputs], [own(output)], name=own(f".{output}"), **attributes)
-        for op, inputs, output, attributes in loss.nodes(logits)
-    ]
-    graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    if own(".one") in used:
-        graph.initializer.append(onnx.numpy_helper.from_array(np.ones((), np.float32), own(".one")))
-    shape = graph.output[0].type.tensor_type.shape
-    for name in (TARGETS, WEIGHTS):
-        if name in used:
-            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            value.type.tensor_type.shape.CopyFrom(shape)
-            graph.input.append(value)
-    del graph.output[:]
-    graph.output.append(onnx.helper.make_tensor_value_info(LOSS, onnx.TensorProto.FLOAT, []))
-
-
-def _reason(error: Exception) -> str:
-    """The sentence in one of the engine's messages, without source files and signatures."""
-    text = " ".join(str(error).split())
-    for mark in ("was false. ", "[ONNXRuntimeError] : "):
-        if mark in text:
-            text = text.split(mark, 1)[1]
-    return text[:300] or type(error).__name__
+def _module(trainer: TrainerName) -> _Module:
+    return cast(_Module, importlib.import_module(_MODULES[trainer]))

@@ -11,7 +11,7 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.kernels import adamw_step, sgd_step, sum_of_squares
 from pysurgeon.surgery.apply import NEW
-from pysurgeon.training._engine import aligned
+from pysurgeon.training._arrays import aligned
 from pysurgeon.training.protocol import State, TrainSettings
 
 BETA1, BETA2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-8, 0.9

@@ -13,12 +13,13 @@ from multiprocessing.connection import Pipe
 from typing import IO, Any
 
 from pysurgeon.training._transfer import Parcel, parcel, receive
+from pysurgeon.training.protocol import TrainerName
 
 # Python code rather than a file or multiprocessing's spawn: the caller's main module must not be run again, so that scripts
 # without a guard work.
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from pysurgeon.training._child import serve; serve(int(sys.argv[1]))"
+    "from pysurgeon.training._child import serve; serve(int(sys.argv[1]), sys.argv[3])"
 )
 _TAIL_BYTES = 4000
 _TAIL_LINES = 12
@@ -36,9 +37,10 @@ class WorkerProcess:
 
     Args:
         threads: Threads that numerical libraries may use in it.
+        trainer: The engine that it trains with.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, trainer: TrainerName = "ort") -> None:
         self.connection, theirs = Pipe(duplex=True)
         self._log: IO[bytes] = tempfile.TemporaryFile(prefix="pysurgeon-log-")  # noqa: SIM115  (close gives it back)
         self._data: Parcel | None = None
@@ -48,7 +50,7 @@ class WorkerProcess:
         with theirs:
             # A session of its own keeps the terminal's interrupt away: the caller decides what it means.
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path)],
+                [sys.executable, "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path), trainer],
                 stdin=subprocess.PIPE,
                 stdout=self._log,
                 stderr=self._log,

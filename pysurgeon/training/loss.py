@@ -23,9 +23,15 @@ ClassWeights: TypeAlias = Literal["none", "balanced"]
 METRICS: dict[Task, str] = {"classification": "accuracy", "multi-label": "label accuracy", "regression": "R²"}
 
 TARGETS, WEIGHTS, LOSS = "pysurgeon.targets", "pysurgeon.weights", "pysurgeon.loss"
+ONE = f"{LOSS}.one"
 
 # (operator, inputs, outputs, attributes) of a node; names that begin with a dot are the loss's own.
 Line: TypeAlias = tuple[str, Sequence[str], str, dict[str, Any]]
+
+
+def loss_name(name: str) -> str:
+    """The name in a graph of a value that a line of a loss names. `ONE` is a constant, the others are computed."""
+    return f"{LOSS}{name}" if name.startswith(".") else name
 
 
 @dataclass(frozen=True, eq=False)

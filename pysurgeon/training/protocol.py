@@ -19,6 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Optim = Literal["adamw", "sgd", "nesterov"]
 Statistics = Literal["batch", "frozen"]
 Device = Literal["cpu", "cuda"]
+TrainerName = Literal["ort", "torch"]
 
 
 class Outcome(Enum):

@@ -5,7 +5,7 @@ Values keep their names, so what was learnt goes back into the user's graph by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,10 +16,11 @@ from pysurgeon.data import Task
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, CannotWriteError, Model, from_proto, lowered
 from pysurgeon.graph.names import Names, value_names
-from pysurgeon.training._gradients import WITH_GRADIENT
+from pysurgeon.training._engine import Dialect, make_dialect
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
-from pysurgeon.training.rewrites import FREEZING, REWRITES, Builder, Rewrite
+from pysurgeon.training.protocol import TrainerName
+from pysurgeon.training.rewrites import Builder
 
 if TYPE_CHECKING:
     import onnx
@@ -78,20 +79,28 @@ class TrainingView:
         return Model(self.ir).tensor(name)
 
 
-def training_view(model: Model, task: Task = "classification", *, freeze_statistics: bool = False) -> TrainingView:
+def training_view(
+    model: Model,
+    task: Task = "classification",
+    *,
+    freeze_statistics: bool = False,
+    trainer: TrainerName = "ort",
+) -> TrainingView:
     """Derive the graph that is trained in the user's place.
 
     Args:
         model: Not modified.
         task: Says which end of the model makes probabilities.
         freeze_statistics: Whether batch normalization is by the running statistics, which then stay as they are.
+        trainer: The engine that it is for.
 
     Raises:
-        TrainingError: A node has no gradient, the operator set cannot be translated, the batch size is fixed and cannot
+        TrainingError: The engine is not installed, a node has no gradient, the operator set cannot be translated, the batch size is fixed and cannot
             be freed, parameters are not float32, or there is nothing to train.
     """
     _check_types(model)
-    view = _derive(free_batch(model), task, freeze_statistics=freeze_statistics)
+    dialect = make_dialect(trainer, freeze_statistics=freeze_statistics)
+    view = _derive(free_batch(model), task, dialect, freeze_statistics=freeze_statistics)
     for fact in view.facts:
         if fact.status == "no gradient":
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
@@ -101,15 +110,22 @@ def training_view(model: Model, task: Task = "classification", *, freeze_statist
     return view
 
 
-def training_report(model: Model, task: Task = "classification") -> tuple[NodeFact, ...]:
+def training_report(
+    model: Model, task: Task = "classification", *, trainer: TrainerName = "ort"
+) -> tuple[NodeFact, ...]:
     """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
 
+    Args:
+        model: Not modified.
+        task: Says which end of the model makes probabilities.
+        trainer: The engine that it would be trained by.
+
     Raises:
-        TrainingError: The model as a whole cannot be trained, whatever its nodes: its operator set cannot be translated,
-            its batch size is fixed and cannot be freed, or nothing in it is trained.
+        TrainingError: The engine is not installed, or the model as a whole cannot be trained, whatever its nodes: its
+            operator set cannot be translated, its batch size is fixed and cannot be freed, or nothing in it is trained.
     """
     _check_types(model)
-    view = _derive(free_batch(model), task, freeze_statistics=False)
+    view = _derive(free_batch(model), task, make_dialect(trainer), freeze_statistics=False)
     if not view.trainable and not any(fact.status == "no gradient" for fact in view.facts):
         raise TrainingError(_nothing_to_train(model, task))
     return view.facts
@@ -130,7 +146,7 @@ def _check_types(model: Model) -> None:
             raise TrainingError(message)
 
 
-def _derive(model: Model, task: Task, *, freeze_statistics: bool) -> TrainingView:
+def _derive(model: Model, task: Task, dialect: Dialect, *, freeze_statistics: bool) -> TrainingView:
     graph_model = _lifted(model).ir.clone()
     graph = graph_model.graph
     _name_nodes(graph)
@@ -146,8 +162,7 @@ def _derive(model: Model, task: Task, *, freeze_statistics: bool) -> TrainingVie
     alive = {str(node.name) for node in graph} | facts.keys()
     for name in operators.keys() - alive:
         facts[name] = NodeFact(name, operators[name], "frozen", f"it does not lead to output {end.output!r}")
-    rewrites = {**REWRITES, **(FREEZING if freeze_statistics else {})}
-    _rewrite(graph, frozenset(trainable), rewrites, facts)
+    _rewrite(graph, frozenset(trainable), dialect, facts)
 
     used = {value.name for node in graph for value in node.inputs if value is not None}
     graph_model.ir_version = min(graph_model.ir_version, NEWEST_IR)
@@ -211,49 +226,48 @@ def _cut(graph: ir.Graph, logits: str) -> None:
     graph.outputs.append(values[logits])
 
 
-def _rewrite(
-    graph: ir.Graph, trainable: frozenset[str], rewrites: Mapping[str, Rewrite], facts: dict[str, NodeFact]
-) -> None:
+def _rewrite(graph: ir.Graph, trainable: frozenset[str], dialect: Dialect, facts: dict[str, NodeFact]) -> None:
     """Give every node on the way of a gradient a form that has one, and note what became of it."""
     active: set[ir.Value] = {value for name, value in graph.initializers.items() if name in trainable}
     opset = graph.opset_imports.get("", 0)
     wanted, names = _wanted(graph), Names(value_names(graph))
+
+    def note(node: ir.Node, status: Status, detail: str) -> None:
+        facts[str(node.name)] = NodeFact(str(node.name), node.op_type, status, detail)
+
     for node in list(graph):
-        name = str(node.name)
-        if node.op_type == "Constant":
-            facts[name] = NodeFact(name, node.op_type, "frozen", "it is a constant")
-            continue
-        if not any(value in active for value in node.inputs):
-            why = "nothing before it is trained, so it needs no gradient"
-            facts[name] = NodeFact(name, node.op_type, "frozen", why)
+        idle = _why_idle(node, active, wanted)
+        if idle:
+            lack = dialect.lacks(node, opset)
+            note(node, "no gradient" if lack else "frozen", lack or idle)
             continue
         floats = [output for output in node.outputs if _is_float(output)]
-        if not any(output in wanted for output in node.outputs):
-            facts[name] = NodeFact(name, node.op_type, "frozen", "only shapes, indices or conditions depend on it")
-            continue
-        rewrite = rewrites.get(node.op_type) if node.domain == "" else None
-        if rewrite is not None and rewrite.needed(node, wanted):
+        rewrite = dialect.rewrite(node, wanted, opset)
+        if rewrite is not None:
             builder = Builder(node, opset, names, trainable)
             try:
                 replaced = rewrite.replace(builder)
             except CannotWriteError as error:
-                facts[name] = NodeFact(
-                    name, node.op_type, "no gradient", f"{node.op_type} has no gradient, and {error}"
-                )
+                note(node, "no gradient", f"{node.op_type} has no gradient, and {error}")
                 active.update(floats)
                 continue
             active.update(value for _, value in builder.replace(replaced))
-            facts[name] = NodeFact(name, node.op_type, "rewritten", rewrite.how)
+            note(node, "rewritten", rewrite.how)
             continue
         active.update(floats)
-        if node.domain == "" and node.op_type in WITH_GRADIENT:
-            facts[name] = NodeFact(name, node.op_type, "trains", _what_trains(node, trainable))
-        else:
-            domain = f" of domain {node.domain!r}" if node.domain else ""
-            detail = (
-                f"onnxruntime-training has no gradient for the operator {node.op_type}{domain}, nor is there a rewrite"
-            )
-            facts[name] = NodeFact(name, node.op_type, "no gradient", detail)
+        lack = dialect.lacks_gradient(node, opset)
+        note(node, "no gradient" if lack else "trains", lack or _what_trains(node, trainable))
+
+
+def _why_idle(node: ir.Node, active: Collection[ir.Value], wanted: Collection[ir.Value]) -> str:
+    """Why a node needs no gradient, nothing if it does."""
+    if node.op_type == "Constant":
+        return "it is a constant"
+    if not any(value in active for value in node.inputs):
+        return "nothing before it is trained, so it needs no gradient"
+    if not any(output in wanted for output in node.outputs):
+        return "only shapes, indices or conditions depend on it"
+    return ""
 
 
 def _wanted(graph: ir.Graph) -> set[ir.Value]:

@@ -1,4 +1,4 @@
-"""A Trainer on onnxruntime-training in processes of its own: what ends the process costs one branch, not the run."""
+"""A Trainer in processes of its own: what ends the process costs one branch, not the run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from pysurgeon.training._child import CheckJob, Failed, Progress, Trained, Train
 from pysurgeon.training._process import WorkerDied, WorkerProcess
 from pysurgeon.training._transfer import Parcel
 from pysurgeon.training.fit import fit_input
-from pysurgeon.training.protocol import Outcome, State, TrainResult, TrainSettings
-from pysurgeon.training.view import training_view
+from pysurgeon.training.protocol import Outcome, State, TrainerName, TrainResult, TrainSettings
 
 # A worker notices its deadline within a step or an evaluation; one that does not answer so long after it hangs.
 GRACE_SECONDS = 60.0
@@ -35,15 +34,18 @@ class WorkerTrainer:
         workers: How many calls can train at the same time.
         threads: Threads that numerical libraries may use in a worker; those of the engine are in the settings.
         grace: Seconds that a worker may take to answer after its deadline before it is ended.
+        trainer: The engine that gives loss and gradients in them.
     """
 
-    def __init__(self, workers: int = 1, threads: int = 1, *, grace: float = GRACE_SECONDS) -> None:
+    def __init__(
+        self, workers: int = 1, threads: int = 1, *, grace: float = GRACE_SECONDS, trainer: TrainerName = "ort"
+    ) -> None:
         if workers < 1:
             message = f"{workers} workers were asked for; at least one is needed"
             raise TrainingError(message)
-        self._threads, self._grace = threads, grace
+        self._threads, self._grace, self._trainer = threads, grace, trainer
         self._slots: queue.LifoQueue[_Slot] = queue.LifoQueue()
-        slots = [_Slot() for _ in range(workers)]
+        slots = [_Slot(trainer) for _ in range(workers)]
         for slot in slots:
             self._slots.put(slot)
         self._placed: list[tuple[Dataset, Parcel]] = []
@@ -76,12 +78,11 @@ class WorkerTrainer:
             TrainingError: The engine cannot train it.
             DataError: The data does not fit its inputs or outputs.
         """
-        training_view(model, data.task)
         fit_input(model, data)
         try:
             answer = self._call(data, CheckJob(model), None, time.monotonic() + _CHECK_SECONDS)
         except WorkerDied as death:
-            message = f"onnxruntime-training cannot train the model: {death}"
+            message = f"the trainer {self._trainer} cannot train the model: {death}"
             raise TrainingError(message) from death
         if isinstance(answer, Failed):
             message = f"the worker failed:\n{answer.trace}"
@@ -179,7 +180,8 @@ class WorkerTrainer:
 class _Slot:
     """A place for one worker, which is started when needed and replaced when dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: TrainerName) -> None:
+        self._trainer = trainer
         self._worker: WorkerProcess | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -193,7 +195,7 @@ class _Slot:
                 self._worker.close()
                 self._worker = None
             if self._worker is None:
-                self._worker = WorkerProcess(threads)
+                self._worker = WorkerProcess(threads, self._trainer)
             return self._worker
 
     def pids(self) -> tuple[int, ...]:

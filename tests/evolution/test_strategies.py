@@ -38,8 +38,7 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Narrow, Widen, operate, parse
 from pysurgeon.surgery.matrices import weight_matrix
-from pysurgeon.training import State, evaluate
-from pysurgeon.training.ort import OrtTrainer
+from pysurgeon.training import OrtTrainer, State, evaluate
 
 START = model(mlp((6,)))
 SMALLER, LARGER = model(mlp((3,))), model(mlp((12,)))

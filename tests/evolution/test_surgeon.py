@@ -41,8 +41,7 @@ from pysurgeon.evolution.timeline import Timeline
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.surgery import operate, parse
-from pysurgeon.training import Outcome, State, Trainer, TrainResult, evaluate
-from pysurgeon.training.ort import OrtTrainer
+from pysurgeon.training import OrtTrainer, Outcome, State, Trainer, TrainResult, evaluate
 
 QUICK = EvolveSettings("digits", limit=400, epochs=None, steps=40, generations=2, branches=2, batch_size=32, workers=1)
 

@@ -20,7 +20,7 @@ from pysurgeon.training.rewrites import REWRITES
 
 from .zoo import around, engine_of, gradients
 
-TABLE, IMAGE = (4, 6), (4, 6, 6)
+TABLE, IMAGE, VOLUME = (4, 6), (4, 6, 6), (4, 3, 4, 3)
 # Values far apart, so that no maximum changes hands while a gradient is measured.
 SPREAD = (np.random.default_rng(0).permutation(144).reshape(IMAGE) / 3).astype(np.float32)
 STEP = 1e-2
@@ -152,6 +152,15 @@ REWRITTEN = {
     "AveragePool 1-D": Case((node("AveragePool", kernel_shape=[3]),)),
     "Conv same": Case((node("Conv", "h", "K", auto_pad="SAME_UPPER", strides=[2, 2]),), {"K": KERNEL}, IMAGE),
     "Conv same lower": Case((node("Conv", "h", "K", auto_pad="SAME_LOWER"),), {"K": KERNEL[:, :, :2, :2]}, IMAGE),
+    "Conv 3-D in groups": Case(
+        (node("Conv", "h", "K", "b", group=2, pads=[1, 0, 0, 0, 1, 0], strides=[1, 2, 1]),),
+        {"K": floats(6, 2, 2, 2, 2), "b": floats(6)},
+        VOLUME,
+    ),
+    "AveragePool 3-D": Case((node("AveragePool", kernel_shape=[2, 2, 2]),), shape=VOLUME),
+    "ConvTranspose 3-D in groups": Case(
+        (node("ConvTranspose", "h", "K", group=2),), {"K": floats(4, 2, 2, 2, 2)}, (4, 2, 3, 2)
+    ),
     "LayerNormalization": Case((node("LayerNormalization", "h", "S", "B"),), {"S": floats(6, low=0.5), "B": floats(6)}),
     "LayerNormalization of equal tensors": Case(
         (node("LayerNormalization", "h", "S", "B"),), {"S": np.ones(6, np.float32), "B": np.ones(6, np.float32)}

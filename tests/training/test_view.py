@@ -12,7 +12,7 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.session import Session
 from pysurgeon.training import training_report, training_view
-from pysurgeon.training._engine import Engine
+from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
 from pysurgeon.training.loss import SquaredError
@@ -97,7 +97,7 @@ def test_newer_operators_train_by_their_definitions(opset: int, line: str) -> No
     inside = from_proto(view.proto)
     np.testing.assert_allclose(Session(inside).run(x)[view.logits], Session(model).run(x)["y"], atol=1e-5)
     loss = SquaredError("R²", np.ones(1), 0.0, np.zeros((1, 5, 6)), np.ones((1, 5, 6)))
-    engine = Engine(view, loss)
+    engine = make_engine("ort", view, loss)
     y = rng.standard_normal((2, 5, 6)).astype(np.float32)
     engine.step({"x": x}, loss.arrays(y))
     direction = rng.standard_normal((4, 6)).astype(np.float32)

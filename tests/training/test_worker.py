@@ -108,7 +108,7 @@ def test_a_worker_that_is_killed_is_a_lost_branch_and_the_next_job_works(
     assert result.model is model
     assert result.state is start
     if number is not signal.SIGKILL:
-        assert "_engine.py" in result.message or "ort.py" in result.message  # the last words of the crash
+        assert "_onnxruntime.py" in result.message or "local.py" in result.message  # the last words of the crash
     after = trainer.train(model, DATA, SETTINGS, state=State(), steps=3, evaluate_every=3)
     assert after.outcome is Outcome.DONE
 

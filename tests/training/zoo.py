@@ -16,8 +16,8 @@ from onnx import helper, numpy_helper
 
 from pysurgeon.data import Dataset, Split
 from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.training import TrainingView
-from pysurgeon.training._engine import Engine
+from pysurgeon.training import TrainerName, TrainingView
+from pysurgeon.training._engine import Engine, make_engine
 from pysurgeon.training.loss import CrossEntropy
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
@@ -131,9 +131,9 @@ def attention(*, seed: int = 0) -> Any:
     return seeded(seed, Net)
 
 
-def engine_of(view: TrainingView, *, classes: int = len(CLASSES)) -> Engine:
-    """The engine on a view, for plain cross-entropy."""
-    return Engine(view, CrossEntropy("accuracy", np.ones(classes), 0.0))
+def engine_of(view: TrainingView, *, classes: int = len(CLASSES), trainer: TrainerName = "ort") -> Engine:
+    """An engine on a view, for plain cross-entropy."""
+    return make_engine(trainer, view, CrossEntropy("accuracy", np.ones(classes), 0.0))
 
 
 def gradients(engine: Engine, view: TrainingView, x: Array, y: Array, *, classes: int = len(CLASSES)) -> float:

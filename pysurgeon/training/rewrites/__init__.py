@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from pysurgeon.training.rewrites import (
     activations,
-    auto_pad,
     average_pool,
     batch_normalization,
+    conv,
     conv_transpose,
     einsum,
     hard,
@@ -36,9 +36,9 @@ def _collect(*families: Mapping[str, Rewrite]) -> dict[str, Rewrite]:
 
 REWRITES = _collect(
     activations.REWRITES,
-    auto_pad.REWRITES,
     average_pool.REWRITES,
     batch_normalization.REWRITES,
+    conv.REWRITES,
     conv_transpose.REWRITES,
     einsum.REWRITES,
     hard.REWRITES,

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from pysurgeon.graph.padding import same_padding
 from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
+from pysurgeon.training.rewrites.conv import convolved
 
 
 def replace(build: Builder) -> ir.Value:
@@ -45,12 +46,15 @@ def replace(build: Builder) -> ir.Value:
             after[axis] = max(0, (count - 1) * strides[axis] + extent - length - lead)
             scales.append(kernel[axis] / counted)
     weight = np.full((channels, 1, *kernel), 1.0 / np.prod(kernel), dtype=np.float32)
-    y = build.op(
-        "Conv",
+    y = convolved(
+        build,
         x,
         build.constant(weight),
+        None,
+        channels=channels,
+        filters=channels,
+        kernel=kernel,
         group=channels,
-        kernel_shape=list(kernel),
         strides=list(strides),
         dilations=list(dilations),
         pads=before + after,

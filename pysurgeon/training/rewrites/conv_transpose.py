@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from pysurgeon.graph import CannotWriteError
 from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
+from pysurgeon.training.rewrites.conv import convolved
 
 
 def replace(build: Builder) -> ir.Value:
@@ -28,13 +29,15 @@ def replace(build: Builder) -> ir.Value:
     for axis in range(d):
         if strides[axis] > 1:
             x = _spread(build, x, axis + 2, strides[axis])
-    return build.op(
-        "Conv",
+    return convolved(
+        build,
         x,
         _turned(build, weight, groups, kernel),
         build.input(2),
+        channels=build.size(weight, 0),
+        filters=groups * build.size(weight, 1),
+        kernel=kernel,
         group=groups,
-        kernel_shape=list(kernel),
         dilations=list(dilations),
         pads=pads,
     )

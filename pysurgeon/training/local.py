@@ -1,34 +1,37 @@
-"""A Trainer on onnxruntime-training, in this very process. The engine can end it: see `pysurgeon.training.worker`."""
+"""Trainers in this very process, one for each engine. An engine can end it: see `pysurgeon.training.worker`."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.graph import Array, Model
-from pysurgeon.training._engine import Engine
+from pysurgeon.training._engine import make_engine
 from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import fit_input
 from pysurgeon.training.loss import make_loss
-from pysurgeon.training.protocol import Outcome, Point, State, TrainResult, TrainSettings
+from pysurgeon.training.protocol import Outcome, Point, State, TrainerName, TrainResult, TrainSettings
 from pysurgeon.training.view import training_view
 
 _TRIAL_BATCH = 8
 
 
-class OrtTrainer:
+class LocalTrainer:
     """Trains in the calling process; may be called from several threads.
 
     Attributes:
+        name: The engine that gives loss and gradients.
         progress_seconds: Least time between two calls of `progress`.
     """
 
+    name: ClassVar[TrainerName]
     progress_seconds = 0.2
 
     def check(self, model: Model, data: Dataset) -> None:
@@ -38,11 +41,11 @@ class OrtTrainer:
             TrainingError: The engine cannot train it.
             DataError: The data does not fit its inputs or outputs.
         """
-        view = training_view(model, data.task)
+        view = training_view(model, data.task, trainer=self.name)
         fit = fit_input(model, data)
         loss = make_loss(data, binary=fit.binary)
         x, y = Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw).batch(0)
-        Engine(view, loss).step(fit.feeds(x), fit.targets(loss, y))
+        make_engine(self.name, view, loss).step(fit.feeds(x), fit.targets(loss, y))
 
     def train(
         self,
@@ -63,8 +66,20 @@ class OrtTrainer:
             DataError: The data does not fit its inputs or outputs.
             UsageError: The batch size or the seed is too small, or the augmentation does not fit the data.
         """
-        stretch = _Stretch(model, data, settings, state, deadline, progress, self.progress_seconds)
+        stretch = _Stretch(self.name, model, data, settings, state, deadline, progress, self.progress_seconds)
         return stretch.run(steps, evaluate_every)
+
+
+class OrtTrainer(LocalTrainer):
+    """On onnxruntime-training."""
+
+    name = "ort"
+
+
+class TorchTrainer(LocalTrainer):
+    """On torch, which has to be installed. The number of its threads is that of the last stretch that began in the process."""
+
+    name = "torch"
 
 
 class _Stretch:
@@ -72,6 +87,7 @@ class _Stretch:
 
     def __init__(
         self,
+        trainer: TrainerName,
         model: Model,
         data: Dataset,
         settings: TrainSettings,
@@ -91,8 +107,8 @@ class _Stretch:
             class_weights=settings.class_weights,
             smoothing=settings.label_smoothing,
         )
-        view = training_view(model, data.task, freeze_statistics=settings.statistics == "frozen")
-        self._engine = Engine(view, self._loss, threads=settings.threads, device=settings.device)
+        view = training_view(model, data.task, freeze_statistics=settings.statistics == "frozen", trainer=trainer)
+        self._engine = make_engine(trainer, view, self._loss, threads=settings.threads, device=settings.device)
         self._optimizer = Optimizer(settings, self._engine.parameters, state)
         self._batches = Batches(
             data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw

@@ -1,4 +1,4 @@
-"""Training in this process: against torch, and what the protocol promises."""
+"""Training in this process: against a loop in torch, and what the protocol promises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from pysurgeon.data import Batches
 from pysurgeon.errors import DataError, TrainingError
 from pysurgeon.graph import Model
-from pysurgeon.training import OrtTrainer, Outcome, Schedule, State, TrainResult, TrainSettings, evaluate
+from pysurgeon.training import LocalTrainer, OrtTrainer, Outcome, Schedule, State, TrainResult, TrainSettings, evaluate
 from pysurgeon.training.view import training_view
 
 from .zoo import cnn, engine_of, exported, gradients, images, mlp, network, quiet
@@ -22,9 +22,15 @@ SETTINGS = TrainSettings(Schedule(5e-3, 60, warmup_steps=5), batch_size=32, seed
 
 
 def run(
-    model: Model, settings: TrainSettings = SETTINGS, *, steps: int, state: State | None = None, every: int = 20
+    trainer: LocalTrainer,
+    model: Model,
+    settings: TrainSettings = SETTINGS,
+    *,
+    steps: int,
+    state: State | None = None,
+    every: int = 20,
 ) -> TrainResult:
-    return OrtTrainer().train(
+    return trainer.train(
         model, images(), settings, state=State() if state is None else state, steps=steps, evaluate_every=every
     )
 
@@ -58,13 +64,13 @@ def torch_loop(module: Any, settings: TrainSettings, steps: int) -> Any:
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_gradients_are_those_of_torch(norm: bool) -> None:
+def test_gradients_are_those_of_torch(trainer: LocalTrainer, norm: bool) -> None:
     import torch
 
     module, model = cnn(norm=norm), network("cnn", norm=norm, dynamo=True)
     x, y = Batches(images(), 32, seed=0).batch(0)
-    view = training_view(model)
-    engine = engine_of(view)
+    view = training_view(model, trainer=trainer.name)
+    engine = engine_of(view, trainer=trainer.name)
     loss = gradients(engine, view, x, y)
     module.train()
     expected = torch.nn.functional.cross_entropy(module(torch.from_numpy(x)), torch.from_numpy(y))
@@ -74,9 +80,9 @@ def test_gradients_are_those_of_torch(norm: bool) -> None:
         np.testing.assert_allclose(engine.gradients[name], parameter.grad.numpy(), atol=1e-5)
 
 
-def test_gradients_do_not_add_up_over_steps() -> None:
-    view = training_view(network("mlp"))
-    engine = engine_of(view)
+def test_gradients_do_not_add_up_over_steps(trainer: LocalTrainer) -> None:
+    view = training_view(network("mlp"), trainer=trainer.name)
+    engine = engine_of(view, trainer=trainer.name)
     x, y = Batches(images(), 32, seed=0).batch(0)
     gradients(engine, view, x, y)
     first = {name: gradient.copy() for name, gradient in engine.gradients.items()}
@@ -87,22 +93,22 @@ def test_gradients_do_not_add_up_over_steps() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("make", [mlp, lambda: cnn(norm=False)], ids=["mlp", "cnn"])
-def test_training_follows_torch(make: Any, optimizer: Any) -> None:
+def test_training_follows_torch(trainer: LocalTrainer, make: Any, optimizer: Any) -> None:
     settings = replace(SETTINGS, optimizer=optimizer, weight_decay=0.1, clip=0.5)
     module = make()
     model = network("mlp" if make is mlp else "cnn", norm=False, dynamo=True)
-    learnt = run(model, settings, steps=6).model
+    learnt = run(trainer, model, settings, steps=6).model
     torch_loop(module, settings, 6)
     for name, parameter in module.named_parameters():
         assert not np.array_equal(model.tensor(name), learnt.tensor(name))
         np.testing.assert_allclose(learnt.tensor(name), parameter.detach().numpy(), atol=1e-4)
 
 
-def test_batch_normalization_follows_torch_up_to_the_variance_s_convention() -> None:
+def test_batch_normalization_follows_torch_up_to_the_variance_s_convention(trainer: LocalTrainer) -> None:
     module, model = cnn(), network("cnn", dynamo=True)
     # Not AdamW: it would blow up the rounding of gradients that are zero, those of the biases before the normalization.
     settings = replace(SETTINGS, optimizer="sgd")
-    result = run(model, settings, steps=5)
+    result = run(trainer, model, settings, steps=5)
     torch_loop(module, settings, 5)
     for name, tensor in module.state_dict().items():
         if name in model.statistics() or name in model.trainable():
@@ -111,10 +117,10 @@ def test_batch_normalization_follows_torch_up_to_the_variance_s_convention() -> 
 
 
 @pytest.mark.parametrize("dynamo", [False, True])
-def test_it_learns_and_touches_nothing_but_values(dynamo: bool) -> None:
+def test_it_learns_and_touches_nothing_but_values(trainer: LocalTrainer, dynamo: bool) -> None:
     model = network("cnn", dynamo=dynamo)
     before = model.to_bytes()
-    result = run(model, steps=60)
+    result = run(trainer, model, steps=60)
     assert result.outcome is Outcome.DONE
     assert (result.steps, result.state.step, result.state.updates) == (60, 60, 60)
     assert [p.step for p in result.history] == [20, 40, 60]
@@ -129,8 +135,8 @@ def test_it_learns_and_touches_nothing_but_values(dynamo: bool) -> None:
         np.testing.assert_array_equal(result.model.tensor(name), model.tensor(name))
 
 
-def test_what_is_reported_is_what_the_returned_model_does() -> None:
-    result = run(network("cnn", dynamo=True), steps=15)
+def test_what_is_reported_is_what_the_returned_model_does(trainer: LocalTrainer) -> None:
+    result = run(trainer, network("cnn", dynamo=True), steps=15)
     figures = evaluate(result.model, images(), "validation")
     assert (result.history[-1].validation_loss, result.history[-1].validation_accuracy) == (
         figures.loss,
@@ -140,12 +146,12 @@ def test_what_is_reported_is_what_the_returned_model_does() -> None:
 
 @pytest.mark.parametrize("augment", ["none", "flip-crop"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_two_stretches_give_the_bits_of_one(optimizer: Any, augment: Any) -> None:
+def test_two_stretches_give_the_bits_of_one(trainer: LocalTrainer, optimizer: Any, augment: Any) -> None:
     settings = replace(SETTINGS, optimizer=optimizer, augment=augment)
     model = network("cnn", dynamo=True)
-    whole = run(model, settings, steps=17)
-    half = run(model, settings, steps=7, every=3)
-    rest = run(half.model, settings, steps=10, state=half.state)
+    whole = run(trainer, model, settings, steps=17)
+    half = run(trainer, model, settings, steps=7, every=3)
+    rest = run(trainer, half.model, settings, steps=10, state=half.state)
     assert rest.state.step == 17
     for name in model.tensors():
         np.testing.assert_array_equal(rest.model.tensor(name), whole.model.tensor(name))
@@ -156,29 +162,29 @@ def test_two_stretches_give_the_bits_of_one(optimizer: Any, augment: Any) -> Non
             np.testing.assert_array_equal(rest.state.moments[moment][name], array)
 
 
-def test_the_state_that_is_given_is_not_changed() -> None:
+def test_the_state_that_is_given_is_not_changed(trainer: LocalTrainer) -> None:
     model = network("mlp")
-    first = run(model, steps=3)
+    first = run(trainer, model, steps=3)
     kept = {name: array.copy() for name, array in first.state.moments["m"].items()}
-    run(first.model, steps=3, state=first.state)
+    run(trainer, first.model, steps=3, state=first.state)
     for name, array in kept.items():
         np.testing.assert_array_equal(first.state.moments["m"][name], array)
 
 
-def test_a_moment_that_is_missing_starts_at_zero_and_one_of_another_shape_is_refused() -> None:
+def test_a_moment_that_is_missing_starts_at_zero_and_one_of_another_shape_is_refused(trainer: LocalTrainer) -> None:
     model = network("mlp")
-    state = run(model, steps=3).state
+    state = run(trainer, model, steps=3).state
     name = model.trainable()[0]
     partly = {k: {n: a for n, a in arrays.items() if n != name} for k, arrays in state.moments.items()}
-    assert run(model, steps=2, state=replace(state, moments=partly)).outcome is Outcome.DONE
+    assert run(trainer, model, steps=2, state=replace(state, moments=partly)).outcome is Outcome.DONE
     wrong = {k: {**arrays, name: np.zeros(3, np.float32)} for k, arrays in state.moments.items()}
     with pytest.raises(TrainingError, match="must resize its moments"):
-        run(model, steps=2, state=replace(state, moments=wrong))
+        run(trainer, model, steps=2, state=replace(state, moments=wrong))
 
 
-def test_a_model_that_ends_in_softmax_trains_on_its_logits_and_keeps_it() -> None:
+def test_a_model_that_ends_in_softmax_trains_on_its_logits_and_keeps_it(trainer: LocalTrainer) -> None:
     with_softmax, without = exported(mlp(softmax=True), 3, 8, 8), network("mlp")
-    a, b = run(with_softmax, steps=10), run(without, steps=10)
+    a, b = run(trainer, with_softmax, steps=10), run(trainer, without, steps=10)
     assert [n.op_type for n in a.model.nodes][-1] == "Softmax"
     for name in without.trainable():
         np.testing.assert_array_equal(a.model.tensor(name), b.model.tensor(name))
@@ -186,34 +192,34 @@ def test_a_model_that_ends_in_softmax_trains_on_its_logits_and_keeps_it() -> Non
 
 
 @pytest.mark.parametrize("layout", ["dynamo", "script"])
-def test_a_model_with_a_fixed_batch_size_trains(layout: str) -> None:
+def test_a_model_with_a_fixed_batch_size_trains(trainer: LocalTrainer, layout: str) -> None:
     model = exported(cnn(), 3, 8, 8, dynamo=layout == "dynamo", dynamic=False, batch=1)
-    result = run(model, steps=40)
+    result = run(trainer, model, steps=40)
     assert result.history[-1].validation_accuracy > 0.6
     assert result.model.inputs[0].shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize("settings", [replace(SETTINGS, schedule=Schedule(1e30, 60), optimizer="sgd", clip=None)])
-def test_divergence_is_a_result_with_the_parameters_from_before(settings: TrainSettings) -> None:
+def test_divergence_is_a_result_with_the_parameters_from_before(trainer: LocalTrainer, settings: TrainSettings) -> None:
     model = network("mlp")
     start = State(step=4)
-    result = run(model, settings, steps=20, state=start)
+    result = run(trainer, model, settings, steps=20, state=start)
     assert result.outcome is Outcome.DIVERGED
     assert "at step" in result.message
     assert result.model is model
     assert result.state is start
 
 
-def test_divergence_in_the_last_step_is_seen_too() -> None:
+def test_divergence_in_the_last_step_is_seen_too(trainer: LocalTrainer) -> None:
     model = network("mlp")
-    result = run(model, replace(SETTINGS, schedule=Schedule(1e38, 60), clip=None), steps=1)
+    result = run(trainer, model, replace(SETTINGS, schedule=Schedule(1e38, 60), clip=None), steps=1)
     assert result.outcome is Outcome.DIVERGED
     assert result.model is model
 
 
-def test_the_deadline_stops_with_what_was_learnt_so_far() -> None:
+def test_the_deadline_stops_with_what_was_learnt_so_far(trainer: LocalTrainer) -> None:
     model = network("mlp")
-    result = OrtTrainer().train(
+    result = trainer.train(
         model, images(), SETTINGS, state=State(), steps=10**6, evaluate_every=10**6, deadline=time.monotonic() + 0.5
     )
     assert result.outcome is Outcome.STOPPED
@@ -223,16 +229,15 @@ def test_the_deadline_stops_with_what_was_learnt_so_far() -> None:
     assert len(result.history) == 1
 
 
-def test_no_steps_are_no_change() -> None:
+def test_no_steps_are_no_change(trainer: LocalTrainer) -> None:
     model = network("mlp")
-    result = run(model, steps=0)
+    result = run(trainer, model, steps=0)
     assert (result.outcome, result.steps) == (Outcome.DONE, 0)
     for name in model.tensors():
         np.testing.assert_array_equal(result.model.tensor(name), model.tensor(name))
 
 
-def test_check_accepts_and_refuses() -> None:
-    trainer = OrtTrainer()
+def test_check_accepts_and_refuses(trainer: LocalTrainer) -> None:
     trainer.check(network("cnn"), images())
     with pytest.raises(DataError, match="takes"):
         trainer.check(network("cnn"), images((2, 8, 8)))
@@ -247,18 +252,18 @@ def test_check_refuses_an_operator_without_gradient() -> None:
         OrtTrainer().check(model, images())
 
 
-def test_two_threads_give_the_bits_of_one_after_the_other() -> None:
+def test_two_threads_give_the_bits_of_one_after_the_other(trainer: LocalTrainer) -> None:
     models = [network("cnn", dynamo=True), network("mlp")]
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda model: run(model, steps=20), models))
+        together = list(pool.map(lambda model: run(trainer, model, steps=20), models))
     for model, result in zip(models, together, strict=True):
-        alone = run(model, steps=20)
+        alone = run(trainer, model, steps=20)
         for name in model.tensors():
             np.testing.assert_array_equal(alone.model.tensor(name), result.model.tensor(name))
 
 
-def test_the_engine_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
-    run(network("cnn"), steps=3)
+def test_the_engine_is_silent(trainer: LocalTrainer, capfd: pytest.CaptureFixture[str]) -> None:
+    run(trainer, network("cnn"), steps=3)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 

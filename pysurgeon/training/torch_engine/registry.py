@@ -1,0 +1,58 @@
+"""All operators that torch computes, collected from their families. What is missing is refused, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from pysurgeon.training.torch_engine import (
+    contraction,
+    elementwise,
+    indexing,
+    layout,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    resampling,
+    shapes,
+)
+from pysurgeon.training.torch_engine.node import CannotRunError, Node, Operator
+
+
+def _collect(*families: Mapping[str, Operator]) -> dict[str, Operator]:
+    found: dict[str, Operator] = {}
+    for family in families:
+        for name, operator in family.items():
+            if name in found:
+                message = f"{name} has two functions"
+                raise ValueError(message)
+            found[name] = operator
+    return found
+
+
+OPERATORS = _collect(
+    contraction.OPERATORS,
+    elementwise.OPERATORS,
+    indexing.OPERATORS,
+    layout.OPERATORS,
+    normalization.OPERATORS,
+    pooling.OPERATORS,
+    recurrent.OPERATORS,
+    reduction.OPERATORS,
+    resampling.OPERATORS,
+    shapes.OPERATORS,
+)
+
+
+def refusal(node: ir.Node, opset: int) -> str:
+    """Why a node cannot be computed, nothing if it can."""
+    if node.domain != "" or node.op_type not in OPERATORS:
+        domain = f" of domain {node.domain!r}" if node.domain else ""
+        return f"the trainer torch has no function for the operator {node.op_type}{domain}"
+    try:
+        OPERATORS[node.op_type].make(Node.of(node, opset))
+    except CannotRunError as error:
+        return f"the trainer torch cannot compute this {node.op_type}: {error}"
+    return ""
