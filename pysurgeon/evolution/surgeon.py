@@ -228,7 +228,7 @@ class Surgeon:
                 state=branch.state,
                 steps=steps,
                 evaluate_every=max(1, min(self._per_epoch, steps)),
-                progress=lambda step, loss: self._observer.training(branch.id, step, loss),
+                progress=lambda step, loss, _=None: self._observer.training(branch.id, step, loss),
             )
         except (TrainingError, ModelError) as error:
             if not branch.genome:
