@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pysurgeon.api import (
         ApplyResult,
+        DoctorResult,
         RecommendResult,
         TrainOutcome,
         apply,
         compare,
+        doctor,
         evolve,
         inspect,
         recommend,
@@ -32,21 +34,25 @@ if TYPE_CHECKING:
     from pysurgeon.errors import SurgeonError
     from pysurgeon.evolution import EvolveResult, EvolveSettings
     from pysurgeon.graph import Model, load, save
-    from pysurgeon.surgery import Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
+    from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "pysurgeon.api": ("ApplyResult RecommendResult TrainOutcome apply compare evolve inspect recommend resume train"),
+    "pysurgeon.api": (
+        "ApplyResult DoctorResult RecommendResult TrainOutcome apply compare doctor evolve inspect recommend resume train"
+    ),
     "pysurgeon.errors": "SurgeonError",
     "pysurgeon.evolution": "EvolveResult EvolveSettings",
     "pysurgeon.graph": "Model load save",
-    "pysurgeon.surgery": "Factorize InsertLayer Narrow RemoveLayer Widen parse",
+    "pysurgeon.surgery": "AddBypass Factorize InsertLayer Narrow RemoveLayer Widen parse",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "AddBypass",
     "ApplyResult",
+    "DoctorResult",
     "EvolveResult",
     "EvolveSettings",
     "Factorize",
@@ -60,6 +66,7 @@ __all__ = [
     "Widen",
     "apply",
     "compare",
+    "doctor",
     "evolve",
     "inspect",
     "load",

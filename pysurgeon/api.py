@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pysurgeon.data import Dataset
 from pysurgeon.data import load as load_dataset
@@ -12,7 +14,6 @@ from pysurgeon.diagnosis import Objective, Recommendation, diagnose
 from pysurgeon.diagnosis import recommend as rank
 from pysurgeon.errors import TrainingError, UsageError
 from pysurgeon.evolution import (
-    START,
     Checkpoint,
     EvolveResult,
     EvolveSettings,
@@ -32,24 +33,30 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.report import compare, inspect, write_report
 from pysurgeon.surgery import Calibration, Operation, Record, operate
 from pysurgeon.training import (
+    NodeFact,
     Outcome,
+    Progress,
     State,
+    TrainerName,
     TrainResult,
     WorkerTrainer,
     as_expected,
     ensure_device,
     evaluate,
     metric,
+    training_report,
     with_input_metadata,
 )
 from pysurgeon.training.batch import free_batch
 
 __all__ = [
     "ApplyResult",
+    "DoctorResult",
     "RecommendResult",
     "TrainOutcome",
     "apply",
     "compare",
+    "doctor",
     "evolve",
     "inspect",
     "recommend",
@@ -82,10 +89,32 @@ class ApplyResult:
 
 @dataclass(frozen=True)
 class RecommendResult:
-    """Ranked operations, best first, and the validation accuracy that they were ranked for."""
+    """Ranked operations.
+
+    Attributes:
+        recommendations: Best first.
+        validation_accuracy: That they were ranked for.
+        metric: What the accuracy is: of labels, the share that is right; of numbers, the coefficient of determination.
+    """
 
     recommendations: tuple[Recommendation, ...]
     validation_accuracy: float
+    metric: str = "accuracy"
+
+
+@dataclass(frozen=True)
+class DoctorResult:
+    """Whether a model will train.
+
+    Attributes:
+        trains: Whether nothing is in the way.
+        verdict: What is, or how far that was tried.
+        nodes: What training means for every node.
+    """
+
+    trains: bool
+    verdict: str
+    nodes: tuple[NodeFact, ...]
 
 
 @dataclass(frozen=True)
@@ -133,6 +162,36 @@ def apply(model: Model, *operations: Operation, data: str | Dataset | None = Non
     return ApplyResult(model, tuple(records), before, costs(model))
 
 
+def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerName = "ort") -> DoctorResult:
+    """Say whether a model will train, node by node.
+
+    Args:
+        model: Not modified.
+        data: What it is to learn: then one step is tried, and otherwise classes are taken to be the task.
+        trainer: The engine that is to train it.
+
+    Raises:
+        DataError: The data does not fit the model.
+        TrainingError: The engine does not take the model, although nothing that is known is in the way.
+    """
+    dataset = None if data is None else _dataset(data, model)
+    facts = training_report(model, "classification" if dataset is None else dataset.task, trainer=trainer)
+    blocked = [f for f in facts if f.status == "no gradient"]
+    why = model.why_not_finite()
+    if why:
+        verdict = f"the model has {why}: nothing can be learnt from there"
+    elif blocked:
+        first = blocked[0]
+        verdict = f"{len(blocked)} nodes have no gradient, {first.node!r} ({first.operator}) the first of them"
+    elif dataset is not None:
+        with WorkerTrainer(1, 1, trainer=trainer) as worker:
+            worker.check(model, dataset)
+        verdict = "it fits the data, and the training engine takes it"
+    else:
+        verdict = "every node that has to can be differentiated"
+    return DoctorResult(not (why or blocked), verdict, tuple(facts))
+
+
 def recommend(
     model: Model,
     data: str | Dataset,
@@ -166,17 +225,18 @@ def recommend(
     diagnosis = diagnose(Structure(model), calibration, errors=errors, threads=threads)
     headroom = max(0.0, accuracy)  # numbers may be predicted worse than by their mean
     found = rank(diagnosis, calibration, accuracy=headroom, objective=objective, price=price, seed=seed)
-    return RecommendResult(tuple(found), accuracy)
+    return RecommendResult(tuple(found), accuracy, metric(dataset))
 
 
 def train(
     model: Model,
-    settings: EvolveSettings,
+    settings: EvolveSettings | None = None,
     *,
-    output: Path | None = None,
-    data: Dataset | None = None,
+    output: str | Path | None = None,
+    data: str | Dataset | None = None,
     observer: Observer | None = None,
     force: bool = False,
+    **options: Any,
 ) -> TrainOutcome:
     """Train a model as it stands, with the settings that `evolve` trains its trunk with.
 
@@ -185,20 +245,26 @@ def train(
 
     Args:
         model: Not modified.
-        settings: Those that concern branching are not used.
+        settings: Those that concern branching are not used; `EvolveSettings(data=...)` where `None`.
         output: Where to save it.
-        data: The data set, loaded already.
+        data: Name of the data set in place of that in the settings, or the data itself.
         observer: Is told about the progress.
         force: Whether `output` may be replaced.
+        **options: Fields of `EvolveSettings` that differ from the settings, such as `epochs=5`.
 
     Raises:
+        UsageError: There are neither settings nor data, or a setting makes no sense.
+        ModelError: A weight is infinite or not a number.
         TrainingError: The model cannot be trained, or training diverged.
         DataError: The data does not fit the model.
         OutputExistsError: `output` exists, or an unfinished training of something else, and `force` is not given.
     """
+    settings = _settings(settings, data, options)
+    output = None if output is None else Path(output)
     ensure_free([] if output is None else [output], force=force)
+    model.ensure_finite()
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
-    dataset = load_data(settings, model) if data is None else as_expected(model, data)
+    dataset = as_expected(model, data) if isinstance(data, Dataset) else load_data(settings, model)
     plan = Plan.of(settings, dataset)
     steps = plan.strategy.timeline.total
     began = time.monotonic()
@@ -215,7 +281,7 @@ def train(
                 state=state,
                 steps=steps - state.step,
                 evaluate_every=plan.steps_per_epoch,
-                progress=None if observer is None else lambda step, loss: observer.training("model", step, loss),
+                progress=None if observer is None else _told(observer, metric(dataset)),
                 deadline=None if checkpoint is None else time.monotonic() + CHECKPOINT_SECONDS,
             )
             if result.outcome is not Outcome.STOPPED or checkpoint is None:
@@ -247,6 +313,7 @@ def evolve(
     run: str | Path,
     observer: Observer | None = None,
     force: bool = False,
+    **options: Any,
 ) -> EvolveResult:
     """Let the Surgeon evolve a model; `run` becomes the folder of the record, `run/result.onnx` the winner.
 
@@ -257,20 +324,17 @@ def evolve(
         run: The folder; must not exist.
         observer: Is told about the progress.
         force: Whether an older run there may be replaced.
+        **options: Fields of `EvolveSettings` that differ from the settings, such as `epochs=5, objective="size"`.
 
     Raises:
-        UsageError: There are neither settings nor data.
+        UsageError: There are neither settings nor data, or a setting makes no sense.
+        ModelError: A weight is infinite or not a number.
         OutputExistsError: The folder holds something.
         Refused: The model breaks a limit before anything is done to it.
         DataError: The data does not fit the model.
         TrainingError: The model cannot be trained, or every branch diverged.
     """
-    name = data.name if isinstance(data, Dataset) else data
-    if name is not None:
-        settings = EvolveSettings(data=name) if settings is None else replace(settings, data=name)
-    if settings is None:
-        message = "there is nothing to learn from; give data, or settings that name it"
-        raise UsageError(message)
+    settings = _settings(settings, data, options)
     dataset = as_expected(model, data) if isinstance(data, Dataset) else load_data(settings, model)
     check(model, settings, dataset)
     return _finish(begin(model, settings, Path(run), force=force), dataset, observer)
@@ -288,11 +352,40 @@ def resume(run: str | Path, *, observer: Observer | None = None, data: Dataset |
 
 
 def _finish(journal: Journal, data: Dataset | None, observer: Observer | None) -> EvolveResult:
-    start = load(journal.folder / START)
+    start = load(journal.start)
     dataset = load_data(EvolveSettings.from_json(journal.settings), start) if data is None else as_expected(start, data)
     result = go_on(journal, dataset, observer)
     write_report(journal, journal.folder / "report.html", force=True)
     return result
+
+
+def _settings(
+    settings: EvolveSettings | None, data: str | Dataset | None, options: Mapping[str, Any]
+) -> EvolveSettings:
+    """The settings that a call asks for, one way or the other."""
+    changes = dict(options)
+    if data is not None:
+        changes["data"] = data.name if isinstance(data, Dataset) else data
+    if "steps" in changes:
+        changes.setdefault("epochs", None)  # who gives the one does not want the default of the other
+    if settings is not None:
+        return replace(settings, **changes)
+    if "data" not in changes:
+        message = "there is nothing to learn from; give data, or settings that name it"
+        raise UsageError(message)
+    return EvolveSettings(**changes)
+
+
+def _told(observer: Observer, name: str) -> Progress:
+    """Tells an observer how the training of one model goes on."""
+
+    def progress(step: int, loss: float, accuracy: float | None = None, /) -> None:
+        if accuracy is None:
+            observer.training("model", step, loss)
+        else:
+            observer.happened({"event": "measured", "step": step, "loss": loss, "accuracy": accuracy, "metric": name})
+
+    return progress
 
 
 def _dataset(data: str | Dataset, model: Model) -> Dataset:

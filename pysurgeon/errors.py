@@ -38,6 +38,22 @@ class UsageError(SurgeonError):
     exit_status = 2
 
 
+class SettingError(UsageError):
+    """A setting makes no sense.
+
+    Attributes:
+        setting: The field that holds it; a command line calls it otherwise.
+        trouble: What is wrong with it, as the rest of a sentence that begins with its name.
+    """
+
+    def __init__(self, setting: str, trouble: str) -> None:
+        super().__init__(setting, trouble)
+        self.setting, self.trouble = setting, trouble
+
+    def __str__(self) -> str:
+        return f"{self.setting} {self.trouble}"
+
+
 class Refused(SurgeonError):  # noqa: N818 (it is an answer, not a fault)
     """The request is well formed, but doing it would not be what it says. The message is the reason."""
 

@@ -56,6 +56,47 @@ def test_a_refusal_leaves_the_model_alone(start: ps.Model) -> None:
     assert start.to_bytes() == before
 
 
+def test_doctor_says_whether_it_trains(start: ps.Model) -> None:
+    alone, tried = ps.doctor(start), ps.doctor(start, digits())
+    assert alone.trains
+    assert tried.trains
+    assert alone.nodes == tried.nodes
+    assert "the training engine takes it" in tried.verdict
+    nan = start.with_tensors({"fc1.bias": np.full(6, np.nan, np.float32)})
+    found = ps.doctor(nan, digits())
+    assert not found.trains
+    assert "'fc1.bias' (6 of 6)" in found.verdict
+
+
+def test_settings_may_be_given_one_by_one(start: ps.Model, tmp_path: Path) -> None:
+    one_by_one = ps.train(start, data=digits(), **QUICK, output=str(tmp_path / "a.onnx"))
+    together = ps.train(start, ps.EvolveSettings("digits", **QUICK), data=digits())
+    assert one_by_one.model.tensor("fc1.weight").tobytes() == together.model.tensor("fc1.weight").tobytes()
+    changed = ps.train(start, ps.EvolveSettings("digits", epochs=7), data=digits(), steps=3, batch_size=32)
+    assert changed.steps == 3
+    with pytest.raises(TypeError, match="epoch"):
+        ps.evolve(start, data="digits", run=tmp_path / "run", epoch=2)
+    with pytest.raises(UsageError, match=r"rate is 0"):
+        ps.evolve(start, data="digits", run=tmp_path / "run", rate=0)
+    with pytest.raises(UsageError, match="nothing to learn from"):
+        ps.train(start, epochs=2)
+
+
+def test_training_tells_what_it_measured(start: ps.Model) -> None:
+    told: list[dict[str, Any]] = []
+
+    class Listener:
+        def happened(self, event: dict[str, Any]) -> None:
+            told.append(event)
+
+        def training(self, branch: str, step: int, loss: float) -> None: ...
+
+    done = ps.train(start, data=digits(), epochs=2, observer=Listener())
+    assert [event["event"] for event in told] == ["measured"] * 2
+    assert told[-1]["accuracy"] == done.validation_accuracy
+    assert told[-1]["step"] == done.steps
+
+
 def test_results_are_frozen(start: ps.Model) -> None:
     for found in (ps.inspect(start), ps.apply(start), ps.compare(start, start), ps.recommend(start, digits())):
         name = dataclasses.fields(found)[0].name

@@ -23,6 +23,7 @@ import pytest
 from onnx import numpy_helper
 from starts import cnn, mlp, text_model
 
+from pysurgeon import errors
 from pysurgeon.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -121,7 +122,7 @@ def test_inspect(command: Command, tmp_path: Path) -> None:
     assert found["model"]["parameters"] == 448
     assert found["model"]["opset"] == 17
     assert found["model"]["inputs"] == [{"name": "x", "shape": [None, 1, 8, 8], "dtype": "float32"}]
-    assert set(found["model"]) == {"parameters", "macs", "opset", "ir_version", "inputs", "outputs"}
+    assert set(found["model"]) == {"parameters", "macs", "opset", "ir_version", "inputs", "outputs", "not_finite"}
     keys = {"name", "size", "multiple", "resizable", "exact", "reason", "writers", "readers"}
     assert [set(w) for w in found["widths"]] == [keys] * 3
     assert {w["name"]: w["resizable"] for w in found["widths"]} == {"conv1": True, "conv2": True, "head": False}
@@ -173,7 +174,10 @@ def test_both_engines_train_and_evolve(command: Command, start: Path, tmp_path: 
 
 
 def test_recommend(command: Command, start: Path) -> None:
-    found = command("recommend", start, "--data", "digits", "--limit", "300", "--json").document["recommendations"]
+    found = command("recommend", start, "--data", "digits", "--limit", "300", "--json").document
+    assert 0 <= found["validation_accuracy"] <= 1
+    assert found["metric"] == "accuracy"
+    found = found["recommendations"]
     assert found
     for row in found:
         assert {"operation", "site", "size", "expected_gain", "parameters", "macs", "evidence"} <= set(row)
@@ -194,7 +198,8 @@ def test_apply(command: Command, start: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.onnx"
     before = start.read_bytes()
     found = command("apply", start, "widen:fc1=9", "insert:fc1", "narrow:fc1.next=8", "-o", out, "--json").document
-    assert set(found) == {"operations", "before", "after"}
+    assert set(found) == {"operations", "before", "after", "output"}
+    assert found["output"] == str(out)
     keys = {"operation", "site", "exact", "predicted_error", "site_error", "measured_error", "reason"}
     assert [set(o) for o in found["operations"]] == [keys] * 3
     assert [o["operation"] for o in found["operations"]] == ["widen:fc1=9", "insert:fc1", "narrow:fc1.next=8"]
@@ -210,6 +215,13 @@ def test_apply_without_output_writes_nothing(command: Command, start: Path, tmp_
     done = command("apply", start, "widen:fc1=9")
     assert "widen:fc1=9" in done.out
     assert "dry run" in done.err
+    assert "generated input" not in done.out + done.err
+    fitted = command("apply", start, "narrow:fc1=4")
+    for part in (fitted.out, fitted.err):
+        assert "to generated input" in " ".join(part.split())
+        assert "--data" in part
+    fitted = command("apply", start, "narrow:fc1=4", "--data", "digits")
+    assert "generated" not in fitted.out + fitted.err
     assert list(tmp_path.iterdir()) == [start]
 
 
@@ -247,7 +259,9 @@ def test_resume_of_a_finished_run_says_the_same(finished: tuple[Path, Done], com
     again = command("resume", folder / "run", "--json").document
     assert {**again, "output": None} == {**done.document, "output": None}
     assert (folder / "run/lineage.jsonl").read_bytes() == lineage
-    assert "parameters" in command("resume", folder / "run").out.lower()
+    readable = command("resume", folder / "run").out
+    assert "parameters" in readable.lower()
+    assert "confidence intervals" in readable
 
 
 def test_report(finished: tuple[Path, Done], command: Command, tmp_path: Path) -> None:
@@ -271,7 +285,7 @@ def test_report_of_a_run_that_has_not_ended(finished: tuple[Path, Done], command
 def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
     command("apply", start, "widen:fc1=9", "-o", tmp_path / "wide.onnx")
     found = command("compare", start, tmp_path / "wide.onnx", "--json").document
-    assert set(found) == {"max_error", "a", "b"}
+    assert set(found) == {"max_error", "a", "b", "metric"}
     assert set(found["a"]) == set(found["b"]) == {"accuracy", "parameters", "macs", "latency_ms"}
     assert found["max_error"] < 1e-5
     assert found["a"]["accuracy"] is None
@@ -282,6 +296,31 @@ def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
 def test_numbers_that_json_has_no_word_for_are_null(command: Command, start: Path, tmp_path: Path) -> None:
     other = put(tmp_path / "seven.onnx", mlp((6,), classes=7))
     assert command("compare", start, other, "--json").document["max_error"] is None
+
+
+def test_names_are_never_cut(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"backbone.stages.3.blocks.{k}.attention.{'projection.' * 6}of_the_values" for k in (10, 11)]
+    proto = mlp((6, 6))
+    for graph in (proto.graph.initializer, proto.graph.node):
+        for item in graph:
+            for k, name in enumerate(names, start=1):
+                if isinstance(item, onnx.TensorProto):
+                    item.name = item.name.replace(f"fc{k}.", f"{name}.")
+                else:
+                    item.input[:] = [x.replace(f"fc{k}.", f"{name}.") for x in item.input]
+    path = put(tmp_path / "long.onnx", proto)
+    for columns in ("80", "160"):
+        # The consoles of the package keep what they are told; a command of its own asks the environment.
+        monkeypatch.setenv("COLUMNS", columns)
+        inspected = command("inspect", path).out
+        applied = command("apply", path, f"widen:{names[0]}=9").out
+        trains = command("doctor", path).out
+        assert "…" not in inspected + applied + trains
+        assert f"widen:{names[0]}=9" in applied
+        for name in names:
+            assert name in inspected
+        # What is said about a node may be folded; nothing of it is missing.
+        assert f"{names[0]}.weight" in "".join(trains.split())
 
 
 def test_version_and_help(command: Command) -> None:
@@ -361,16 +400,21 @@ def test_what_is_no_model_is_refused(command: Command, tmp_path: Path, what: str
     WRONG_FILES[what](path)
     before = sorted(tmp_path.iterdir())
     done = command(*(str(path) if a == "M" else a for a in arguments))
-    complains(done, 1, "wrong.onnx")
+    complains(done, 1, "wrong.onnx", as_json=True)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def complains(done: Done, status: int, *words: str) -> None:
-    """One sentence on stderr that holds these words, nothing on stdout, and this exit status."""
+def complains(done: Done, status: int, *words: str, as_json: bool = False) -> None:
+    """One sentence on stderr that holds these words, nothing on stdout but with `--json` the same, and this exit status."""
     assert done.status == status, done.err
-    assert done.out == ""
     last = done.err.strip().splitlines()[-1]
     assert last.startswith("error: ")
+    if as_json:
+        said = json.loads(done.out)["error"]
+        assert said["message"] == last.removeprefix("error: ")
+        assert issubclass(getattr(errors, said["type"]), errors.SurgeonError)
+    else:
+        assert done.out == ""
     for word in words:
         assert word in last, last
 
@@ -433,10 +477,20 @@ def test_weights_that_are_not_finite_are_named(command: Command, tmp_path: Path)
     array[0, 0] = np.nan
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     path = put(tmp_path / "nan.onnx", proto)
-    assert command("inspect", path, "--json").status == 0
+    said = ("'fc1.weight' (1 of 384)", "not a number")
+    assert command("inspect", path, "--json").document["model"]["not_finite"] == {"fc1.weight": 1}
+    checked = command("doctor", path, "--json").document
+    assert checked["trains"] is False
+    for name in said:
+        assert name in checked["verdict"]
+        assert name in command("inspect", path).out
+        assert name in command("doctor", path).out
     complains(command("recommend", path, "--data", "digits"), 1, "fc1", "finite")
-    complains(command("apply", path, "widen:fc1=8"), 1, "not a number")
-    complains(command("train", path, *QUICK, "-o", "out.onnx"), 1, "loss")
+    for operation in ("widen:fc1=8", "narrow:fc1=4"):
+        complains(command("apply", path, operation), 1, *said)
+    complains(command("train", path, *QUICK, "-o", "out.onnx"), 1, *said)
+    complains(command("evolve", path, *QUICK, "--run", "run"), 1, *said)
+    assert not (tmp_path / "run").exists()
 
 
 # --- data that cannot be used -------------------------------------------------------------------------------------------
@@ -529,6 +583,28 @@ def test_data_that_is_not_there_is_told(
     complains(command("recommend", start, "--data", name), 1, word)
 
 
+def test_arrays_of_other_names_are_to_be_renamed(command: Command, start: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", X=IMAGES, Y=LABELS)
+    complains(command("recommend", start, "--data", tmp_path / "data.npz"), 1, "has X, Y", "the samples x_train")
+
+
+def test_numbers_to_predict_are_called_by_their_metric(command: Command, tmp_path: Path) -> None:
+    path = put(tmp_path / "numbers.onnx", mlp((6,), classes=3))
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x_train=IMAGES, y_train=rng.standard_normal((60, 3)).astype(np.float32))
+    data = ("--data", tmp_path / "data.npz")
+    assert "Test R²" in command("compare", path, path, *data).out
+    assert command("compare", path, path, *data, "--json").document["metric"] == "R²"
+    recommended = command("recommend", path, *data)
+    assert "validation R²" in recommended.err
+    assert "3 numbers to predict" in recommended.err
+    assert "points of R²" in recommended.out
+    assert "accuracy" not in recommended.out + recommended.err
+    out = tmp_path / "out.onnx"
+    assert command("train", path, *data, "--steps", "2", "-o", out).status == 0
+    assert [entry.key for entry in onnx.load(out).metadata_props] == ["pysurgeon.input"]
+
+
 # --- nothing is overwritten ---------------------------------------------------------------------------------------------
 
 
@@ -564,7 +640,24 @@ def test_a_model_is_not_its_own_output_by_accident(command: Command, start: Path
 
 def test_an_output_that_cannot_be_written_is_told(command: Command, start: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    complains(command("apply", start, "widen:fc1=8", "-o", tmp_path / "file" / "out.onnx"), 1, "file")
+    path = tmp_path / "file" / "out.onnx"
+    done = command("apply", start, "widen:fc1=8", "-o", path)
+    complains(done, 1, f"{path} cannot be written", "choose another place")
+    assert "partial" not in done.err
+    run = tmp_path / "file" / "run"
+    complains(command("evolve", start, *QUICK, "--run", run), 1, f"{run} cannot be made", "choose another --run")
+
+
+def test_an_option_is_called_as_it_was_typed(command: Command, start: Path) -> None:
+    complains(command("evolve", start, "--data", "digits", "--lr", "0"), 2, "--lr is 0")
+    complains(command("evolve", start, "--data", "digits", "--validation", "1"), 2, "--validation is 1")
+
+
+def test_the_data_file_of_a_model_is_named(command: Command, start: Path, tmp_path: Path) -> None:
+    model = onnx.load(start)
+    onnx.save(model, tmp_path / "out.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    done = command("apply", tmp_path / "out.onnx", "widen:fc1=400", "-o", tmp_path / "wide.onnx")
+    assert f"written to {tmp_path / 'wide.onnx'} and {tmp_path / 'wide.onnx.data'}" in done.err
 
 
 def test_a_run_that_exists_is_kept(command: Command, finished: tuple[Path, Done], start: Path) -> None:

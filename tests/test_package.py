@@ -86,8 +86,18 @@ def test_every_public_name_is_there_and_explained() -> None:
     for name in pysurgeon.__all__:
         assert (inspect.getdoc(getattr(pysurgeon, name)) or "").strip(), name
         assert name in dir(pysurgeon)
-    promised = "load save inspect apply Widen recommend train evolve compare resume"
+    promised = "load save inspect doctor apply Widen recommend train evolve compare resume"
     assert set(promised.split()) <= set(pysurgeon.__all__)
+
+
+def test_every_operation_is_public() -> None:
+    from pysurgeon.surgery import Operation
+
+    ours = {
+        operation.__name__ for operation in Operation.__subclasses__() if operation.__module__.startswith("pysurgeon.")
+    }
+    assert ours
+    assert ours <= set(pysurgeon.__all__)
 
 
 def test_type_checkers_see_the_same_names() -> None:
@@ -221,5 +231,5 @@ def test_options_of_a_repeated_command_exist() -> None:
 
     evolve = get_command(app).commands["evolve"]  # type: ignore[attr-defined]
     known = {option for parameter in evolve.params for option in parameter.opts}
-    assert set(command._OPTIONS.values()) <= known
-    assert {field.name for field in fields(EvolveSettings)} == set(command._OPTIONS)
+    assert set(command.OPTIONS.values()) <= known
+    assert {field.name for field in fields(EvolveSettings)} == set(command.OPTIONS)

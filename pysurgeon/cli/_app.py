@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from pysurgeon.errors import SurgeonError
+from pysurgeon.errors import SettingError, SurgeonError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from pysurgeon.graph import Model
 
 P = ParamSpec("P")
@@ -57,22 +59,38 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             err.print("interrupted", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except SurgeonError as error:
-            _complain(str(error))
+            _complain(error, _said(error), as_json=bool(kwargs.get("as_json")))
             raise typer.Exit(error.exit_status) from error
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except (OSError, MemoryError) as error:
-            _complain(f"{type(error).__name__}: {error}")
+            _complain(error, _said(error), as_json=bool(kwargs.get("as_json")))
             raise typer.Exit(1) from error
 
     return wrapper
 
 
-def _complain(message: str) -> None:
+def _said(error: Exception) -> str:
+    """What an error says, on one line and in the words of the command line."""
+    if isinstance(error, SettingError):
+        from pysurgeon.report.command import OPTIONS
+
+        return f"{OPTIONS[error.setting]} {error.trouble}"
+    if isinstance(error, SurgeonError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}; see to it, or choose another place"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _complain(error: Exception, message: str, *, as_json: bool) -> None:
     if os.environ.get("PYSURGEON_TRACEBACK") == "1":
         err.print_exception()
-    err.print(f"error: {' '.join(message.split())}", style="red", markup=False, soft_wrap=True)
+    err.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    if as_json:
+        print_json({"error": {"type": type(error).__name__, "message": message}})
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -98,6 +116,11 @@ def _root(
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+def print_table(table: RenderableType) -> None:
+    """Print a table. Names longer than a line are left whole: a terminal wraps them, and they can be copied and searched for."""
+    out.print(table, crop=False, overflow="ignore")
 
 
 def print_json(document: dict[str, Any]) -> None:

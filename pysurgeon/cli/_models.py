@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from pysurgeon.cli._app import app, err, guarded, opened, out, print_json
+from pysurgeon.cli._app import app, err, guarded, opened, out, print_json, print_table
 from pysurgeon.cli._options import (
     DataDir,
     DataName,
@@ -47,10 +46,12 @@ def inspect(model: ModelPath, as_json: Json = False) -> None:
     for title, ports in (("input", whole.inputs), ("output", whole.outputs)):
         for port in ports:
             shape = ", ".join("any" if d is None else str(d) for d in port.shape)
-            out.print(Text(f"{title} {port.name!r}: {port.dtype} ({shape})"))
+            out.print(Text(f"{title} {port.name!r}: {port.dtype} ({shape})"), soft_wrap=True)
+    if whole.not_finite:
+        out.print(f"not sound: {loaded.why_not_finite()}", style="red", markup=False, soft_wrap=True)
     for table in (report.widths_table(found), report.layers_table(found)):
         out.print()
-        out.print(table)
+        print_table(table)
 
 
 @app.command()
@@ -63,32 +64,16 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
-    from pysurgeon.training import WorkerTrainer, training_report
+    from pysurgeon import api, report
 
     loaded = opened(model)
     dataset = None if data is None else _load_data(data, data_dir)
-    facts = training_report(loaded, "classification" if dataset is None else dataset.task, trainer=trainer)
-    verdict = "every node that has to can be differentiated"
-    blocked = [f for f in facts if f.status == "no gradient"]
-    if blocked:
-        verdict = (
-            f"{len(blocked)} nodes have no gradient, {blocked[0].node!r} ({blocked[0].operator}) the first of them"
-        )
-    elif dataset is not None:
-        with WorkerTrainer(1, 1, trainer=trainer) as worker:
-            worker.check(loaded, dataset)
-        verdict = "it fits the data, and the training engine takes it"
+    found = api.doctor(loaded, dataset, trainer=trainer)
     if as_json:
-        print_json({"trains": not blocked, "verdict": verdict, "nodes": [asdict(f) for f in facts]})
+        print_json({"trains": found.trains, "verdict": found.verdict, "nodes": [asdict(f) for f in found.nodes]})
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("node", "operator", "training", ""):
-        table.add_column(title, overflow="fold")
-    for fact in facts:
-        # Text rather than markup: names come from a file.
-        table.add_row(*(Text(repr(text)[1:-1]) for text in (fact.node, fact.operator, fact.status, fact.detail)))
-    out.print(table)
-    out.print(verdict, style="red" if blocked else "green", markup=False)
+    print_table(report.training_table(found.nodes))
+    out.print(found.verdict, style="green" if found.trains else "red", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -117,10 +102,10 @@ def recommend(
         found = api.recommend(loaded, dataset, objective=objective, price=price, seed=seed, threads=threads)
     shown = list(found.recommendations[:top])
     if as_json:
-        print_json(report.recommend_json(shown))
+        print_json(report.recommend_json(shown, found.validation_accuracy, found.metric))
         return
-    err.print(f"validation accuracy {found.validation_accuracy:.2%}")
-    out.print(report.recommendations_table(shown))
+    err.print(f"validation {found.metric} {found.validation_accuracy:.2%}", markup=False)
+    print_table(report.recommendations_table(shown, found.metric))
 
 
 @app.command()
@@ -147,21 +132,25 @@ def apply(
 ) -> None:
     """Operate on a model and verify it by running both. Without -o nothing is written."""
     from pysurgeon import api, report
-    from pysurgeon.graph import ensure_free, save
+    from pysurgeon.graph import ensure_free, save, written
+    from pysurgeon.report.tables import GENERATED
     from pysurgeon.surgery import parse
 
     parsed = [parse(text, seed=seed + k) for k, text in enumerate(operations)]
     loaded = opened(model)
     ensure_free([output] if output else [], force=force)
     dataset = None if data is None else _load_data(data, data_dir, limit, normalize, seed)
+    if dataset is None and not all(operation.exact for operation in parsed):
+        err.print(f"note: {GENERATED[0].lower()}{GENERATED[1:]}", markup=False, soft_wrap=True)
     result = api.apply(loaded, *parsed, data=dataset)
     if output is not None:
         save(result.model, output, force=force)
     if as_json:
-        print_json(report.apply_json(result.operations, result.before, result.after))
+        print_json(report.apply_json(result.operations, result.before, result.after, output))
         return
-    out.print(report.records_table(result.operations))
-    err.print(f"written to {output}" if output else "a dry run: nothing is written without -o", markup=False)
+    print_table(report.records_table(result.operations, generated=dataset is None))
+    said = f"written to {written(output)}" if output else "a dry run: nothing is written without -o"
+    err.print(said, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -187,7 +176,7 @@ def compare(
     if as_json:
         print_json(found.to_json())
         return
-    out.print(report.comparison_table(found))
+    print_table(report.comparison_table(found))
 
 
 def _load_data(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, opened, out, print_json
+from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, opened, out, print_json, print_table
 from pysurgeon.cli._options import (
     Aug,
     BatchSize,
@@ -77,7 +77,7 @@ def train(
     """Train a model as it stands."""
     from pysurgeon import api, report
     from pysurgeon.evolution import EvolveSettings, load_data
-    from pysurgeon.graph import ensure_free
+    from pysurgeon.graph import ensure_free, written
 
     loaded = opened(model)
     ensure_free([output], force=force)
@@ -127,7 +127,7 @@ def train(
         return
     out.print(
         f"{done.steps} steps in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
-        f"test {done.metric} {done.test_accuracy:.2%}; written to {output}",
+        f"test {done.metric} {done.test_accuracy:.2%}; written to {written(output)}",
         markup=False,
         soft_wrap=True,
     )
@@ -249,12 +249,12 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, to the end that it would have had."""
-    from pysurgeon.evolution import START, EvolveSettings, Journal, load_data
+    from pysurgeon.evolution import EvolveSettings, Journal, load_data
     from pysurgeon.graph import ensure_free, load
 
     journal = Journal.open(run)
     ensure_free([output] if output else [], force=force)
-    dataset = load_data(EvolveSettings.from_json(journal.settings), load(journal.folder / START))
+    dataset = load_data(EvolveSettings.from_json(journal.settings), load(journal.start))
     _go_on(journal, dataset, output, as_json=as_json)
 
 
@@ -280,10 +280,12 @@ def report(
 def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: bool) -> None:
     from pysurgeon import report
     from pysurgeon.evolution import EvolveSettings, go_on
-    from pysurgeon.graph import load, save
+    from pysurgeon.graph import load, save, written
 
     settings = EvolveSettings.from_json(journal.settings)
     err.print(dataset.summary(), markup=False, soft_wrap=True)
+    if caution := report.caution(settings, dataset):
+        err.print(f"note: {caution}", markup=False, soft_wrap=True)
     try:
         with report.LiveObserver(err, report.RunPlan.of(settings, dataset)) as observer:
             result = go_on(journal, dataset, observer)
@@ -297,8 +299,12 @@ def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: 
     if as_json:
         print_json(report.evolve_json(result))
         return
-    out.print(report.result_table(result))
-    out.print(f"model   {result.output}", markup=False, soft_wrap=True)
+    print_table(report.result_table(result))
+    out.print()
+    for sentence in report.verdict(report.from_journal(journal)):
+        out.print(sentence, markup=False, highlight=False)
+    out.print()
+    out.print(f"model   {written(result.output)}", markup=False, soft_wrap=True)
     out.print(f"report  {page}", markup=False, soft_wrap=True)
 
 

@@ -58,11 +58,22 @@ def read_function(name: str) -> RawData:
         raise UsageError(message)
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
+    # Module and function are the user's: whatever they raise is told as the reason and stays attached as the cause.
     try:
-        returned = getattr(importlib.import_module(module_name), function_name)()
-    # The function is the user's: whatever it raises is told as the reason and stays attached as the cause.
+        step = f"the module {module_name} cannot be imported"
+        module = importlib.import_module(module_name)
+        step = f"the module {module_name} has no function {function_name}"
+        function = getattr(module, function_name)
+        step = f"{name} cannot be called without arguments"
+        returned = function()
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            message = f"{step} ({type(error).__name__}: {error})"
+        else:
+            message = f"there is no module {module_name} in {folder} or among what is installed; write module:function"
+        raise DataError(message) from error
     except Exception as error:
-        message = f"{name} cannot be called without arguments ({type(error).__name__}: {error})"
+        message = f"{step} ({type(error).__name__}: {error})"
         raise DataError(message) from error
     finally:
         if folder in sys.path:
@@ -98,7 +109,10 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
     names = [name[: -len("_train")] for name in arrays if name.endswith("_train") and name != "y_train"]
     missing = [name for name in ("x_train", "y_train") if name not in arrays and not (names and name == "x_train")]
     if missing:
-        message = f"{origin} has no {' and no '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}"
+        message = (
+            f"{origin} has no {' and no '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}. Call the samples "
+            "x_train and the labels y_train"
+        )
         raise DataError(message)
     plain = names == ["x"]
     splits: dict[str, Split] = {}

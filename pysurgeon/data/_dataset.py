@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -183,15 +184,20 @@ class Dataset:
         slices = (slice(start, start + batch_size) for start in range(0, len(split), batch_size))
         return ((self.inputs(split.rows(rows), raw=raw), split.y[rows].copy()) for rows in slices)
 
+    def _learnt(self) -> str:
+        if self.task != "regression":
+            return f"{len(self.classes)} {'classes' if self.task == 'classification' else 'labels'}"
+        shape = self.train.y.shape[1:]
+        return "1 number to predict" if prod(shape) == 1 else f"{'x'.join(map(str, shape))} numbers to predict"
+
     def summary(self) -> str:
         """Describe the data set in one line, with what a reader of figures on it must know."""
-        what = {"classification": "classes", "multi-label": "labels", "regression": "numbers to predict"}[self.task]
         inputs = ", ".join(
             f"{name} {'x'.join(str(size) for size in x.shape[1:])} {x.dtype}".strip()
             for name, x in (self.train.named or {"": self.train.x}).items()
         )
         line = (
             f"{self.name}: {len(self.train):,} train / {len(self.validation):,} validation / {len(self.test):,} test, "
-            f"{len(self.classes)} {what}, {inputs}"
+            f"{self._learnt()}, {inputs}"
         )
         return "; ".join((line, *self.notes))

@@ -82,8 +82,17 @@ def fetch(published: PublishedSet, target: Path, *, timeout: float = _TIMEOUT) -
             pooch.retrieve(file.url, f"md5:{file.md5}", fname=file.name, path=target, downloader=downloader)
     # Errors of the network and of the disk are OSErrors, a wrong checksum is a ValueError.
     except (OSError, ValueError) as error:
-        message = f"{file.url}: {type(error).__name__}: {error}."
+        message = f"{file.url}: {_reason(error)}."
         raise DataError(message) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What was in the way, in one line: libraries wrap it in errors that print themselves whole."""
+    innermost = error
+    while (inner := innermost.__cause__ or innermost.__context__) is not None:
+        innermost = inner
+    text = getattr(innermost, "strerror", None) or str(innermost).strip() or type(innermost).__name__
+    return str(text).splitlines()[0].rstrip(".")
 
 
 def _find(published: PublishedSet, root: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 from pysurgeon.evolution.checkpoint import Checkpoint
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
-from pysurgeon.evolution.journal import START, Journal
+from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.run import EvolveResult, Figures, Member, Steps, begin, check, go_on, load_data, read
 from pysurgeon.evolution.sample import calibrated, missed
@@ -10,7 +10,6 @@ from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 
 __all__ = [
-    "START",
     "Checkpoint",
     "EvolveResult",
     "EvolveSettings",

@@ -59,6 +59,7 @@ class Journal:
 
         Raises:
             OutputExistsError: The folder holds something.
+            RunError: It cannot be made.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             is_run = folder.is_dir() and (folder / LINEAGE).exists()
@@ -69,9 +70,13 @@ class Journal:
             _clear(folder)
         run = {"event": "run", "key": "run", "version": VERSION, "settings": dict(settings)}
         line = _line(run)
-        # The lineage first, and over the old one: a folder is that of a run from now on, even if this is cut short here.
-        write_file(folder / LINEAGE, line)
-        write_file(folder / START, start)
+        try:
+            # The lineage first, and over the old one: a folder is that of a run from now on, even if this is cut short here.
+            write_file(folder / LINEAGE, line)
+            write_file(folder / START, start)
+        except OSError as error:
+            message = f"{folder} cannot be made the folder of a run ({error.strerror}); choose another --run"
+            raise RunError(message) from error
         return Journal(folder, [run], len(line))
 
     @staticmethod
@@ -139,6 +144,11 @@ class Journal:
         """The settings that the run was begun with."""
         settings: dict[str, Any] = self._keyed["run"]["settings"]
         return settings
+
+    @property
+    def start(self) -> Path:
+        """The file of the start model."""
+        return self.folder / START
 
     def known(self, key: str) -> dict[str, Any] | None:
         """The event of this key, if it has happened."""

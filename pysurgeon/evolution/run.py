@@ -121,9 +121,11 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
 
     Raises:
         DataError: The data does not fit the model.
+        ModelError: A weight is infinite or not a number.
         TrainingError: The model cannot be trained.
         Refused: The model breaks a limit already.
     """
+    model.ensure_finite()
     ensure_device(settings.device, settings.trainer)
     size = costs(model)
     why = Fitness(settings, size).allowed(size, latency(model) if settings.max_latency is not None else 0.0)

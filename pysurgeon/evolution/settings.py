@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from pysurgeon.data import Augment, Normalize
-from pysurgeon.errors import RunError, UsageError
+from pysurgeon.errors import RunError, SettingError, UsageError
 from pysurgeon.training import ClassWeights, Device, Optim, Statistics, TrainerName
 
 StrategyName = Literal["bic", "random", "paper"]
@@ -105,13 +105,11 @@ class EvolveSettings:
         ):
             number = getattr(self, name)
             if number is not None and number < low:
-                message = f"{name} is {number}; it must be at least {low}"
-                raise UsageError(message)
+                raise SettingError(name, f"is {number}; it must be at least {low}")
         for name in ("weight_decay", "tolerance", "price", "max_latency", "time_limit"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                message = f"{name} is {value}; it must be a number of at least 0"
-                raise UsageError(message)
+                raise SettingError(name, f"is {value}; it must be a number of at least 0")
         for name, choice in (
             ("normalize", Normalize),
             ("strategy", StrategyName),
@@ -124,8 +122,8 @@ class EvolveSettings:
             ("device", Device),
         ):
             if getattr(self, name) not in get_args(choice):
-                message = f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(choice))}"
-                raise UsageError(message)
+                words = ", ".join(get_args(choice))
+                raise SettingError(name, f"is {getattr(self, name)!r}; it must be one of {words}")
         for name, value in (
             ("epochs", self.epochs),
             ("steps", self.steps),
@@ -133,20 +131,19 @@ class EvolveSettings:
             ("new_units_rate", self.new_units_rate),
         ):
             if value is not None and not 0 < value < math.inf:
-                message = f"{name} is {value}; it must be a number above 0"
-                raise UsageError(message)
+                raise SettingError(name, f"is {value}; it must be a number above 0")
         if self.strategy == "paper" and self.objective != "accuracy":
             message = f"the score of the strategy 'paper' is of accuracy and size at once; it knows no objective {self.objective!r}"
             raise UsageError(message)
         if (self.epochs is None) == (self.steps is None):
             message = "give either a number of epochs or a number of steps"
             raise UsageError(message)
-        if not 0 <= self.label_smoothing < 1:
-            message = f"label_smoothing is {self.label_smoothing}; it must be a share from 0 to below 1"
-            raise UsageError(message)
-        if not 0 < self.validation < 1:
-            message = f"the share of the validation part is {self.validation}; it must lie between 0 and 1"
-            raise UsageError(message)
+        for name, share, fits, expected in (
+            ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            ("validation", self.validation, 0 < self.validation < 1, "between 0 and 1"),
+        ):
+            if not fits:
+                raise SettingError(name, f"is {share}; it must be a share {expected}")
 
     @property
     def allowed_loss(self) -> float:

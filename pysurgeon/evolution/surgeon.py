@@ -68,7 +68,7 @@ class Surgeon:
     def __init__(self, setup: Setup, journal: Journal) -> None:
         self.settings, self.data, self.journal = setup.settings, setup.data, journal
         self._trainer, self._executor, self._observer = setup.trainer, setup.executor, setup.observer
-        self._start = load(journal.folder / "start.onnx")
+        self._start = load(journal.start)
         self._trainer.check(self._start, self.data)
         plan = Plan.of(self.settings, self.data)
         self._per_epoch, self._strategy, self._training = plan.steps_per_epoch, plan.strategy, plan.training
@@ -228,7 +228,7 @@ class Surgeon:
                 state=branch.state,
                 steps=steps,
                 evaluate_every=max(1, min(self._per_epoch, steps)),
-                progress=lambda step, loss: self._observer.training(branch.id, step, loss),
+                progress=lambda step, loss, _=None: self._observer.training(branch.id, step, loss),
             )
         except (TrainingError, ModelError) as error:
             if not branch.genome:

@@ -3,7 +3,7 @@
 from pysurgeon.graph._older import lowered
 from pysurgeon.graph._tensors import Array, constant, count_uses, initializer, sizes
 from pysurgeon.graph.building import Builder, CannotWriteError
-from pysurgeon.graph.files import ensure_free, load, save
+from pysurgeon.graph.files import ensure_free, load, save, written
 from pysurgeon.graph.model import Model, Port, from_proto, refresh
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "refresh",
     "save",
     "sizes",
+    "written",
 ]

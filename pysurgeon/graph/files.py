@@ -85,7 +85,8 @@ def save(model: Model, path: str | Path, *, force: bool = False) -> Path:
         partial.replace(path)
         pending.clear()
     except OSError as error:
-        message = f"{path} cannot be written ({first_line(error)}); choose another place"
+        # Not the whole error: it speaks of the partial file, which nobody asked for.
+        message = f"{path} cannot be written ({error.strerror or first_line(error)}); choose another place"
         raise ModelError(message) from error
     finally:
         for unfinished in pending:
@@ -94,6 +95,15 @@ def save(model: Model, path: str | Path, *, force: bool = False) -> Path:
     _sync_folder(path.parent)
     _remove_old_data(path, keep=data)
     return path
+
+
+def written(path: Path) -> str:
+    """A saved model for a message: its file, and the data file that has to go where it goes."""
+    import onnx
+
+    outside = _external.external_tensors(onnx.load_model(str(path), format="protobuf", load_external_data=False))
+    locations = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
+    return " and ".join([str(path), *(str(path.with_name(name)) for name in sorted(locations))])
 
 
 def ensure_free(paths: Sequence[Path], *, force: bool) -> None:

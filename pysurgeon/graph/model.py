@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 OLDEST_OPSET = 7
 
 
+# Names in a message; the others are counted.
+_NAMED = 5
+
+
 @dataclass(frozen=True)
 class Port:
     """A graph input or output: its name, shape (`None` for a dimension of unknown size) and NumPy dtype."""
@@ -86,6 +90,33 @@ class Model:
     def statistics(self) -> tuple[str, ...]:
         """Names of the initializers that training updates without a gradient (running means and variances)."""
         return tuple(self._placed(lambda operator: operator.statistics))
+
+    def not_finite(self) -> dict[str, int]:
+        """Weights and statistics that hold infinite values or NaN, with how many; nothing else is looked at: masks may be infinite."""
+        found = {}
+        for name in (*self.trainable(), *self.statistics()):
+            array = self.tensor(name)
+            # The extremes tell without a second array of the size of the first; NaN passes through both.
+            if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+                found[name] = int(array.size - np.isfinite(array).sum())
+        return found
+
+    def why_not_finite(self) -> str:
+        """A clause that names the weights with infinite values or NaN, empty if there are none."""
+        found = [f"{name!r} ({count:,} of {self.tensor(name).size:,})" for name, count in self.not_finite().items()]
+        more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+        return f"values that are infinite or not a number in {', '.join(found[:_NAMED])}{more}" if found else ""
+
+    def ensure_finite(self) -> None:
+        """See that there is something to train.
+
+        Raises:
+            ModelError: A weight or a statistic is infinite or not a number.
+        """
+        why = self.why_not_finite()
+        if why:
+            message = f"the model has {why}; nothing can be learnt from there: export it from a checkpoint before that happened"
+            raise ModelError(message)
 
     def parameter_count(self) -> int:
         """Number of trainable parameters."""

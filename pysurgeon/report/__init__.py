@@ -23,8 +23,10 @@ from pysurgeon.report.tables import (
     recommendations_table,
     records_table,
     result_table,
+    training_table,
     widths_table,
 )
+from pysurgeon.report.verdict import caution, verdict
 
 __all__ = [
     "Compared",
@@ -39,6 +41,7 @@ __all__ = [
     "TrainProgress",
     "WidthDocument",
     "apply_json",
+    "caution",
     "compare",
     "comparison_table",
     "document",
@@ -52,6 +55,8 @@ __all__ = [
     "records_table",
     "render",
     "result_table",
+    "training_table",
+    "verdict",
     "widths_table",
     "write_report",
 ]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pysurgeon.evolution import EvolveSettings
 
-_OPTIONS = {
+# What the command line calls the fields of the settings.
+OPTIONS = {
     "data": "--data",
     "data_dir": "--data-dir",
     "limit": "--limit",
@@ -56,7 +57,7 @@ def evolve_command(settings: EvolveSettings, start: Path) -> str:
         value = getattr(settings, field.name)
         if value is None or (value == field.default and field.name not in ("data", "seed")):
             continue
-        words += [_OPTIONS[field.name], _written(value) + ("s" if field.name == "time_limit" else "")]
+        words += [OPTIONS[field.name], _written(value) + ("s" if field.name == "time_limit" else "")]
     return shlex.join(words)
 
 

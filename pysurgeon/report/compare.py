@@ -13,7 +13,7 @@ from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import Session, latency, output_error, random_feeds
 from pysurgeon.report.documents import document
-from pysurgeon.training import as_expected, evaluate, fit_input
+from pysurgeon.training import as_expected, evaluate, fit_input, metric
 
 _SAMPLES = 256
 
@@ -23,7 +23,7 @@ class Compared:
     """One of two models.
 
     Attributes:
-        accuracy: On the test split, 0..1; `None` without data.
+        accuracy: On the test split, 0..1, or what else is the metric of the task; `None` without data.
         parameters: Trainable parameters.
         macs: Multiply-accumulate operations for one sample.
         latency_ms: Median time of one sample in onnxruntime, in milliseconds.
@@ -44,11 +44,13 @@ class Comparison:
             calibration batch; infinite where their shapes differ.
         a: The first model.
         b: The second model.
+        metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
     """
 
     max_error: float
     a: Compared
     b: Compared
+    metric: str = "accuracy"
 
     def to_json(self) -> dict[str, Any]:
         """The document of `pysurgeon compare --json`."""
@@ -78,6 +80,7 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
         max_error=output_error(outputs_a, _renamed(outputs_a, outputs_b)),
         a=_compared(model_a, data_a, threads),
         b=_compared(model_b, data_b, threads),
+        metric="accuracy" if data is None else metric(data),
     )
 
 

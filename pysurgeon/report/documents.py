@@ -34,6 +34,7 @@ class ModelDocument:
     Attributes:
         parameters: Trainable parameters.
         macs: Multiply-accumulate operations for one sample.
+        not_finite: Weights that hold infinite values or NaN, with how many.
         opset: Version of the standard operator set.
         ir_version: Version of the file format.
         inputs: What is fed.
@@ -42,6 +43,7 @@ class ModelDocument:
 
     parameters: int
     macs: int
+    not_finite: dict[str, int]
     opset: int
     ir_version: int
     inputs: tuple[PortDocument, ...]
@@ -112,6 +114,7 @@ def inspect(model: Model) -> InspectResult:
         model=ModelDocument(
             parameters=size.parameters,
             macs=size.macs,
+            not_finite=model.not_finite(),
             opset=model.opset,
             ir_version=model.ir.ir_version,
             inputs=tuple(_port(p) for p in model.inputs),
@@ -127,8 +130,16 @@ def inspect_json(model: Model) -> dict[str, Any]:
     return inspect(model).to_json()
 
 
-def recommend_json(recommendations: Sequence[Recommendation]) -> dict[str, Any]:
-    """The document of `pysurgeon recommend --json`."""
+def recommend_json(
+    recommendations: Sequence[Recommendation], validation_accuracy: float | None = None, metric: str = "accuracy"
+) -> dict[str, Any]:
+    """The document of `pysurgeon recommend --json`.
+
+    Args:
+        recommendations: Best first.
+        validation_accuracy: That they were ranked for.
+        metric: What that is called.
+    """
     rows = [
         {
             "operation": str(r.operation),
@@ -142,20 +153,21 @@ def recommend_json(recommendations: Sequence[Recommendation]) -> dict[str, Any]:
         }
         for r in recommendations
     ]
-    return document({"recommendations": rows})
+    return document({"recommendations": rows, "validation_accuracy": validation_accuracy, "metric": metric})
 
 
-def apply_json(records: Sequence[Record], before: Costs, after: Costs) -> dict[str, Any]:
+def apply_json(records: Sequence[Record], before: Costs, after: Costs, output: Path | None = None) -> dict[str, Any]:
     """The document of `pysurgeon apply --json`.
 
     Args:
         records: Of the operations, in order.
         before: Costs before all of them.
         after: Costs after all of them.
+        output: The file that was written, `None` for a dry run.
     """
     keys = ("operation", "site", "exact", "predicted_error", "site_error", "measured_error", "reason")
     rows = [{key: getattr(record, key) for key in keys} for record in records]
-    return document({"operations": rows, "before": before, "after": after})
+    return document({"operations": rows, "before": before, "after": after, "output": output})
 
 
 def evolve_json(result: EvolveResult) -> dict[str, Any]:

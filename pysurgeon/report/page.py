@@ -16,6 +16,7 @@ from pysurgeon.report.architecture import LayerChange
 from pysurgeon.report.command import evolve_command
 from pysurgeon.report.record import RunRecord, from_journal
 from pysurgeon.report.tree import lineage_tree
+from pysurgeon.report.verdict import verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PACKAGES = ("pysurgeon", "onnxruntime-training-cpu", "onnx", "onnx-ir", "numpy", "scipy")
@@ -108,26 +109,14 @@ def headline(run: RunRecord) -> Headline:
     if run.settings.objective == "latency" and result.latency_ms < before.latency_ms:
         title = f"{fmt.significant(before.latency_ms / result.latency_ms)} × faster on {data}, test {run.metric} {accuracies}"
     if run.alone is None:
-        # Without the control there is no claim.
-        return Headline(title, ("The start alone did not train to the end, so there is nothing to compare with.",))
+        return Headline(title, verdict(run))
     operations = sum(len(g.taken.operations) for g in run.generations if g.taken is not None)
     compared = (
         f"The first figure is that of the start trained alone for the same {fmt.count(run.trunk_effort.steps)} steps, "
         f"the second that of the network after {fmt.plural(operations, 'operation')} "
         f"in {fmt.plural(len(run.generations), 'generation')}."
     )
-    sentences = [compared, _certainty(run.alone.interval, run.result.interval)]
-    if run.time_is_up:
-        sentences.append("The time limit ended the run before all its generations were through.")
-    return Headline(title, tuple(sentences))
-
-
-def _certainty(before: tuple[float, float], after: tuple[float, float]) -> str:
-    if after[0] > before[1]:
-        return "The 95 % confidence intervals of the two do not overlap: the result is better than the start alone."
-    if after[1] < before[0]:
-        return "The 95 % confidence intervals of the two do not overlap: the result is worse than the start alone."
-    return "The 95 % confidence intervals of the two overlap: the test samples alone do not tell which is better."
+    return Headline(title, (compared, *verdict(run)))
 
 
 def accuracy_scale(run: RunRecord) -> tuple[float, float]:

@@ -287,6 +287,7 @@ class TrainProgress:
         self._console, self._steps = console, steps
         self._lock = threading.Lock()
         self._step, self._loss = 0, float("nan")
+        self._measured = ""
         self._began = time.monotonic()
         self._live: Live | None = None
 
@@ -307,7 +308,16 @@ class TrainProgress:
             self._live = None
 
     def happened(self, event: dict[str, Any]) -> None:
-        """See `Observer`; one model has no lineage."""
+        """See `Observer`; one model has no lineage, but is measured on the validation part after every epoch."""
+        if event["event"] != "measured":
+            return
+        measured = f"validation {event['metric']} {fmt.percent(event['accuracy'])}"
+        with self._lock:
+            self._step, self._loss, self._measured = event["step"], event["loss"], measured
+        if not self._console.is_terminal:
+            count = f"step {fmt.count(event['step'])} of {fmt.count(self._steps)}"
+            line = f"{count}, training loss {event['loss']:.3f}, {measured.replace(fmt.SPACE, ' ')}"
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def training(self, branch: str, step: int, loss: float) -> None:  # noqa: ARG002 (there is only one)
         """See `Observer`."""
@@ -320,7 +330,7 @@ class TrainProgress:
 
     def _display(self) -> RenderableType:
         with self._lock:
-            step, loss = self._step, self._loss
+            step, loss, measured = self._step, self._loss, self._measured
         left = (time.monotonic() - self._began) / step * (self._steps - step) if step else 0.0
         grid = Table.grid(padding=(0, 2))
         grid.add_row(
@@ -330,4 +340,4 @@ class TrainProgress:
             Text(f"loss {loss:.3f}" if step else ""),
             Text(f"about {fmt.duration(left)} left" if step else "", "dim"),
         )
-        return grid
+        return Group(grid, Text(measured, "dim")) if measured else grid

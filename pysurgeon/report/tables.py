@@ -1,12 +1,20 @@
-"""Tables for the terminal; they fit into 80 columns. Names from model files never become markup or control codes."""
+"""Tables for the terminal; with names of usual length they fit into 80 columns.
+
+A name is there to be copied into the next command: none is cut, what is too long gets a line of its own. Names from model files never
+become markup or control codes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Literal
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,9 +25,78 @@ from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
 from pysurgeon.report.documents import InspectResult, WidthDocument, inspect
 from pysurgeon.surgery import Record, parse
+from pysurgeon.training import NodeFact
 
-_NAME = 26  # columns for a name; what does not fit is shortened in its middle
 _NOT_POSSIBLE = "–"
+_ASIDE = 20  # columns for a name beside a sentence; what is longer stands above it
+_GAP = 3  # between two columns
+
+GENERATED = "Fitted to generated input and measured on it: with --data, operations are fitted to what the model is for."
+
+Cell = str | Text
+Column = tuple[str, Literal["left", "right", "center"]]
+
+
+@dataclass
+class _Row:
+    """A line of a table: what it is about, what is said below that, and the other cells."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    detail: str = ""
+    style: str = ""
+
+
+@dataclass
+class _NamedTable:
+    """A table whose first column holds names that are never cut: one that does not fit beside the other cells stands above them.
+
+    Printed with `overflow="ignore"` (and `crop=False`), a name longer than the console is left to the terminal to wrap; else it is folded.
+
+    Attributes:
+        title: Of the first column.
+        columns: Title and alignment of each of the others.
+        indent: Columns by which details are moved to the right.
+        rows: From top to bottom.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    indent: int = 0
+    rows: list[_Row] = field(default_factory=list)
+
+    def add(self, name: str, *cells: Cell, detail: str = "", style: str = "") -> None:
+        """Add a row."""
+        self.rows.append(_Row(fmt.plain(name), cells, detail, style))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The rows, as few tables below one another as there are long names between them."""
+        widths = [
+            max([cell_len(title), *(cell_len(str(row.cells[k])) for row in self.rows)])
+            for k, (title, _) in enumerate(self.columns)
+        ]
+        room = max(cell_len(self.title), options.max_width - sum(widths) - _GAP * len(widths))
+        wanted = [cell_len(row.name) for row in self.rows if cell_len(row.name) <= room]
+        wanted += [min(room, self.indent + cell_len(row.detail)) for row in self.rows]
+        first = max([cell_len(self.title), *wanted])
+        table = self._table(first, widths, header=True)
+        for row in self.rows:
+            fits = cell_len(row.name) <= room
+            if not fits:
+                yield table
+                table = self._table(first, widths, header=False)
+                yield Text(row.name, row.style)
+            below = Padding(Text(row.detail, "dim"), (0, 0, 0, self.indent))
+            parts = [Text(row.name)] * fits + [below] * bool(row.detail)
+            table.add_row(Group(*parts), *row.cells, style=row.style)
+        yield table
+
+    def _table(self, first: int, widths: Sequence[int], *, header: bool) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1), show_header=header)
+        table.add_column(self.title, width=first, overflow="fold")
+        for (title, justify), width in zip(self.columns, widths, strict=True):
+            table.add_column(Text(title), justify=justify, width=width, no_wrap=True)
+        return table
 
 
 def widths_table(source: Structure | InspectResult) -> RenderableType:
@@ -27,16 +104,30 @@ def widths_table(source: Structure | InspectResult) -> RenderableType:
     found = _inspected(source)
     if not found.widths:
         return Text("No widths: no layer of this model holds a weight.")
-    table = _table("Width", ("Units", "right"), ("Written by", "left"), ("Read by", "left"), ("Resizable", "left"))
+    table = _NamedTable(
+        "Width", (("Units", "right"), ("Written by", "left"), ("Read by", "left"), ("Resizable", "left"))
+    )
     for width in found.widths:
-        table.add_row(
-            _name(width.name),
+        table.add(
+            width.name,
             fmt.count(width.size) + (f" × {width.multiple}" if width.multiple > 1 else ""),
             fmt.plural(len(width.writers), "tensor"),
             fmt.plural(len(width.readers), "tensor"),
             _resizable(width),
         )
-    return _with_reasons(table, [(w.name, w.reason) for w in found.widths if w.reason])
+    notes = []
+    several = next((w for w in found.widths if w.multiple > 1), None)
+    if several is not None:
+        notes.append(
+            f"{several.size} × {several.multiple}: {several.size} units of {several.multiple} elements each, which stay together; "
+            f"SIZE is the number of units, as in widen:{fmt.plain(several.name)}={2 * several.size}."
+        )
+    if any(w.resizable and not w.exact for w in found.widths):
+        notes.append(
+            "not exactly: it can be resized, and the outputs change a little, except where widen copies every unit as often "
+            "(SIZE a whole multiple); apply measures by how much."
+        )
+    return _with_reasons(table, [(w.name, w.reason) for w in found.widths if w.reason], notes)
 
 
 def _resizable(width: WidthDocument) -> Text:
@@ -50,20 +141,22 @@ def layers_table(source: Structure | InspectResult) -> RenderableType:
     found = _inspected(source)
     if not found.layers:
         return Text("No layers: no Conv, Gemm or MatMul of this model holds a weight.")
-    table = _table(
+    table = _NamedTable(
         "Layer",
-        ("Operator", "left"),
-        ("Params", "right"),
-        ("MACs", "right"),
-        ("Insert", "center"),
-        ("Remove", "center"),
-        ("Factorize", "center"),
+        (
+            ("Operator", "left"),
+            ("Params", "right"),
+            ("MACs", "right"),
+            ("Insert", "center"),
+            ("Remove", "center"),
+            ("Factorize", "center"),
+        ),
     )
     for layer in found.layers:
         flags = (layer.insertable, layer.removable, layer.factorizable)
-        table.add_row(
-            _name(layer.name, 17),
-            Text(fmt.plain(layer.operator)),
+        table.add(
+            layer.name,
+            fmt.plain(layer.operator),
             fmt.short(layer.parameters),
             fmt.short(layer.macs),
             *(Text("yes", "green") if flag else Text(_NOT_POSSIBLE, "dim") for flag in flags),
@@ -72,69 +165,79 @@ def layers_table(source: Structure | InspectResult) -> RenderableType:
     return _with_reasons(table, reasons)
 
 
-def recommendations_table(recommendations: Sequence[Recommendation]) -> RenderableType:
-    """Ranked operations with what is expected of them; the evidence stands below each."""
+def recommendations_table(recommendations: Sequence[Recommendation], metric: str = "accuracy") -> RenderableType:
+    """Ranked operations with what is expected of them; the evidence stands below each.
+
+    Args:
+        recommendations: Best first.
+        metric: What they are expected to make better.
+    """
     if not recommendations:
         return Text("No operation is possible here.")
-    table = _table(
-        "", ("Operation", "left"), ("Gain", "right"), ("Parameters", "right"), ("MACs", "right"), ("Score", "right")
+    table = _NamedTable(
+        "    Operation", (("Gain", "right"), ("Parameters", "right"), ("MACs", "right"), ("Score", "right")), indent=4
     )
     for rank, r in enumerate(recommendations, start=1):
         evidence = ", ".join(fmt.evidence(name, value, brief=True) for name, value in r.evidence.items())
-        operation = Text(fmt.shortened(fmt.plain(str(r.operation)), 32))
-        if evidence:
-            operation.append(f"\n{evidence}", "dim")
-        table.add_row(
-            str(rank),
-            operation,
+        table.add(
+            f"{rank:>2}  {r.operation}",
             fmt.points(r.expected_gain, 2),
             _signed(r.parameters),
             _signed(r.macs),
             fmt.points(r.score, 2),
+            detail=evidence,
         )
     notes = (
-        "Gain and score are points of accuracy; the score is the gain less its price.",
+        f"Gain and score are points of {metric}; the score is the gain less its price.",
         "rank: directions that carry signal; eff., stable: effective and stable rank;",
         "error: of the readers, as predicted or without the cheapest unit; R²: linearity;",
         "errors: share of the outputs' errors that the layer's input explains and what it gives does not.",
     )
-    return Group(table, *(Text(note, "dim") for note in notes))
+    return Group(table, *map(_note, notes))
 
 
-def records_table(records: Sequence[Record]) -> RenderableType:
-    """What operations did: `pysurgeon apply`."""
-    table = _table(
+def records_table(records: Sequence[Record], *, generated: bool = False) -> RenderableType:
+    """What operations did: `pysurgeon apply`.
+
+    Args:
+        records: Of the operations, in order.
+        generated: Whether there was no data, so that fits and measurements are on random input.
+    """
+    table = _NamedTable(
         "Operation",
-        ("Predicted", "right"),
-        ("There", "right"),
-        ("Outputs", "right"),
-        ("Parameters", "right"),
-        ("MACs", "right"),
+        (("Predicted", "right"), ("There", "right"), ("Outputs", "right"), ("Parameters", "right"), ("MACs", "right")),
     )
     for record in records:
-        text = Text(fmt.shortened(fmt.plain(record.operation), 28))
-        text.append(f"\n{fmt.plain(record.reason)}", "dim")
-        table.add_row(
-            text,
+        table.add(
+            record.operation,
             "exact" if record.exact else fmt.error(record.predicted_error),
             "–" if record.site_error is None else fmt.error(record.site_error),
             fmt.error(record.measured_error),
             _signed(record.after.parameters - record.before.parameters),
             _signed(record.after.macs - record.before.macs),
+            detail=fmt.plain(record.reason),
         )
-    table.columns[0].no_wrap = False
-    note = "Relative errors: predicted for what reads the place, measured there, and measured on the model's outputs."
-    return Group(table, Text(note, "dim"))
+    notes = [
+        "Relative errors: predicted for what reads the place, measured there, and measured on the model's outputs."
+    ]
+    if generated and any(not record.exact for record in records):
+        notes.append(GENERATED)
+    return Group(table, *map(_note, notes))
+
+
+def training_table(facts: Sequence[NodeFact]) -> RenderableType:
+    """What becomes of every node in training: `pysurgeon doctor`."""
+    table = _NamedTable("Node", (("Operator", "left"), ("Training", "left")), indent=2)
+    for fact in facts:
+        table.add(fact.node, fmt.plain(fact.operator), fmt.plain(fact.status), detail=fmt.plain(fact.detail))
+    return table
 
 
 def result_table(result: EvolveResult) -> RenderableType:
     """What a run came to, and the operations of the winner, grouped by site."""
-    table = _table(
+    table = _NamedTable(
         "",
-        (f"Test {result.metric}", "right"),
-        ("Parameters", "right"),
-        ("MACs", "right"),
-        ("Latency", "right"),
+        ((f"Test {result.metric}", "right"), ("Parameters", "right"), ("MACs", "right"), ("Latency", "right")),
     )
     rows: list[tuple[str, Figures | None, str]] = [
         ("Start as given", result.start, ""),
@@ -153,13 +256,13 @@ def result_table(result: EvolveResult) -> RenderableType:
             if figures is not None
             else ("diverged", "", "", "")
         )
-        table.add_row(name, *cells, style=style)
+        table.add(name, *cells, style=style)
     overhead = fmt.significant(result.steps.all_branches / max(1, result.steps.trunk))
     cost = (
         f"{fmt.count(result.steps.trunk)} steps of the trunk, {fmt.count(result.steps.all_branches)} of all branches "
         f"({overhead} ×), {fmt.duration(result.seconds)} of training"
     )
-    return Group(table, Text(cost, "dim"), Text(), _genome(result.genome))
+    return Group(table, _note(cost), Text(), _genome(result.genome))
 
 
 def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")) -> RenderableType:
@@ -168,7 +271,7 @@ def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")
     table = _table("", *((fmt.shortened(fmt.plain(name), 20), "right") for name in names), ("Change", "right"))
     if a.accuracy is not None and b.accuracy is not None:
         difference = f"{fmt.points(b.accuracy - a.accuracy)} points"
-        table.add_row("Test accuracy", fmt.percent(a.accuracy), fmt.percent(b.accuracy), difference)
+        table.add_row(f"Test {comparison.metric}", fmt.percent(a.accuracy), fmt.percent(b.accuracy), difference)
     table.add_row(
         "Parameters", fmt.count(a.parameters), fmt.count(b.parameters), fmt.change(a.parameters, b.parameters)
     )
@@ -194,14 +297,12 @@ def _genome(genome: tuple[str, ...]) -> RenderableType:
         size = getattr(operation, "size", getattr(operation, "rank", None))
         steps = sites.setdefault(operation.site, [])
         steps.append(operation.kind if size is None else f"{operation.kind} → {size}")
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
+    lines = []
     for site, steps in sites.items():
         runs = [(step, len(list(group))) for step, group in groupby(steps)]
-        grid.add_row(_name(site), Text(", ".join(step if n == 1 else f"{step} ×{n}" for step, n in runs)))
+        lines.append((site, ", ".join(step if n == 1 else f"{step} ×{n}" for step, n in runs)))
     title = Text(f"{fmt.plural(len(genome), 'operation')} at {fmt.plural(len(sites), 'site')}", "bold")
-    return Group(title, grid)
+    return Group(title, *_beside(lines))
 
 
 def _inspected(source: Structure | InspectResult) -> InspectResult:
@@ -216,21 +317,33 @@ def _table(first: str, *columns: tuple[str, str]) -> Table:
     return table
 
 
-def _with_reasons(table: Table, reasons: list[tuple[str, str]]) -> RenderableType:
-    if not reasons:
-        return table
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(style="dim")
+def _with_reasons(table: RenderableType, reasons: list[tuple[str, str]], notes: Sequence[str] = ()) -> RenderableType:
+    parts = [table, *map(_note, notes)]
+    return Group(*parts, Text(), Text("Why not", "bold"), *_beside(reasons, "dim")) if reasons else Group(*parts)
+
+
+def _beside(lines: Sequence[tuple[str, str]], style: str = "") -> list[RenderableType]:
+    """Names with sentences beside them; a name is said once, and stands above its sentences where it is long."""
+    short = [cell_len(fmt.plain(name)) for name, _ in lines if cell_len(fmt.plain(name)) <= _ASIDE]
+    aside = max(short, default=2)
+    parts: list[RenderableType] = []
     last = None
-    for name, reason in reasons:
-        grid.add_row(_name(name, 20) if name != last else Text(), Text(fmt.plain(reason)))
+    for name, sentence in lines:
+        shown = fmt.plain(name) if name != last else ""
         last = name
-    return Group(table, Text(), Text("Why not", "bold"), grid)
+        if cell_len(shown) > _ASIDE:
+            parts.append(Text(shown))
+            shown = ""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=aside, no_wrap=True)
+        grid.add_column(style=style, overflow="fold")
+        grid.add_row(Text(shown), Text(fmt.plain(sentence)))
+        parts.append(grid)
+    return parts
 
 
-def _name(name: str, length: int = _NAME) -> Text:
-    return Text(fmt.shortened(fmt.plain(name), length))
+def _note(text: str) -> Text:
+    return Text(text, "dim", overflow="fold")
 
 
 def _signed(value: int) -> str:

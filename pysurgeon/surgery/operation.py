@@ -148,16 +148,19 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
         VerificationError: It claims to keep the function and did not.
     """
     calibration = calibration or Calibration(model)
+    names = [str(o.name) for o in model.outputs]
+    # Before anything is fitted: a fit would complain of what comes of it, and not of the model.
+    reference = calibration.check(model, names)
+    if not all(np.isfinite(array).all() for array in reference.values()):
+        why = model.why_not_finite()
+        message = (
+            "the model's outputs are infinite or not a number on the calibration batch, so nothing can be verified"
+            f"{'; it has ' if why else ''}{why}"
+        )
+        raise ModelError(message)
     with blas_threads():
         plan = operation.plan(Structure(model), calibration)
     result = apply_edit(plan.edit)
-    names = [str(o.name) for o in model.outputs]
-    reference = calibration.check(model, names)
-    if not all(np.isfinite(array).all() for array in reference.values()):
-        message = (
-            "the model's outputs are infinite or not a number on the calibration batch, so nothing can be verified"
-        )
-        raise ModelError(message)
     error = output_error(reference, calibration.check(result, names))
     if operation.exact and not error <= EXACT:
         message = (

@@ -45,10 +45,11 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class Progress:
-    """The global step and the training loss there."""
+    """See `pysurgeon.training.protocol.Progress`."""
 
     step: int
     loss: float
+    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def _do(connection: Connection, trainer: LocalTrainer, job: CheckJob | TrainJob,
         trainer.check(model, data)
         return Checked()
 
-    def progress(step: int, loss: float) -> None:
-        connection.send(Progress(step, loss))
+    def progress(step: int, loss: float, accuracy: float | None = None, /) -> None:
+        connection.send(Progress(step, loss, accuracy))
 
     result = trainer.train(
         model,

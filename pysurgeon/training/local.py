@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import fit_input
 from pysurgeon.training.loss import make_loss
-from pysurgeon.training.protocol import Outcome, Point, State, TrainerName, TrainResult, TrainSettings
+from pysurgeon.training.protocol import Outcome, Point, Progress, State, TrainerName, TrainResult, TrainSettings
 from pysurgeon.training.view import training_view
 
 _TRIAL_BATCH = 8
@@ -56,7 +55,7 @@ class LocalTrainer:
         state: State,
         steps: int,
         evaluate_every: int,
-        progress: Callable[[int, float], None] | None = None,
+        progress: Progress | None = None,
         deadline: float | None = None,
     ) -> TrainResult:
         """Take optimizer steps; see `pysurgeon.training.Trainer`.
@@ -93,7 +92,7 @@ class _Stretch:
         settings: TrainSettings,
         state: State,
         deadline: float | None,
-        progress: Callable[[int, float], None] | None,
+        progress: Progress | None,
         progress_seconds: float,
     ) -> None:
         self._progress_seconds = progress_seconds
@@ -171,6 +170,8 @@ class _Stretch:
         self._losses = []
         seconds = time.monotonic() - self._began
         self._history.append(Point(self._step, train_loss, figures.loss, figures.accuracy, seconds))
+        if self._progress is not None:
+            self._progress(self._step, train_loss, figures.accuracy)
         return tensors
 
     def _finish(self, outcome: Outcome, message: str) -> TrainResult:

@@ -66,7 +66,9 @@ def with_input_metadata(model: Model, data: Dataset) -> Model:
     The entry `pysurgeon.input` is a JSON object with the formula, its numbers by channel or feature, and the arrangement of the axes;
     `pysurgeon.classes` is a JSON list of the names of the outputs. Named inputs are fed as they are and get no formula.
     """
-    classes = {CLASSES: json.dumps(data.classes)}
+    # Numbers to predict that nobody named have no names: "0" would say nothing.
+    nameless = data.task == "regression" and data.classes == tuple(str(k) for k in range(len(data.classes)))
+    classes = {} if nameless else {CLASSES: json.dumps(data.classes)}
     fit = fit_input(model, data)
     if fit.named or fit.raw:
         return model.with_metadata(classes)

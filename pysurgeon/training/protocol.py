@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, Protocol
@@ -151,6 +151,19 @@ class TrainResult:
     message: str = ""
 
 
+class Progress(Protocol):
+    """Is called with how a stretch of training goes on."""
+
+    def __call__(self, step: int, loss: float, accuracy: float | None = None, /) -> None:
+        """Some steps were taken.
+
+        Args:
+            step: The global step.
+            loss: The last training loss; where there is an accuracy, the mean since the evaluation before.
+            accuracy: On the validation part, where it was evaluated just now.
+        """
+
+
 class Trainer(Protocol):
     """Trains models. Implementations may be called from several threads at once."""
 
@@ -171,7 +184,7 @@ class Trainer(Protocol):
         state: State,
         steps: int,
         evaluate_every: int,
-        progress: Callable[[int, float], None] | None = None,
+        progress: Progress | None = None,
         deadline: float | None = None,
     ) -> TrainResult:
         """Take `steps` optimizer steps from `state` on.
@@ -186,7 +199,7 @@ class Trainer(Protocol):
             steps: Steps to take.
             evaluate_every: Steps between two evaluations on the validation part, counted from the start of the trunk, so
                 that branches are measured at the same steps; 0 for one at the end only.
-            progress: Called now and then with the global step and the last training loss.
+            progress: Called now and then, and at every evaluation.
             deadline: `time.monotonic()` after which to stop.
 
         Raises:

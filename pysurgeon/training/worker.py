@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from types import TracebackType
 
 from pysurgeon.data import Dataset
@@ -18,6 +17,7 @@ from pysurgeon.training._process import WorkerDied, WorkerProcess
 from pysurgeon.training._transfer import Parcel
 from pysurgeon.training.fit import fit_input
 from pysurgeon.training.protocol import Outcome, State, TrainerName, TrainResult, TrainSettings
+from pysurgeon.training.protocol import Progress as Report
 
 # A worker notices its deadline within a step or an evaluation; one that does not answer so long after it hangs.
 GRACE_SECONDS = 60.0
@@ -97,7 +97,7 @@ class WorkerTrainer:
         state: State,
         steps: int,
         evaluate_every: int,
-        progress: Callable[[int, float], None] | None = None,
+        progress: Report | None = None,
         deadline: float | None = None,
     ) -> TrainResult:
         """Take optimizer steps; see `pysurgeon.training.Trainer`.
@@ -132,7 +132,7 @@ class WorkerTrainer:
         self,
         data: Dataset,
         job: CheckJob | TrainJob,
-        progress: Callable[[int, float], None] | None,
+        progress: Report | None,
         deadline: float | None,
     ) -> object:
         """The worker's answer to a job.
@@ -157,7 +157,7 @@ class WorkerTrainer:
                     done = True
                     break
                 if progress is not None:
-                    progress(answer.step, answer.loss)
+                    progress(answer.step, answer.loss, answer.accuracy)
         finally:
             if not done:
                 slot.stop()  # interrupted half-way, its next message would be of this job

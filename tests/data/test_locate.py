@@ -156,3 +156,21 @@ def test_table_of_published_sets_is_well_formed():
             assert len(file.md5) == 32
             assert int(file.md5, 16) >= 0
             assert file.name in published.markers
+
+
+def test_a_server_that_cannot_be_reached_is_told_in_few_words(tmp_path, monkeypatch):
+    import socket
+
+    import pooch
+
+    def offline(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setattr(pooch.get_logger(), "disabled", True)
+    with pytest.raises(DataError) as caught:
+        locate(PUBLISHED["cifar10"], tmp_path, cache=tmp_path / "cache")
+    message = str(caught.value)
+    assert "cifar-10-python.tar.gz: Name or service not known. Put cifar-10-python.tar.gz from" in message
+    for word in ("urllib3", "Error", "object at"):
+        assert word not in message

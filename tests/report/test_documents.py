@@ -35,6 +35,7 @@ def test_inspect_has_the_keys_that_stay() -> None:
     assert found["model"] == {
         "parameters": 51,
         "macs": 42,
+        "not_finite": {},
         "opset": 17,
         "ir_version": 9,
         "inputs": [{"name": "x", "shape": [None, 4], "dtype": "float32"}],
@@ -159,7 +160,7 @@ def test_an_exact_operation_compares_as_one() -> None:
     found = compare(model, operate(model, parse("widen:fc1=9")).model)
     assert found.max_error <= 1e-5
     assert (found.a.accuracy, found.a.parameters, found.b.parameters) == (None, 51, 75)
-    assert set(found.to_json()) == {"max_error", "a", "b"}
+    assert set(found.to_json()) == {"max_error", "a", "b", "metric"}
     assert set(found.to_json()["a"]) == {"accuracy", "parameters", "macs", "latency_ms"}
 
 

@@ -9,13 +9,15 @@ import pytest
 
 from pysurgeon.diagnosis import Objective
 from pysurgeon.errors import OutputExistsError
-from pysurgeon.evolution import Figures, Journal
+from pysurgeon.evolution import EvolveSettings, Figures, Journal
 from pysurgeon.report import _format as fmt
 from pysurgeon.report import write_report
 from pysurgeon.report.page import headline, render
 from pysurgeon.report.record import from_journal
 from pysurgeon.report.tree import lineage_tree
+from pysurgeon.report.verdict import caution, verdict
 from tests.report.lineage import EVIL, write_run
+from tests.starts import digits
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -193,13 +195,35 @@ def test_the_headline_speaks_of_the_objective(tmp_path: Path, objective: Objecti
     assert found.title.replace(fmt.SPACE, " ") == title
 
 
+def test_a_result_beyond_the_tolerance_is_told(tmp_path: Path) -> None:
+    run = from_journal(write_run(tmp_path / "run"))
+    assert run.alone is not None
+    better = replace(run.alone, figures=replace(run.alone.figures, test_accuracy=0.9))
+    small = replace(run, settings=replace(run.settings, objective="size"), alone=better)
+    found = " ".join(verdict(small)).replace(fmt.SPACE, " ")
+    assert "the result fell short of the best by up to 6.0 % of accuracy, more than the tolerance of 1.0 %" in found
+    wider = replace(small, settings=replace(small.settings, tolerance=0.1))
+    for kept in (wider, replace(run, alone=better), replace(run, settings=small.settings)):
+        assert "tolerance" not in " ".join(verdict(kept))
+
+
+def test_a_tolerance_finer_than_the_validation_part_is_told() -> None:
+    data = digits(60)
+    samples = len(data.validation)
+    fine = EvolveSettings("digits", objective="size", tolerance=0.5 / samples)
+    assert f"{samples}{fmt.SPACE}samples" in caution(fine, data)
+    assert "--tolerance" in caution(fine, data)
+    assert caution(replace(fine, tolerance=1.5 / samples), data) == ""
+    assert caution(replace(fine, objective="accuracy"), data) == ""
+
+
 @pytest.mark.parametrize(
-    ("interval", "verdict"),
+    ("interval", "expected"),
     [((0.6, 0.7), "is better"), ((0.9, 0.95), "is worse"), ((0.75, 0.85), "do not tell")],
 )
 def test_the_headline_claims_no_more_than_the_intervals(
-    tmp_path: Path, interval: tuple[float, float], verdict: str
+    tmp_path: Path, interval: tuple[float, float], expected: str
 ) -> None:
     run = from_journal(write_run(tmp_path / "run"))
     assert run.alone is not None
-    assert verdict in headline(replace(run, alone=replace(run.alone, interval=interval))).sentences[1]
+    assert expected in headline(replace(run, alone=replace(run.alone, interval=interval))).sentences[1]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pysurgeon.report import (
     TrainProgress,
     compare,
     comparison_table,
+    inspect,
     layers_table,
     recommendations_table,
     records_table,
@@ -73,6 +75,35 @@ def test_tables_fit_80_columns_and_cut_no_number(tmp_path: Path, layer: str) -> 
         # Rich cuts a cell that does not fit with an ellipsis at its end; names are shortened in their middle.
         assert not any(word.endswith("…") for word in text.split()), text
     assert "[red]" not in layer or "[red]fc" in _shown(_tables(layer, tmp_path / "again")["widths"])
+
+
+@pytest.mark.parametrize("layer", ["fc1", LONG])
+def test_an_operation_and_a_name_can_be_copied(tmp_path: Path, layer: str) -> None:
+    tables = _tables(layer, tmp_path / "run")
+    for name in ("widths", "layers", "result"):
+        assert layer in _shown(tables[name])
+    assert f"widen:{layer}=9" in _shown(tables["records"])
+    model = network(layer)
+    calibration = Calibration(model)
+    found = recommend(diagnose(Structure(model), calibration), calibration, accuracy=0.5)
+    assert any(layer in str(r.operation) for r in found)
+    shown = _shown(recommendations_table(found))
+    assert all(str(r.operation) in shown for r in found)
+    # Where there is room, a name stands beside its figures.
+    wide = _shown(tables["records"], 160).splitlines()
+    assert "exact" in next(line for line in wide if layer in line)
+
+
+def test_what_is_not_obvious_in_a_table_of_widths_is_explained() -> None:
+    found = inspect(network())
+    plain = _shown(widths_table(found))
+    assert "×" not in plain
+    assert "not exactly" not in plain
+    width = replace(found.widths[0], size=4, multiple=24, exact=False)
+    text = " ".join(_shown(widths_table(replace(found, widths=(width,)))).split())
+    assert "4 × 24: 4 units of 24 elements each" in text
+    assert "widen:fc1=8" in text
+    assert "not exactly: it can be resized" in text
 
 
 def test_tables_say_why_not() -> None:
@@ -159,6 +190,20 @@ def test_training_one_model_shows_its_steps() -> None:
             lines.training("model", step, 0.5)
     assert isinstance(quiet.file, io.StringIO)
     assert quiet.file.getvalue().splitlines() == [f"step {k} of 200, training loss 0.500" for k in (20, 45)]
+
+
+def test_training_one_model_shows_what_is_measured() -> None:
+    measured = {"event": "measured", "step": 20, "loss": 0.4, "accuracy": 0.75, "metric": "accuracy"}
+    for is_terminal in (True, False):
+        console = Console(width=80, file=io.StringIO(), force_terminal=is_terminal, legacy_windows=False)
+        with TrainProgress(console, 200) as progress:
+            progress.happened(measured)
+            progress.training("model", 25, 0.5)
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue().replace(fmt.SPACE, " ")
+        assert "validation accuracy 75.0 %" in text
+        if not is_terminal:
+            assert text.splitlines() == ["step 20 of 200, training loss 0.400, validation accuracy 75.0 %"]
 
 
 def test_the_plan_counts_all_branches() -> None:
