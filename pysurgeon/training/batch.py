@@ -294,7 +294,10 @@ def _repeated(graph: ir.Graph, node: ir.Node, position: int, axis: int, fed: ir.
 def _compare(model: Model, freed: Model, batch: int) -> None:
     count = 2 * batch + 1
     feeds = {name: np.resize(x, (count, *x.shape[1:])) for name, x in random_feeds(freed, batch=count).items()}
-    out = next(port.name for port in freed.outputs if port.dtype.kind == "f")
+    out = next((port.name for port in freed.outputs if port.dtype.kind == "f"), None)
+    if out is None:
+        message = "none of its outputs holds floats, by which it could be seen that samples do not mix"
+        raise TrainingError(message)
     together: Array = Session(freed).run(feeds)[out]
     alone = Session(model)
     # The last two overlap the first, so that the same samples stand in other places of the batch.

@@ -196,6 +196,19 @@ def test_attention_with_time_first_and_a_token_of_its_own_is_freed(batch: int) -
     gradients(engine_of(view), view, x, np.arange(6) % 5)
 
 
+def test_a_model_of_which_no_output_holds_floats_is_not_freed() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("ArgMax", ["z"], ["y"], axis=1, keepdims=0)],
+        "classes",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, [2])],
+        [numpy_helper.from_array(np.ones((4, 3), np.float32), "w")],
+    )
+    model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    with pytest.raises(TrainingError, match="none of its outputs holds floats"):
+        free_batch(model)
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_initial_states_of_a_fixed_batch_are_freed(kind: str) -> None:
     import torch
