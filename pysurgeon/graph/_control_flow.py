@@ -105,11 +105,10 @@ class _Writer:
         return self.sequences[value]
 
     def own(self, node: ir.Node) -> None:
-        """Names inside a node become free: it is going to be written out."""
+        """Names inside a node become free: it is going to be written out. Scopes inside its own stay what they are."""
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
-                for graph in (attribute.value, *attribute.value.subgraphs()):
-                    self._scopes.subtract(value_names(graph))
+                self._scopes.subtract(value_names(attribute.value))
 
     def inline(self, body: ir.Graph, before: ir.Node, inputs: Sequence[ir.Value]) -> list[ir.Value]:
         """Put the nodes of a subgraph in front of a node. Returns its outputs."""

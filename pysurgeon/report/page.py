@@ -11,7 +11,7 @@ from pysurgeon.errors import OutputExistsError
 from pysurgeon.evolution import EvolveSettings, Journal
 from pysurgeon.evolution.journal import write_file
 from pysurgeon.report import _format as fmt
-from pysurgeon.report._curves import curves_svg, front_svg
+from pysurgeon.report._figures import curves_svg, front_svg
 from pysurgeon.report.architecture import LayerChange
 from pysurgeon.report.command import evolve_command
 from pysurgeon.report.record import RunRecord, from_journal

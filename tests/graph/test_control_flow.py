@@ -136,6 +136,37 @@ def test_tensors_inside_a_loop_are_not_copied() -> None:
         np.testing.assert_array_equal(loaded.tensor(str(shared)), W2)
 
 
+def test_names_of_scopes_that_stay_are_not_given_away() -> None:
+    """What is inside a branch that is not known must not have the name of something outside, whatever is written out beside it."""
+    text = """net (float[N, 5] x) => (float[N, 8] y) <int64 m = {2}, bool go = {1}, float z = {0.0}> {
+        h0 = Gemm <transB = 1> (x, one_weight)
+        r = Loop (m, go, h0) <body = b1 (int64 i, bool c, float[N, 8] h) => (bool c2, float[N, 8] h2) {
+            c2 = Identity (c)
+            q = Relu (h)
+            h2 = Neg (q)
+        }>
+        y = Loop (m, go, r) <body = b2 (int64 i2, bool c3, float[N, 8] g) => (bool c4, float[N, 8] g2) {
+            c4 = Identity (c3)
+            s = ReduceSum <keepdims = 0> (g)
+            d = Less (s, z)
+            g2 = If (d) <
+                then_branch = t () => (float[N, 8] u) { q = Relu (g) u = Tanh (q) },
+                else_branch = e () => (float[N, 8] v) { q = Exp (g) v = Sigmoid (q) }
+            >
+        }>
+    }"""
+    model = parsed(text, one=W1)
+    loaded = from_proto(model)
+    kinds = [n.op_type for n in loaded.nodes]
+    assert (kinds.count("Loop"), kinds.count("If"), kinds.count("Neg")) == (0, 2, 2)
+    outside = {o.name for n in loaded.nodes for o in n.outputs}
+    inside = {o.name for n in loaded.ir.graph.all_nodes() for o in n.outputs} - outside
+    assert "q" in inside
+    written = loaded.to_proto()
+    onnx.checker.check_model(written, full_check=True)
+    np.testing.assert_allclose(run(written, X)[0], run(model, X)[0], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "model",
     [

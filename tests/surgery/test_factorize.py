@@ -569,3 +569,12 @@ def test_a_bias_that_is_computed_is_not_lost():
     )
     with pytest.raises(Refused, match="bias of layer 'y' is computed"):
         operate(model, Factorize("y", 2))
+
+
+def test_every_kind_of_layer_has_a_form_and_two_steps():
+    from pysurgeon.graph.registry import registered
+    from pysurgeon.surgery.factorize import _STEPS
+    from pysurgeon.surgery.matrices import _FORMS
+
+    layers = {name for (_, name), operator in registered().items() if operator.weights}
+    assert layers == set(_FORMS) == set(_STEPS)

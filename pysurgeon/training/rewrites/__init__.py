@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from pysurgeon.training._families import collected
 from pysurgeon.training.rewrites import (
     activations,
     average_pool,
@@ -23,18 +22,8 @@ from pysurgeon.training.rewrites._build import Builder, Rewrite
 __all__ = ["FREEZING", "REWRITES", "Builder", "Rewrite"]
 
 
-def _collect(*families: Mapping[str, Rewrite]) -> dict[str, Rewrite]:
-    found: dict[str, Rewrite] = {}
-    for family in families:
-        for operator, rewrite in family.items():
-            if operator in found:
-                message = f"{operator} has two rewrites"
-                raise ValueError(message)
-            found[operator] = rewrite
-    return found
-
-
-REWRITES = _collect(
+REWRITES = collected(
+    "rewrite",
     activations.REWRITES,
     average_pool.REWRITES,
     batch_normalization.REWRITES,
@@ -50,4 +39,4 @@ REWRITES = _collect(
 )
 
 # In the place of batch statistics, where statistics are to stay as they are.
-FREEZING = _collect(batch_normalization.FREEZING)
+FREEZING = collected("rewrite", batch_normalization.FREEZING)

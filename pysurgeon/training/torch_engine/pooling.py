@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pysurgeon.training.torch_engine.node import CannotRunError, Function, Node, Operator, simple
 from pysurgeon.training.torch_engine.windows import Windows, even, pad
+
+Pairs = Sequence[tuple[int, int]]
 
 _MAX = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 _MEAN = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
@@ -21,6 +25,17 @@ def _windows(node: Node) -> Windows:
     return windows
 
 
+def _around(windows: Windows, padding: Pairs, over: Sequence[int]) -> tuple[int, ...] | None:
+    """The padding as torch's own functions do it: evenly, by half a window at most; `None` where it is another one."""
+    small = all(2 * before <= k for (before, _), k in zip(padding, windows.kernel, strict=True))
+    return tuple(before for before, _ in padding) if even(padding) and not any(over) and small else None
+
+
+def _with(padding: Pairs, over: Sequence[int]) -> list[tuple[int, int]]:
+    """Padding and what the last windows reach beyond it."""
+    return [(before, after + more) for (before, after), more in zip(padding, over, strict=True)]
+
+
 def _max_pool(node: Node) -> Function:
     node.only_first()
     windows = _windows(node)
@@ -29,18 +44,9 @@ def _max_pool(node: Node) -> Function:
     def function(x: Tensor) -> Tensor:
         padding = windows.padding(x)
         over = windows.overhang(x, padding)
-        # torch pads evenly, by half a window at most.
-        if (
-            even(padding)
-            and not any(over)
-            and all(2 * p <= k for (p, _), k in zip(padding, windows.kernel, strict=True))
-        ):
-            around = tuple(before for before, _ in padding)
-        else:
-            around = (0,) * len(over)
-            x = pad(
-                x, [(before, after + more) for (before, after), more in zip(padding, over, strict=True)], -torch.inf
-            )
+        around = _around(windows, padding, over)
+        if around is None:
+            around, x = (0,) * len(over), pad(x, _with(padding, over), -torch.inf)
         y: Tensor = pool(x, windows.kernel, windows.strides, around, windows.dilations)
         return y
 
@@ -58,18 +64,14 @@ def _average_pool(node: Node) -> Function:
     def function(x: Tensor) -> Tensor:
         padding = windows.padding(x)
         over = windows.overhang(x, padding)
-        if (
-            even(padding)
-            and not any(over)
-            and all(2 * p <= k for (p, _), k in zip(padding, windows.kernel, strict=True))
-        ):
-            around = tuple(before for before, _ in padding)
+        around = _around(windows, padding, over)
+        if around is not None:
             y: Tensor = pool(x, windows.kernel, windows.strides, around, count_include_pad=include)
             return y
         # The mean over what is counted is that of all over the share that is counted.
         counted = x.new_ones((1, 1, *x.shape[2:]))
         counted = pad(pad(counted, padding, float(include)), [(0, more) for more in over])
-        x = pad(x, [(before, after + more) for (before, after), more in zip(padding, over, strict=True)])
+        x = pad(x, _with(padding, over))
         mean: Tensor = pool(x, windows.kernel, windows.strides)
         share: Tensor = pool(counted, windows.kernel, windows.strides)
         return mean / share

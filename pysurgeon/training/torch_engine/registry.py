@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import onnx_ir as ir
 
+from pysurgeon.training._families import collected
 from pysurgeon.training.torch_engine import (
     contraction,
     elementwise,
@@ -18,21 +17,10 @@ from pysurgeon.training.torch_engine import (
     resampling,
     shapes,
 )
-from pysurgeon.training.torch_engine.node import CannotRunError, Node, Operator
+from pysurgeon.training.torch_engine.node import CannotRunError, Node
 
-
-def _collect(*families: Mapping[str, Operator]) -> dict[str, Operator]:
-    found: dict[str, Operator] = {}
-    for family in families:
-        for name, operator in family.items():
-            if name in found:
-                message = f"{name} has two functions"
-                raise ValueError(message)
-            found[name] = operator
-    return found
-
-
-OPERATORS = _collect(
+OPERATORS = collected(
+    "function",
     contraction.OPERATORS,
     elementwise.OPERATORS,
     indexing.OPERATORS,
