@@ -9,13 +9,23 @@ from hypothesis import strategies as st
 
 from pysurgeon.evolution.front import crowding, dominates, fronts
 
+Point = tuple[float, ...]
+
 points = st.integers(1, 3).flatmap(
     lambda axes: st.lists(st.tuples(*[st.integers(0, 4).map(float)] * axes), min_size=1, max_size=12)
 )
 
 
 @given(points)
-def test_every_point_is_in_the_front_that_its_definition_says(found: list[tuple[float, ...]]) -> None:
+def test_dominance_is_being_nowhere_worse_and_not_the_same(found: list[Point]) -> None:
+    for a in found:
+        for b in found:
+            lowest = tuple(map(min, a, b))
+            assert dominates(a, b) == (a == lowest != b)
+
+
+@given(points)
+def test_every_point_is_in_the_front_that_its_definition_says(found: list[Point]) -> None:
     ordered = fronts(found)
     assert sorted(k for front in ordered for k in front) == list(range(len(found)))
     for level, front in enumerate(ordered):
@@ -28,7 +38,7 @@ def test_every_point_is_in_the_front_that_its_definition_says(found: list[tuple[
 
 
 @given(points)
-def test_the_ends_of_a_front_have_all_the_room(found: list[tuple[float, ...]]) -> None:
+def test_the_ends_of_a_front_have_all_the_room(found: list[Point]) -> None:
     front = [found[k] for k in fronts(found)[0]]
     room = crowding(front)
     for axis in range(len(front[0])):

@@ -126,6 +126,21 @@ def test_latency_takes_the_fastest_within_the_tolerance() -> None:
     assert best(branches, rule, 0.8) == "fast"
 
 
+def test_of_a_front_only_its_members_are_carried_on() -> None:
+    rule = fitness(objective="pareto", tolerance=0.1)
+    accurate = branch("accurate", 0.85, network=LARGER, latency=1.0)
+    small = branch("small", 0.80, network=SMALLER, latency=1.0)
+    fast = branch("fast", 0.78, latency=0.5)
+    beaten = branch("beaten", 0.79, latency=1.0)  # by the small one, in everything
+    bad = branch("bad", 0.2, network=SMALLER, latency=0.1)  # smallest and fastest, but nobody wants it
+    everyone = [beaten, bad, fast, small, accurate]
+    assert [b.id for b in rule.selected(everyone, 0.85, 4)] == ["accurate", "small", "fast"]
+    assert [b.id for b in rule.ranked(everyone, 0.85)][3:] == ["beaten", "bad"]
+    assert rule.selected(everyone, 0.85, 1) == [accurate]
+    # Where nobody is good enough, it is the front of those that there are.
+    assert {b.id for b in rule.selected([beaten, small, fast], 0.99, 4)} == {"small", "fast"}
+
+
 def test_a_loss_that_is_not_finite_loses() -> None:
     branches = [branch("parent", 0.8, loss=float("inf")), branch("a", 0.8, loss=2.0)]
     assert best(branches, fitness(), 0.8) == "a"

@@ -140,12 +140,7 @@ def test_names_of_scopes_that_stay_are_not_given_away() -> None:
     """What is inside a branch that is not known must not have the name of something outside, whatever is written out beside it."""
     text = """net (float[N, 5] x) => (float[N, 8] y) <int64 m = {2}, bool go = {1}, float z = {0.0}> {
         h0 = Gemm <transB = 1> (x, one_weight)
-        r = Loop (m, go, h0) <body = b1 (int64 i, bool c, float[N, 8] h) => (bool c2, float[N, 8] h2) {
-            c2 = Identity (c)
-            q = Relu (h)
-            h2 = Neg (q)
-        }>
-        y = Loop (m, go, r) <body = b2 (int64 i2, bool c3, float[N, 8] g) => (bool c4, float[N, 8] g2) {
+        r = Loop (m, go, h0) <body = b2 (int64 i2, bool c3, float[N, 8] g) => (bool c4, float[N, 8] g2) {
             c4 = Identity (c3)
             s = ReduceSum <keepdims = 0> (g)
             d = Less (s, z)
@@ -153,6 +148,11 @@ def test_names_of_scopes_that_stay_are_not_given_away() -> None:
                 then_branch = t () => (float[N, 8] u) { q = Relu (g) u = Tanh (q) },
                 else_branch = e () => (float[N, 8] v) { q = Exp (g) v = Sigmoid (q) }
             >
+        }>
+        y = Loop (m, go, r) <body = b1 (int64 i, bool c, float[N, 8] h) => (bool c2, float[N, 8] h2) {
+            c2 = Identity (c)
+            q = Relu (h)
+            h2 = Neg (q)
         }>
     }"""
     model = parsed(text, one=W1)
