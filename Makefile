@@ -9,6 +9,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP_FLAGS ?=
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
+# Of pytest; a process takes about a gigabyte.
+TEST_FLAGS ?= -n auto --maxprocesses 8 --dist worksteal
 PYSURGEON := $(VENV)/bin/pysurgeon
 DEMO ?= runs/demo
 
@@ -42,7 +44,7 @@ demo: $(VENV)/.installed
 	$(PYSURGEON) evolve $(DEMO)/start.onnx --data digits --epochs 40 --run $(DEMO)/run --force
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(TEST_FLAGS)
 
 # The kernels without Python: as they are shipped, and under the sanitizers.
 test-cpp: $(VENV)/.installed-dev

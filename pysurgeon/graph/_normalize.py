@@ -8,6 +8,7 @@
 - Sizes that are known, wherever the graph computes them, become constants; so do shapes of which at most one dimension is unknown
   (written as -1) or that copy unknown dimensions from where they were (written as 0).
 - A Split into equal parts says how large they are.
+- Half precision becomes single precision (see `pysurgeon.graph._precision`), and a Cast to the type that there is already goes.
 - Branches, loops and sequences of which it is known how they run are written out (see `pysurgeon.graph._control_flow`).
 - Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
 - Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
@@ -23,6 +24,7 @@ from onnx_ir.passes import common
 from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._control_flow import straighten
+from pysurgeon.graph._precision import in_single_precision
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
@@ -46,6 +48,8 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _inline(model, notes)
     _only_inputs(model, notes)
     common.TopologicalSortPass()(model)
+    if in_single_precision(model):
+        notes.append("it is in half precision; it is read, trained and saved in float32, its inputs and outputs, too")
     notes += define(model)
     _inference_mode(model, notes)
     _own_tensors(graph)
@@ -56,6 +60,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         if error is not None:
             message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
             raise ModelError(message) from error
+    _leave_out_idle_casts(graph)
     _fold(model)
     written = 0
     while count := straighten(model):
@@ -69,6 +74,21 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
     return model, tuple(notes)
+
+
+def _leave_out_idle_casts(graph: ir.Graph) -> None:
+    for node in graph:
+        if node.domain != "" or node.op_type != "Cast":
+            continue
+        before, after = node.inputs[0], node.outputs[0]
+        if before is None or before.dtype != node.attributes.get_int("to"):
+            continue
+        if after.is_graph_output():
+            if before.is_graph_output() or before.is_graph_input() or before.is_initializer():
+                continue  # both names are somebody's
+            after.name, before.name = None, after.name
+        after.replace_all_uses_with(before, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
 
 
 def _fold(model: ir.Model) -> None:

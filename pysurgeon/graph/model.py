@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _normalize
@@ -249,8 +251,6 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
     Raises:
         ModelError: It is not a valid model.
     """
-    import onnx
-
     if not proto.graph.node or not proto.opset_import:
         message = f"{origin} is not an ONNX model: it has no nodes or no operator set; export it again"
         raise ModelError(message)
@@ -262,12 +262,8 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
         )
         raise ModelError(message)
     with strays_apart(proto, version) as strays, dictionaries_apart(proto.graph) as read_as:
-        try:
-            # Given a path, the checker sees that the data files are there and does not read them.
-            onnx.checker.check_model(proto if path is None or strays or read_as else str(path))
-        except (onnx.checker.ValidationError, ValueError) as error:
-            message = f"{origin} is not a valid ONNX model: {first_line(error)}"
-            raise ModelError(message) from error
+        # Given a path, the checker sees that the data files are there and does not read them.
+        proto = _checked(proto, origin, None if strays or read_as else path)
         try:
             graph = ir.from_proto(proto)
             _external.settle(graph, None if path is None else _external.DataFiles(path.parent).tensor)
@@ -282,6 +278,32 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
         message = f"{origin}: {error}"
         raise ModelError(message) from error
     return Model(model, (*read_as, *notes))
+
+
+def _checked(proto: onnx.ModelProto, origin: str, path: Path | None) -> onnx.ModelProto:
+    """A valid model as it is, or with its nodes in order, if that is all that it lacks: onnxruntime runs it, and some tools leave it so.
+
+    Args:
+        proto: Not modified.
+        origin: What errors call it.
+        path: The file, to be looked at in place of the message.
+
+    Raises:
+        ModelError: It is not valid.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(proto if path is None else str(path))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        if "topologically sorted" in str(error):  # said of values that nothing gives as well
+            with contextlib.suppress(onnx.checker.ValidationError, ir.serde.SerdeError, ValueError):
+                ordered = ir.to_proto(common.TopologicalSortPass()(ir.from_proto(proto)).model)
+                onnx.checker.check_model(ordered)
+                return ordered
+        message = f"{origin} is not a valid ONNX model: {first_line(error)}"
+        raise ModelError(message) from error
+    return proto
 
 
 def refresh(model: ir.Model) -> Model:
