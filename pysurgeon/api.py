@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from pysurgeon.evolution import (
     check,
     go_on,
     load_data,
-    missed,
+    slope,
 )
 from pysurgeon.graph import Model, ensure_free, load, save
 from pysurgeon.graph.costs import Costs, costs
@@ -200,8 +200,12 @@ def recommend(
     price: float = 2e-5,
     seed: int = 0,
     threads: int = 1,
+    trainer: TrainerName = "ort",
 ) -> RecommendResult:
     """Rank the operations that should help this model on this data.
+
+    Operations that keep the function are judged by how much steeper they make the loss, too; where the trainer cannot tell, by the activations
+    alone.
 
     Args:
         model: As trained as it is: the diagnosis looks at its weights and activations.
@@ -210,6 +214,7 @@ def recommend(
         price: Accuracy that one per cent more parameters and operations has to buy.
         seed: For the sample of the data and what operations draw at random.
         threads: For singular values and inference.
+        trainer: The engine that gives gradients.
 
     Raises:
         UsageError: A number makes no sense.
@@ -217,14 +222,23 @@ def recommend(
         ModelError: A layer gives values that are no finite numbers.
     """
     dataset = _dataset(data, model)
-    EvolveSettings(dataset.name, objective=objective, price=price, seed=seed, threads=threads)  # has the same ranges
+    settings = EvolveSettings(
+        dataset.name, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer, micro_batch=32
+    )
+    training = Plan.of(settings, dataset).training
     model = free_batch(model)  # one sample is too little to look at a layer with
     calibration = calibrated(model, dataset, seed=seed)
     accuracy = evaluate(model, dataset, "validation", threads=threads).accuracy
-    errors = missed(model, dataset, calibration)
-    diagnosis = diagnose(Structure(model), calibration, errors=errors, threads=threads)
+    diagnosis = diagnose(Structure(model), calibration, threads=threads)
     headroom = max(0.0, accuracy)  # numbers may be predicted worse than by their mean
-    found = rank(diagnosis, calibration, accuracy=headroom, objective=objective, price=price, seed=seed)
+    with WorkerTrainer(1, threads, trainer=trainer) as worker:
+
+        def slopes(models: Sequence[Model]) -> list[float | None]:
+            return [slope(worker, m, dataset, training) for m in models]
+
+        found = rank(
+            diagnosis, calibration, accuracy=headroom, objective=objective, price=price, seed=seed, slopes=slopes
+        )
     return RecommendResult(tuple(found), accuracy, metric(dataset))
 
 

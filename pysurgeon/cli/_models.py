@@ -89,6 +89,7 @@ def recommend(
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 12,
     seed: Seed = 0,
     threads: Threads = 1,
+    trainer: Trainer = "ort",
     as_json: Json = False,
 ) -> None:
     """Ranked operations with their evidence."""
@@ -99,7 +100,9 @@ def recommend(
     dataset = as_expected(loaded, _load_data(data, data_dir, limit, normalize, seed))
     err.print(dataset.summary(), markup=False, soft_wrap=True)
     with err.status("looking at the model"):
-        found = api.recommend(loaded, dataset, objective=objective, price=price, seed=seed, threads=threads)
+        found = api.recommend(
+            loaded, dataset, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer
+        )
     shown = list(found.recommendations[:top])
     if as_json:
         print_json(report.recommend_json(shown, found.validation_accuracy, found.metric))

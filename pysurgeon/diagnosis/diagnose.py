@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import onnx_ir as ir
 
 from pysurgeon.diagnosis.criteria import activation_rank, effective_rank, stable_rank, weight_rank
 from pysurgeon.errors import ModelError, Refused
@@ -16,8 +15,6 @@ from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.kernels.threads import blas_threads
 from pysurgeon.surgery import Calibration, RemoveLayer
-from pysurgeon.surgery._least_squares import fit
-from pysurgeon.surgery._sites import site_of
 from pysurgeon.surgery.elimination import Elimination
 from pysurgeon.surgery.factorize import largest_rank, looks_at, principal_directions
 from pysurgeon.surgery.matrices import form_of
@@ -73,8 +70,6 @@ class LayerDiagnosis:
         output_energy: Energies of the output's principal directions, of all matrices together (see `Directions`).
         linearity: R^2 of the readers' fit on the layer's input, `None` where the layer cannot be removed or has more
             inputs than `LARGEST_FIT`.
-        overlooked: Share of what the model's outputs lack that the mean of the layer's input explains and that of what it gives does
-            not, on samples that were not fitted to; `None` where nobody knows what they lack, or the layer is linear.
     """
 
     layer: Layer
@@ -86,7 +81,6 @@ class LayerDiagnosis:
     largest_rank: int
     output_energy: Array
     linearity: float | None
-    overlooked: float | None = None
 
     def rank_for(self, error: float) -> int:
         """Smallest rank whose factors have at most this relative root mean square error of the output."""
@@ -112,15 +106,12 @@ class Diagnosis:
     layers: tuple[LayerDiagnosis, ...]
 
 
-def diagnose(
-    structure: Structure, calibration: Calibration, *, errors: Array | None = None, threads: int = 1
-) -> Diagnosis:
+def diagnose(structure: Structure, calibration: Calibration, *, threads: int = 1) -> Diagnosis:
     """Look at a model with the calibration batch.
 
     Args:
         structure: The model's widths and layers.
         calibration: Samples of the training data.
-        errors: What the outputs lack on them, float (samples, k), `None` where nobody knows.
         threads: For the singular values of all layers.
 
     Raises:
@@ -137,7 +128,7 @@ def diagnose(
             raise ModelError(message)
     with blas_threads():
         widths = tuple(_width(structure, w, calibration) for w in structure.widths if w.resizable)
-        return Diagnosis(structure, widths, tuple(_layers(structure, calibration, errors, threads)))
+        return Diagnosis(structure, widths, tuple(_layers(structure, calibration, threads)))
 
 
 def _looked_at(structure: Structure) -> Iterator[str]:
@@ -169,7 +160,7 @@ def _width(structure: Structure, width: Width, calibration: Calibration) -> Widt
     )
 
 
-def _layers(structure: Structure, calibration: Calibration, errors: Array | None, threads: int) -> list[LayerDiagnosis]:
+def _layers(structure: Structure, calibration: Calibration, threads: int) -> list[LayerDiagnosis]:
     from pysurgeon import kernels
 
     known: list[tuple[Layer, Array]] = []
@@ -195,7 +186,6 @@ def _layers(structure: Structure, calibration: Calibration, errors: Array | None
                 largest_rank=largest_rank(shape),
                 output_energy=principal_directions(structure, layer, calibration).energy,
                 linearity=_linearity(structure, layer, calibration),
-                overlooked=None if errors is None else _overlooked(structure, layer, calibration, errors),
             )
         )
     return found
@@ -209,20 +199,3 @@ def _linearity(structure: Structure, layer: Layer, calibration: Calibration) -> 
         return RemoveLayer(layer.name).linearity(structure, calibration)
     except Refused:
         return None
-
-
-def _overlooked(structure: Structure, layer: Layer, calibration: Calibration, errors: Array) -> float | None:
-    site = site_of(layer)
-    if site.activation is None or site.value.is_graph_output() or layer.data.dtype != ir.DataType.FLOAT:
-        return None
-    names = [str(layer.data.name), str(site.value.name)]
-    axis = layer.units_axis
-    values = [np.moveaxis(a, axis, -1) for a in calibration.activations(structure.model, names).values()]
-    if any(len(a) != len(errors) or a.ndim < 2 or a.shape[-1] > LARGEST_FIT for a in values):
-        return None
-    source, given = (calibration.finite(a.mean(tuple(range(1, a.ndim - 1)))) for a in values)
-    folds = calibration.folds(len(errors))
-    total = float(np.square(errors - errors.mean(0)).sum())
-    # Both judged on unseen samples: what adds nothing adds nothing but unknowns.
-    alone, both = (fit(x, errors, folds, constant=True).lost for x in (given, np.hstack([given, source])))
-    return max(0.0, min(1.0, (alone - both) / total)) if total > 0 else 0.0

@@ -3,13 +3,17 @@ r"""Recommendations: operations ranked by what they should gain for what they co
 Everything is put on one scale, accuracy. Let `h = 1 - accuracy` be the headroom.
 
 - *Widening* n units to m: what the readers lose without the cheapest unit (the first Schur complement of the cost curve, c) is what
-  one more unit can be worth at most. With returns that diminish like `(n/j)^2`, that makes `g = h used (1 - exp(-n c (1 - n/m)))`.
+  one more unit can be worth at most. With returns that diminish like `(n/j)^2`, that makes `g = h used (1 - exp(-n c (1 - n/m))) / 2`.
   Here `n c` lies between 0 (the cheapest unit is redundant) and 1 (all units are equally irreplaceable), and `used` is the share of
   the width that its activations fill by their BIC rank: one that has room already gains less.
-- *Inserting* behind a layer gains where that layer's nonlinearity is used, `h (1 - R^2)`, R^2 being that of the layer's removal.
-- A *bypass* gains where the layer's input explains more of what the model's outputs lack than what the layer gives does: `h s`, s being the
-  share of the errors that it explains in addition, by least squares judged on unseen samples.
+- *New parameters*, those of widening, inserting, a bypass, or of the full matrix that takes a removed layer's place, change what can be learnt from
+  here. To first order a step of AdamW lowers the loss by the learning rate times the L1 norm of the gradient. If that grows by the share s, the
+  gain is `0.1 h ln(1 + s)`. New units are looked at in pairs, whatever way they will take: only then what writes them has a gradient at once.
+  (Evci et al., *GradMax*, 2022, maximize such a norm by their choice of new weights; here it says where.) A layer whose units have died looks
+  as if it needed none; by this it is found.
 - *Narrowing*, *removing*, *factorizing* lose `accuracy * error^2`, the share of the readers' signal that is lost.
+
+How good such a ranking is, `benchmarks/recommendations.py` measures: it trains every candidate of a generation.
 
 An operation that would take an earlier one of the lineage back is among them, if it costs little: a width at the size that it had.
 
@@ -21,15 +25,17 @@ first-ranked branch was the best one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from pysurgeon.diagnosis.diagnose import Diagnosis, LayerDiagnosis, WidthDiagnosis
 from pysurgeon.errors import Refused
+from pysurgeon.graph import Model
 from pysurgeon.graph.costs import Costs, costs
+from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import (
     AddBypass,
     Calibration,
@@ -46,10 +52,16 @@ from pysurgeon.surgery.narrow import LARGEST_ERROR
 
 Objective = Literal["accuracy", "size", "latency"]
 
-# The share of the headroom that widening a full width, or one more layer, is expected to gain at most.
-_WIDEN_SHARE, _INSERT_SHARE = 0.5, 0.1
+# The share of the headroom that widening a full width is expected to gain at most, and that of a loss that is e times as steep.
+_WIDEN_SHARE, _STEEPER_SHARE = 0.5, 0.1
+# Operations whose gradients are looked at, and how many multiply-accumulate operations a sample that may take altogether.
+_LOOKED_AT, _LARGEST_LOOK = 24, 1e10
 # Errors of the readers at which to propose making something smaller.
 _ERRORS = (0.02, 0.1, LARGEST_ERROR)
+
+
+Slopes = Callable[[Sequence[Model]], Sequence[float | None]]
+"""How steeply the loss falls from each of some models, the L1 norm of its gradient; `None` where that cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ def recommend(
     factors: tuple[float, ...] = (4.0, 2.0),
     experience: Mapping[str, float] | None = None,
     undo: Collection[str] = (),
+    slopes: Slopes | None = None,
     seed: int = 0,
 ) -> list[Recommendation]:
     """All operations worth considering, best first.
@@ -98,11 +111,11 @@ def recommend(
         experience: By kind of operation, how much of the expected gain was seen so far (1 where nothing is known).
         undo: Operations that would take back earlier ones, as written on the command line.
         factors: By how much widths are proposed to grow.
+        slopes: Tells how steep the loss is; without it nobody knows what new layers and bypasses could learn.
         seed: For what operations draw at random.
     """
-    model = diagnosis.structure.model
-    before = costs(model)
-    ranked: list[Recommendation] = []
+    before = costs(diagnosis.structure.model)
+    found: list[Recommendation] = []
     for operation, size, gain, evidence in _proposals(diagnosis, accuracy, factors, undo, seed):
         try:
             after = costs(apply_edit(operation.outline(diagnosis.structure, calibration)))
@@ -110,25 +123,85 @@ def recommend(
             continue
         if objective != "accuracy" and (after.parameters, after.macs) >= (before.parameters, before.macs):
             continue
-        if gain > 0 and experience is not None:
-            gain *= experience.get(operation.kind, 1.0)
         paid = price * 100 * growth(before, after)
-        ranked.append(_recommendation(operation, size, gain, gain - paid, before, after, evidence))
+        change = (after.parameters - before.parameters, after.macs - before.macs)
+        found.append(Recommendation(operation, size, gain, gain - paid, *change, evidence))
     # Ties are broken by name, so that the order does not depend on how the graph was walked.
-    return sorted(ranked, key=lambda r: (-r.score, str(r.operation)))
+    found.sort(key=_order)
+    if slopes is not None and objective == "accuracy":
+        steeper = _steeper(found, diagnosis.structure, calibration, slopes)
+        share = _STEEPER_SHARE * (1.0 - accuracy)
+        found = [
+            r
+            if (s := steeper.get(r.operation)) is None
+            else replace(_gaining(r, share * float(np.log1p(s))), evidence=r.evidence | {"steeper": s})
+            for r in found
+        ]
+    if experience is not None:
+        known = ((r, experience.get(r.operation.kind, 1.0) - 1.0) for r in found)
+        found = [_gaining(r, r.expected_gain * more) if r.expected_gain > 0 else r for r, more in known]
+    return sorted(found, key=_order)
 
 
-def _recommendation(
-    operation: Operation,
-    size: int | None,
-    gain: float,
-    score: float,
-    before: Costs,
-    after: Costs,
-    evidence: dict[str, float],
-) -> Recommendation:
-    change = (after.parameters - before.parameters, after.macs - before.macs)
-    return Recommendation(operation, size, gain, score, *change, evidence)
+def _order(r: Recommendation) -> tuple[float, str]:
+    return -r.score, str(r.operation)
+
+
+def _gaining(r: Recommendation, more: float) -> Recommendation:
+    return replace(r, expected_gain=r.expected_gain + more, score=r.score + more)
+
+
+def _steeper(
+    ranked: Sequence[Recommendation], structure: Structure, calibration: Calibration, slopes: Slopes
+) -> dict[Operation, float]:
+    """By which share operations that bring new parameters make the loss steeper, as far as they are looked at."""
+    growing = [r for r in ranked if isinstance(r.operation, Widen | InsertLayer | AddBypass | RemoveLayer)]
+    sites: dict[tuple[str, str], list[Recommendation]] = {}
+    for r in growing:
+        sites.setdefault(_place(r.operation), []).append(r)
+    # The largest at a site stands for the others there: each new unit makes the loss steeper by about the same.
+    largest = [max(found, key=lambda r: r.size or 0) for found in sites.values()]
+    work = at_present = costs(structure.model).macs
+    models: dict[Operation, Model] = {}
+    for r in _in_turn(largest):
+        work += at_present + r.macs
+        if work > _LARGEST_LOOK or len(models) == _LOOKED_AT:
+            break
+        # As a pair, both what writes a new unit and what reads it has a gradient at once.
+        tried = replace(r.operation, how="pairs") if isinstance(r.operation, Widen) else r.operation
+        models[r.operation] = apply_edit(tried.plan(structure, calibration).edit)
+    if not models:
+        return {}
+    slope, *found = slopes([structure.model, *models.values()])
+    each = {
+        _place(operation): max(0.0, new / slope - 1.0) / _units(structure, operation)
+        for operation, new in zip(models, found, strict=True)
+        if slope and new is not None
+    }
+    return {
+        r.operation: each[_place(r.operation)] * _units(structure, r.operation)
+        for r in growing
+        if _place(r.operation) in each
+    }
+
+
+def _place(operation: Operation) -> tuple[str, str]:
+    return operation.kind, operation.site
+
+
+def _in_turn(found: Sequence[Recommendation]) -> list[Recommendation]:
+    """The first of every kind, the second of every kind, ..."""
+    count: dict[str, int] = {}
+    turns = []
+    for r in found:
+        turns.append((count.setdefault(r.operation.kind, 0), r))
+        count[r.operation.kind] += 1
+    return [r for _, r in sorted(turns, key=lambda turn: turn[0])]
+
+
+def _units(structure: Structure, operation: Operation) -> int:
+    """How many units a widening adds; 1 for other operations."""
+    return operation.size - structure.width(operation.width).size if isinstance(operation, Widen) else 1
 
 
 def growth(before: Costs, after: Costs) -> float:
@@ -187,15 +260,11 @@ def _narrowings(found: WidthDiagnosis, accuracy: float, earlier: int | None) -> 
 
 def _of_layer(found: LayerDiagnosis, accuracy: float, seed: int) -> Iterator[Proposal]:
     name = found.layer.name
+    # What new layers and bypasses could learn, only their gradients tell.
+    yield InsertLayer(name, seed=seed), None, 0.0, {}
+    yield AddBypass(name), None, 0.0, {}
     if found.linearity is not None:
-        evidence = {"linearity": found.linearity}
-        gain = _INSERT_SHARE * (1.0 - accuracy) * (1.0 - found.linearity)
-        yield InsertLayer(name, seed=seed), None, gain, evidence
-        yield RemoveLayer(name), None, -accuracy * (1.0 - found.linearity), evidence
-    else:
-        yield InsertLayer(name, seed=seed), None, _INSERT_SHARE * (1.0 - accuracy) * 0.5, {}
-    if found.overlooked is not None:
-        yield AddBypass(name), None, (1.0 - accuracy) * found.overlooked, {"overlooked": found.overlooked}
+        yield RemoveLayer(name), None, -accuracy * (1.0 - found.linearity), {"linearity": found.linearity}
     for rank in sorted({found.rank_for(error) for error in _ERRORS}):
         if 1 <= rank <= found.largest_rank:
             error = found.error(rank)

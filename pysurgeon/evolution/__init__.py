@@ -5,7 +5,7 @@ from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecuto
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.run import EvolveResult, Figures, Member, Steps, begin, check, go_on, load_data, read
-from pysurgeon.evolution.sample import calibrated, missed
+from pysurgeon.evolution.sample import calibrated, slope
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 
@@ -30,6 +30,6 @@ __all__ = [
     "check",
     "go_on",
     "load_data",
-    "missed",
     "read",
+    "slope",
 ]

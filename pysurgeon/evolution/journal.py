@@ -150,6 +150,10 @@ class Journal:
         """The file of the start model."""
         return self.folder / START
 
+    def spent(self) -> list[dict[str, Any]]:
+        """The events that took optimizer steps, or gradients that cost as much, for the run; the start trained alone is not for it."""
+        return [e for e in self._events if "steps" in e and e.get("branch") != "alone"]
+
     def known(self, key: str) -> dict[str, Any] | None:
         """The event of this key, if it has happened."""
         return self._keyed.get(key)

@@ -9,13 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from pysurgeon.data import Dataset
-from pysurgeon.diagnosis import Objective, Recommendation, diagnose, recommend
+from pysurgeon.diagnosis import Objective, Recommendation, Slopes, diagnose, recommend
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.experience import experience
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.genome import replay
 from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
-from pysurgeon.evolution.sample import missed
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import Costs, costs
@@ -35,6 +34,7 @@ class Grounds:
         data: The data set.
         calibration: Samples to look at models with.
         fitness: For the limits.
+        slopes: Tells how steep the loss is where models stand.
     """
 
     settings: EvolveSettings
@@ -42,6 +42,7 @@ class Grounds:
     data: Dataset
     calibration: Calibration
     fitness: Fitness
+    slopes: Slopes | None = None
 
 
 class Propose(Protocol):
@@ -133,8 +134,7 @@ def _recommendations(
     structure: Structure, parent: Branch, purpose: Objective, generation: int, events: Events, grounds: Grounds
 ) -> list[Recommendation]:
     """What a parent might gain from, within the limits."""
-    errors = missed(parent.model, grounds.data, grounds.calibration)
-    diagnosis = diagnose(structure, grounds.calibration, errors=errors, threads=grounds.settings.threads)
+    diagnosis = diagnose(structure, grounds.calibration, threads=grounds.settings.threads)
     ranking = recommend(
         diagnosis,
         grounds.calibration,
@@ -144,6 +144,7 @@ def _recommendations(
         experience=experience(events),
         undo=_undo(parent, grounds),
         seed=grounds.settings.seed + generation,
+        slopes=grounds.slopes,
     )
     size = costs(parent.model)
 

@@ -45,7 +45,8 @@ class Steps:
 
     Attributes:
         trunk: Along the line from the start to the result.
-        all_branches: Of all branches, those that lost included; the start trained alone for comparison is not.
+        all_branches: Of all branches, those that lost included, and as many as the gradients took by which operations were chosen; the start
+            trained alone for comparison is not.
     """
 
     trunk: int
@@ -172,7 +173,6 @@ def read(journal: Journal) -> EvolveResult | None:
     tested = journal.known("tested")
     if tested is None:
         return None
-    trained = [e for e in journal.events if e["event"] == "trained"]
 
     def figures(found: dict[str, Any] | None) -> Figures | None:
         return None if found is None else Figures(**found)
@@ -185,8 +185,8 @@ def read(journal: Journal) -> EvolveResult | None:
         alone=figures(tested["alone"]),
         result=result,
         genome=tuple(tested["genome"]),
-        steps=Steps(tested["trunk_steps"], sum(e["steps"] for e in trained if e["branch"] != "alone")),
-        seconds=round(sum(e["seconds"] for e in trained), 1),
+        steps=Steps(tested["trunk_steps"], sum(e["steps"] for e in journal.spent())),
+        seconds=round(sum(e["seconds"] for e in journal.events if "steps" in e), 1),
         run=journal.folder,
         output=journal.folder / "result.onnx",
         metric=tested.get("metric", "accuracy"),

@@ -19,7 +19,7 @@ from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate
 from pysurgeon.evolution.proposals import Grounds
 from pysurgeon.evolution.race import Arena
-from pysurgeon.evolution.sample import calibrated
+from pysurgeon.evolution.sample import calibrated, slope
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
@@ -34,6 +34,7 @@ from pysurgeon.training import (
     metric,
     with_input_metadata,
 )
+from pysurgeon.training.protocol import SLOPE_SAMPLES
 
 
 class Observer(Protocol):
@@ -133,12 +134,24 @@ class Surgeon:
         """What to try, decided once."""
 
         def compute() -> dict[str, Any]:
-            grounds = Grounds(self.settings, self._start, self.data, self._calibration, self._fitness)
+            looked, seconds = 0, 0.0
+
+            def slopes(models: Sequence[Model]) -> list[float | None]:
+                nonlocal looked, seconds
+                began = time.monotonic()
+                found = self._executor.map(lambda model: slope(self._trainer, model, self.data, self._training), models)
+                looked, seconds = looked + len(models), seconds + time.monotonic() - began
+                return found
+
+            grounds = Grounds(self.settings, self._start, self.data, self._calibration, self._fitness, slopes)
             found = self._strategy.propose(parents, generation, self.journal.events, grounds)
             return {
                 "generation": generation,
                 "parents": [p.id for p in parents],
                 "candidates": [c.to_json() for c in found],
+                # Gradients cost what steps cost.
+                "steps": -(-looked * SLOPE_SAMPLES // self.settings.batch_size),
+                "seconds": round(seconds, 3),
             }
 
         event = self.journal.once(f"g{generation}/candidates", "candidates", compute)

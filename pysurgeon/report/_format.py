@@ -22,7 +22,7 @@ _EVIDENCE = {
     "dead_units": "dead units",
     "predicted_error": "predicted error",
     "linearity": "linearity R²",
-    "overlooked": "share of the errors that it explains",
+    "steeper": "steeper loss by",
     "weight_rank": "weight rank",
     "stable_rank": "stable rank",
     "sort_key": "sort key",
@@ -35,11 +35,11 @@ _BRIEF = {
     "dead_units": "dead",
     "predicted_error": "error",
     "linearity": "R²",
-    "overlooked": "errors",
+    "steeper": "steeper",
     "weight_rank": "rank",
     "stable_rank": "stable",
 }
-_SHARES = {"error_without_cheapest_unit", "predicted_error", "overlooked"}
+_SHARES = {"error_without_cheapest_unit", "predicted_error", "steeper"}
 
 
 def count(value: int) -> str:

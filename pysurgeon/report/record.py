@@ -180,7 +180,7 @@ class RunRecord:
         trunk: The curve from the start to where the trunk stands.
         alone_curve: The curve of the start trained alone.
         trunk_effort: Spent along the trunk.
-        all_effort: Spent on all branches, the trunk included.
+        all_effort: Spent on all branches, the trunk and what operations were chosen by included.
         alone_effort: Spent on the start trained alone.
         success: How good the recommendations were.
         layers: Architecture of the start beside that of the trunk as it stands; empty if a file is missing.
@@ -250,7 +250,7 @@ def from_journal(journal: Journal) -> RunRecord:
         trunk=_curve(path),
         alone_curve=_curve(alone),
         trunk_effort=_effort(path),
-        all_effort=_effort([e for e in trained if e["branch"] != "alone"]),
+        all_effort=_effort(journal.spent()),
         alone_effort=_effort(alone),
         success=_success(generations),
         layers=_layers(journal.folder, path),

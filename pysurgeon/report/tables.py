@@ -191,7 +191,7 @@ def recommendations_table(recommendations: Sequence[Recommendation], metric: str
         f"Gain and score are points of {metric}; the score is the gain less its price.",
         "rank: directions that carry signal; eff., stable: effective and stable rank;",
         "error: of the readers, as predicted or without the cheapest unit; R²: linearity;",
-        "errors: share of the outputs' errors that the layer's input explains and what it gives does not.",
+        "steeper: by how much new parameters make the loss steeper (L1 norm of its gradient).",
     )
     return Group(table, *map(_note, notes))
 

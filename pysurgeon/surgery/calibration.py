@@ -31,7 +31,6 @@ class Calibration:
         unseen: More of it, that nothing is fitted to and operations are verified on; `feeds` where `None`.
         seed: Which rows of activations are sampled.
         axis: Which axis of the feeds counts the samples: 1 for models that want time first.
-        targets: What the outputs should be for `feeds`, as the data says it; `None` where nobody knows. Nothing is fitted to it.
     """
 
     def __init__(
@@ -42,13 +41,12 @@ class Calibration:
         unseen: Mapping[str, Array] | None = None,
         seed: int = 0,
         axis: int = 0,
-        targets: Array | None = None,
     ) -> None:
         if feeds is None and unseen is None:
             unseen = _random(model, 16, seed=1)
         self.feeds = dict(feeds) if feeds is not None else _random(model, 64, seed=0)
         self.unseen = dict(unseen) if unseen is not None else self.feeds
-        self.seed, self.axis, self.targets = seed, axis, targets
+        self.seed, self.axis = seed, axis
         # Weak: a run sees many models, and what is known of one goes with it.
         self._activations: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
         self._checked: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()

@@ -44,6 +44,14 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
+class SlopeJob:
+    """See `Trainer.slope`; the data is what was sent last."""
+
+    model: Model
+    settings: TrainSettings
+
+
+@dataclass(frozen=True)
 class Progress:
     """See `pysurgeon.training.protocol.Progress`."""
 
@@ -63,6 +71,13 @@ class Trained:
     steps: int
     seconds: float
     message: str
+
+
+@dataclass(frozen=True)
+class Sloped:
+    """The L1 norm of a gradient."""
+
+    slope: float
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ def serve(descriptor: int, name: TrainerName) -> None:
             data = job
             continue
         assert data is not None
-        answer: Checked | Trained | Failed
+        answer: Checked | Sloped | Trained | Failed
         try:
             answer = _do(connection, trainer, job, data)
         except SurgeonError as error:
@@ -112,11 +127,15 @@ def serve(descriptor: int, name: TrainerName) -> None:
             packed.send(connection)
 
 
-def _do(connection: Connection, trainer: LocalTrainer, job: CheckJob | TrainJob, data: Dataset) -> Checked | Trained:
+def _do(
+    connection: Connection, trainer: LocalTrainer, job: CheckJob | SlopeJob | TrainJob, data: Dataset
+) -> Checked | Sloped | Trained:
     model = job.model
     if isinstance(job, CheckJob):
         trainer.check(model, data)
         return Checked()
+    if isinstance(job, SlopeJob):
+        return Sloped(trainer.slope(model, data, job.settings))
 
     def progress(step: int, loss: float, accuracy: float | None = None, /) -> None:
         connection.send(Progress(step, loss, accuracy))

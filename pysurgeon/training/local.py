@@ -10,16 +10,25 @@ import numpy as np
 
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.graph import Array, Model
-from pysurgeon.training._engine import make_engine
+from pysurgeon.training._engine import Engine, make_engine
 from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
-from pysurgeon.training.fit import fit_input
-from pysurgeon.training.loss import make_loss
-from pysurgeon.training.protocol import Outcome, Point, Progress, State, TrainerName, TrainResult, TrainSettings
+from pysurgeon.training.fit import Fit, fit_input
+from pysurgeon.training.loss import Loss, make_loss
+from pysurgeon.training.protocol import (
+    SLOPE_SAMPLES,
+    Outcome,
+    Point,
+    Progress,
+    State,
+    TrainerName,
+    TrainResult,
+    TrainSettings,
+)
 from pysurgeon.training.view import training_view
 
-_TRIAL_BATCH = 8
+_TRIAL_BATCH, _SLOPE_BATCH = 8, 32
 
 
 class LocalTrainer:
@@ -45,6 +54,21 @@ class LocalTrainer:
         loss = make_loss(data, binary=fit.binary)
         x, y = Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw).batch(0)
         make_engine(self.name, view, loss).step(fit.feeds(x), fit.targets(loss, y))
+
+    def slope(self, model: Model, data: Dataset, settings: TrainSettings) -> float:
+        """L1 norm of the gradient; see `pysurgeon.training.Trainer`.
+
+        Raises:
+            TrainingError: The engine cannot train the model.
+            DataError: The data does not fit its inputs or outputs.
+        """
+        fit, loss, engine = _prepared(self.name, model, data, settings)
+        batches = Batches(data, _SLOPE_BATCH, seed=settings.seed, raw=fit.raw)
+        count = SLOPE_SAMPLES // _SLOPE_BATCH
+        for k in range(count):
+            x, y = batches.batch(k)
+            engine.step(fit.feeds(x), fit.targets(loss, y), add=k > 0)
+        return float(sum(np.abs(g).sum(dtype=np.float64) for g in engine.gradients.values())) / count
 
     def train(
         self,
@@ -81,6 +105,13 @@ class TorchTrainer(LocalTrainer):
     name = "torch"
 
 
+def _prepared(trainer: TrainerName, model: Model, data: Dataset, settings: TrainSettings) -> tuple[Fit, Loss, Engine]:
+    fit = fit_input(model, data)
+    loss = make_loss(data, binary=fit.binary, class_weights=settings.class_weights, smoothing=settings.label_smoothing)
+    view = training_view(model, data.task, freeze_statistics=settings.statistics == "frozen", trainer=trainer)
+    return fit, loss, make_engine(trainer, view, loss, threads=settings.threads, device=settings.device)
+
+
 class _Stretch:
     """One call of `train`."""
 
@@ -99,15 +130,7 @@ class _Stretch:
         self._began = time.monotonic()
         self._model, self._data, self._settings, self._start = model, data, settings, state
         self._deadline, self._progress = deadline, progress
-        self._fit = fit_input(model, data)
-        self._loss = make_loss(
-            data,
-            binary=self._fit.binary,
-            class_weights=settings.class_weights,
-            smoothing=settings.label_smoothing,
-        )
-        view = training_view(model, data.task, freeze_statistics=settings.statistics == "frozen", trainer=trainer)
-        self._engine = make_engine(trainer, view, self._loss, threads=settings.threads, device=settings.device)
+        self._fit, self._loss, self._engine = _prepared(trainer, model, data, settings)
         self._optimizer = Optimizer(settings, self._engine.parameters, state)
         self._batches = Batches(
             data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw

@@ -21,6 +21,9 @@ Statistics = Literal["batch", "frozen"]
 Device = Literal["cpu", "cuda"]
 TrainerName = Literal["ort", "torch"]
 
+# Samples that `Trainer.slope` looks at: twice as many rank operations no better.
+SLOPE_SAMPLES = 256
+
 
 class Outcome(Enum):
     """How a stretch of training ended. Only DONE lets a branch go on; the others are results, too, not exceptions."""
@@ -173,6 +176,17 @@ class Trainer(Protocol):
         Raises:
             TrainingError: The engine cannot train it.
             DataError: The data does not fit its inputs or outputs.
+        """
+
+    def slope(self, model: Model, data: Dataset, settings: TrainSettings) -> float:
+        """How steeply the loss falls from where a model stands: the L1 norm of its gradient over all parameters.
+
+        To first order, a step of AdamW with learning rate r lowers the loss by r times that, as it moves every parameter by about r. Taken
+        over `SLOPE_SAMPLES` samples of the training part, without augmentation.
+
+        Raises:
+            TrainingError: The engine cannot train the model.
+            DataError: The data does not fit the model.
         """
 
     def train(

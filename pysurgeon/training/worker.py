@@ -12,7 +12,7 @@ from types import TracebackType
 from pysurgeon.data import Dataset
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model
-from pysurgeon.training._child import CheckJob, Failed, Progress, Trained, TrainJob
+from pysurgeon.training._child import CheckJob, Failed, Progress, Sloped, SlopeJob, Trained, TrainJob
 from pysurgeon.training._process import WorkerDied, WorkerProcess
 from pysurgeon.training._transfer import Parcel
 from pysurgeon.training.fit import fit_input
@@ -79,14 +79,18 @@ class WorkerTrainer:
             DataError: The data does not fit its inputs or outputs.
         """
         fit_input(model, data)
-        try:
-            answer = self._call(data, CheckJob(model), None, time.monotonic() + _CHECK_SECONDS)
-        except WorkerDied as death:
-            message = f"the trainer {self._trainer} cannot train the model: {death}"
-            raise TrainingError(message) from death
-        if isinstance(answer, Failed):
-            message = f"the worker failed:\n{answer.trace}"
-            raise TrainingError(message)
+        self._looked(data, CheckJob(model))
+
+    def slope(self, model: Model, data: Dataset, settings: TrainSettings) -> float:
+        """L1 norm of the gradient; see `pysurgeon.training.Trainer`.
+
+        Raises:
+            TrainingError: The engine cannot train the model.
+            DataError: The data does not fit its inputs or outputs.
+        """
+        answer = self._looked(data, SlopeJob(model, settings))
+        assert isinstance(answer, Sloped)
+        return answer.slope
 
     def train(
         self,
@@ -128,10 +132,26 @@ class WorkerTrainer:
             answer.message,
         )
 
+    def _looked(self, data: Dataset, job: CheckJob | SlopeJob) -> object:
+        """The answer to a job that trains nothing.
+
+        Raises:
+            SurgeonError: What was raised in the worker, or a TrainingError where it ended.
+        """
+        try:
+            answer = self._call(data, job, None, time.monotonic() + _CHECK_SECONDS)
+        except WorkerDied as death:
+            message = f"the trainer {self._trainer} cannot train the model: {death}"
+            raise TrainingError(message) from death
+        if isinstance(answer, Failed):
+            message = f"the worker failed:\n{answer.trace}"
+            raise TrainingError(message)
+        return answer
+
     def _call(
         self,
         data: Dataset,
-        job: CheckJob | TrainJob,
+        job: CheckJob | SlopeJob | TrainJob,
         progress: Report | None,
         deadline: float | None,
     ) -> object:

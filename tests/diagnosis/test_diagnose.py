@@ -351,26 +351,3 @@ def test_the_size_before_a_widening_is_proposed_if_it_costs_little() -> None:
     }
     assert 12 in sizes["narrow:fc1=12",]
     assert sizes["narrow:fc1=2",] == sizes[()]  # it would cost too much
-
-
-def test_a_bypass_is_proposed_where_the_input_tells_of_the_errors() -> None:
-    """The outputs lack what the first layer's dead units would have told; nothing of noise, and nothing that it gives."""
-    network = model(with_dead_units([k for k in range(12) if k != 5]))
-    calibration = on_digits(network)
-    structure = Structure(network)
-    layer = structure.layer("fc1")
-    source = calibration.activations(network, [str(layer.data.name)])[str(layer.data.name)].reshape(-1, 64)
-    rng = np.random.default_rng(0)
-    told, noise = source @ rng.standard_normal((64, 3)), rng.standard_normal((len(source), 3))
-    shares = {}
-    for name, errors in (("told", told), ("noise", noise)):
-        diagnosis = diagnose(structure, calibration, errors=errors)
-        shares[name] = diagnosis.layers[0].overlooked
-        found = [r for r in recommend(diagnosis, calibration, accuracy=0.5) if r.operation.kind == "bypass"]
-        assert [str(r.operation) for r in found] == ["bypass:fc1"]
-        assert found[0].expected_gain == pytest.approx(0.5 * shares[name])
-    assert shares["told"] > 0.5
-    assert shares["noise"] < 0.05
-    assert all(
-        r.operation.kind != "bypass" for r in recommend(diagnose(structure, calibration), calibration, accuracy=0.5)
-    )

@@ -42,6 +42,7 @@ from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.surgery import operate, parse
 from pysurgeon.training import OrtTrainer, Outcome, State, Trainer, TrainResult, evaluate
+from pysurgeon.training.protocol import SLOPE_SAMPLES
 
 QUICK = EvolveSettings("digits", limit=400, epochs=None, steps=40, generations=2, branches=2, batch_size=32, workers=1)
 
@@ -167,9 +168,15 @@ def test_the_figures_are_those_of_the_lineage(finished: Path) -> None:
     result = read(Journal.open(finished))
     assert result is not None
     trained = [e for e in lineage(finished) if e["event"] == "trained"]
+    chosen = [e for e in lineage(finished) if e["event"] == "candidates"]
     assert result.steps.trunk == QUICK.steps
-    assert result.steps.all_branches == sum(e["steps"] for e in trained if e["branch"] != "alone")
-    assert result.steps.all_branches > result.steps.trunk
+    of_branches = sum(e["steps"] for e in trained if e["branch"] != "alone")
+    assert result.steps.all_branches == of_branches + sum(e["steps"] for e in chosen)
+    assert of_branches > result.steps.trunk
+    for event in chosen:
+        # The parent, and every operation of which it is said how steep the loss is behind it.
+        looked = {text for c in event["candidates"] for text, found in c["evidence"].items() if "steeper" in found}
+        assert event["steps"] * QUICK.batch_size >= (1 + len(looked)) * SLOPE_SAMPLES > SLOPE_SAMPLES
     assert sum(e["steps"] for e in trained if e["branch"] == "alone") == QUICK.steps
 
 
@@ -248,6 +255,9 @@ class Interrupting:
 
     def check(self, network: Model, data: Dataset) -> None:
         self._trainer.check(network, data)
+
+    def slope(self, network: Model, data: Dataset, how: Any) -> float:
+        return self._trainer.slope(network, data, how)
 
     def train(self, *args: Any, **options: Any) -> TrainResult:
         if self._left == 0:
@@ -405,6 +415,9 @@ class Faulty:
 
     def check(self, network: Model, data: Dataset) -> None:
         self._trainer.check(network, data)
+
+    def slope(self, network: Model, data: Dataset, how: Any) -> float:
+        return self._trainer.slope(network, data, how)
 
     def train(self, network: Model, data: Dataset, how: Any, *, state: State, **options: Any) -> TrainResult:
         fault = self._fault(network, state)
