@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -290,7 +291,8 @@ def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: 
         with report.LiveObserver(err, report.RunPlan.of(settings, dataset)) as observer:
             result = go_on(journal, dataset, observer)
     except KeyboardInterrupt:
-        err.print(f"interrupted; go on with: pysurgeon resume {journal.folder}", style="yellow", markup=False)
+        words = ["pysurgeon", "resume", str(journal.folder), *(["-o", str(output)] if output is not None else [])]
+        err.print(f"interrupted; go on with: {shlex.join(words)}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     page = report.write_report(journal, journal.folder / "report.html", force=True)
     if output is not None:
