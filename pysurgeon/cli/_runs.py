@@ -127,7 +127,7 @@ def train(
         print_json(document)
         return
     out.print(
-        f"{done.steps} steps in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
+        f"{done.steps:,} steps in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
         f"test {done.metric} {done.test_accuracy:.2%}; written to {written(output)}",
         markup=False,
         soft_wrap=True,
