@@ -264,6 +264,15 @@ def test_resume_of_a_finished_run_says_the_same(finished: tuple[Path, Done], com
     assert "confidence intervals" in readable
 
 
+def test_a_run_is_resumed_where_its_data_is_found(command: Command, start: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x_train=IMAGES, y_train=LABELS)
+    quick = ("--data", "mine.npz", "--steps", "4", "--generations", "0", "--workers", "1")
+    assert command("evolve", start, *quick, "--run", "run").status == 0
+    assert command("resume", "run").status == 0
+    (tmp_path / "mine.npz").rename(tmp_path / "else.npz")
+    complains(command("resume", "run"), 1, "mine.npz is missing", "with --data mine.npz, so go on in the folder where")
+
+
 def test_report(finished: tuple[Path, Done], command: Command, tmp_path: Path) -> None:
     folder, _ = finished
     page = tmp_path / "page.html"

@@ -38,7 +38,7 @@ from pysurgeon.cli._options import (
     Trainer,
     Validation,
 )
-from pysurgeon.errors import UsageError
+from pysurgeon.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pysurgeon.data import Dataset
@@ -255,7 +255,16 @@ def resume(
 
     journal = Journal.open(run)
     ensure_free([output] if output else [], force=force)
-    dataset = load_data(EvolveSettings.from_json(journal.settings), load(journal.start))
+    settings = EvolveSettings.from_json(journal.settings)
+    try:
+        dataset = load_data(settings, load(journal.start))
+    except DataError as error:
+        place = Path(settings.data.removeprefix("folder:"))
+        is_path = settings.data.startswith("folder:") or place.suffix == ".npz"
+        if not is_path or place.is_absolute() or place.exists():
+            raise
+        message = f"{error}; the run was begun with --data {settings.data}, so go on in the folder where that is found"
+        raise DataError(message) from error
     _go_on(journal, dataset, output, as_json=as_json)
 
 
