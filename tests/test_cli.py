@@ -264,6 +264,15 @@ def test_resume_of_a_finished_run_says_the_same(finished: tuple[Path, Done], com
     assert "confidence intervals" in readable
 
 
+def test_a_run_is_resumed_where_its_data_is_found(command: Command, start: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x_train=IMAGES, y_train=LABELS)
+    quick = ("--data", "mine.npz", "--steps", "4", "--generations", "0", "--workers", "1")
+    assert command("evolve", start, *quick, "--run", "run").status == 0
+    assert command("resume", "run").status == 0
+    (tmp_path / "mine.npz").rename(tmp_path / "else.npz")
+    complains(command("resume", "run"), 1, "mine.npz is missing", "with --data mine.npz, so go on in the folder where")
+
+
 def test_report(finished: tuple[Path, Done], command: Command, tmp_path: Path) -> None:
     folder, _ = finished
     page = tmp_path / "page.html"
@@ -290,7 +299,12 @@ def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
     assert found["max_error"] < 1e-5
     assert found["a"]["accuracy"] is None
     assert found["b"]["parameters"] > found["a"]["parameters"]
-    assert "Parameters" in command("compare", start, tmp_path / "wide.onnx").out
+    readable = command("compare", start, tmp_path / "wide.onnx").out
+    assert readable.split()[:3] == ["start.onnx", "wide.onnx", "Change"]
+    assert "Parameters" in readable
+    (tmp_path / "other").mkdir()
+    again = shutil.copy(start, tmp_path / "other")
+    assert command("compare", start, again).out.split()[:3] == ["A", "B", "Change"]
 
 
 def test_numbers_that_json_has_no_word_for_are_null(command: Command, start: Path, tmp_path: Path) -> None:
@@ -533,7 +547,7 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "negative": ({"x_train": IMAGES, "y_train": LABELS - 1}, ("label -1",)),
     "far": ({"x_train": IMAGES, "y_train": LABELS * 10**6}, ("number the classes from 0",)),
     "fractions": ({"x_train": IMAGES, "y_train": LABELS + 0.5}, ("numbers to predict", "(batch)")),
-    "words": ({"x_train": IMAGES, "y_train": LABELS.astype(str)}, ("class numbers",)),
+    "words": ({"x_train": IMAGES, "y_train": LABELS.astype(str)}, ("class numbers", "numpy.unique")),
     "one-hot": ({"x_train": IMAGES, "y_train": np.eye(10)[LABELS]}, ("argmax",)),
     "holes": ({"x_train": HOLED, "y_train": LABELS}, ("nan", "index 3")),
     "infinite": ({"x_train": np.full_like(IMAGES, np.inf), "y_train": LABELS}, ("inf",)),
@@ -848,7 +862,9 @@ def test_who_interrupts_is_told_how_to_go_on(
     done = command("resume", run) if name == "resume" else command("evolve", start, *QUICK, "--run", run)
     assert done.status == 130
     assert done.out == ""
-    assert f"pysurgeon resume {run}" in " ".join(done.err.split())
+    assert done.err.splitlines()[-1].endswith(f"go on with: pysurgeon resume {run}")
+    again = command("resume", run, "-o", tmp_path / "the best.onnx")
+    assert again.err.splitlines()[-1].endswith(f"pysurgeon resume {run} -o '{tmp_path / 'the best.onnx'}'")
 
 
 @pytest.mark.slow

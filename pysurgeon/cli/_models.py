@@ -179,7 +179,9 @@ def compare(
     if as_json:
         print_json(found.to_json())
         return
-    print_table(report.comparison_table(found))
+    # Two results of that name, each in its run's folder, would not be told apart by it.
+    names = ("A", "B") if a.name == b.name else (a.name, b.name)
+    print_table(report.comparison_table(found, names))
 
 
 def _load_data(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,7 @@ from pysurgeon.cli._options import (
     Trainer,
     Validation,
 )
-from pysurgeon.errors import UsageError
+from pysurgeon.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pysurgeon.data import Dataset
@@ -126,7 +127,7 @@ def train(
         print_json(document)
         return
     out.print(
-        f"{done.steps} steps in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
+        f"{done.steps:,} steps in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
         f"test {done.metric} {done.test_accuracy:.2%}; written to {written(output)}",
         markup=False,
         soft_wrap=True,
@@ -254,7 +255,16 @@ def resume(
 
     journal = Journal.open(run)
     ensure_free([output] if output else [], force=force)
-    dataset = load_data(EvolveSettings.from_json(journal.settings), load(journal.start))
+    settings = EvolveSettings.from_json(journal.settings)
+    try:
+        dataset = load_data(settings, load(journal.start))
+    except DataError as error:
+        place = Path(settings.data.removeprefix("folder:"))
+        is_path = settings.data.startswith("folder:") or place.suffix == ".npz"
+        if not is_path or place.is_absolute() or place.exists():
+            raise
+        message = f"{error}; the run was begun with --data {settings.data}, so go on in the folder where that is found"
+        raise DataError(message) from error
     _go_on(journal, dataset, output, as_json=as_json)
 
 
@@ -290,7 +300,8 @@ def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: 
         with report.LiveObserver(err, report.RunPlan.of(settings, dataset)) as observer:
             result = go_on(journal, dataset, observer)
     except KeyboardInterrupt:
-        err.print(f"interrupted; go on with: pysurgeon resume {journal.folder}", style="yellow", markup=False)
+        words = ["pysurgeon", "resume", str(journal.folder), *(["-o", str(output)] if output is not None else [])]
+        err.print(f"interrupted; go on with: {shlex.join(words)}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     page = report.write_report(journal, journal.folder / "report.html", force=True)
     if output is not None:

@@ -223,6 +223,8 @@ def _labels(y: Samples, origin: str) -> Labels:
         y = y.astype(np.int64)
     if y.dtype.kind not in "bui":
         message = f"{origin} is of type {y.dtype}; expected class numbers, integers from 0 on"
+        if y.dtype.kind in "US":
+            message += "; of names, classes, y_train = numpy.unique(y_train, return_inverse=True) makes them"
         raise DataError(message)
     return y.astype(np.int64)
 

@@ -126,7 +126,8 @@ def _agree(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[str, tu
             if other != first:
                 message = (
                     f"{paths[0]} has {first[0]}x{first[1]} pixels (height x width) but {path} has "
-                    f"{other[0]}x{other[1]}; resize the images or give a size"
+                    f"{other[0]}x{other[1]}; resize the images to one size, or in Python let pysurgeon.data.load do it "
+                    "(size=(height, width))"
                 )
                 raise DataError(message)
     return mode, size or first

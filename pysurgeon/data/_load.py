@@ -112,6 +112,10 @@ def _read(name: str, data_dir: Path | None, size: tuple[int, int] | None) -> Raw
         return read_function(name)
     known = ", ".join(("digits", *PUBLISHED))
     message = f"there is no data set {name!r}; there are {known}, folder:DIR, FILE.npz and module:function"
+    if Path(name).expanduser().is_dir():
+        message += f". For the images in that folder, write folder:{name}"
+    elif Path(f"{name}.npz").expanduser().is_file():
+        message += f". For the arrays in that file, write {name}.npz"
     raise DataError(message)
 
 

@@ -279,7 +279,7 @@ class TrainProgress:
     """Shows how the training of one model goes on; an `Observer` and a context manager.
 
     Args:
-        console: Where to; on one that is no terminal, a line for every tenth of the steps.
+        console: Where to. A line stays for every epoch; on one that is no terminal, one for every tenth of the steps, too.
         steps: Steps to take.
     """
 
@@ -287,7 +287,6 @@ class TrainProgress:
         self._console, self._steps = console, steps
         self._lock = threading.Lock()
         self._step, self._loss = 0, float("nan")
-        self._measured = ""
         self._began = time.monotonic()
         self._live: Live | None = None
 
@@ -302,7 +301,7 @@ class TrainProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, and leave nothing on the screen."""
+        """Stop, and leave the lines alone on the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -311,13 +310,13 @@ class TrainProgress:
         """See `Observer`; one model has no lineage, but is measured on the validation part after every epoch."""
         if event["event"] != "measured":
             return
-        measured = f"validation {event['metric']} {fmt.percent(event['accuracy'])}"
+        measured = f"validation {event['metric']} {fmt.percent(event['accuracy'])}".replace(fmt.SPACE, " ")
         with self._lock:
-            self._step, self._loss, self._measured = event["step"], event["loss"], measured
-        if not self._console.is_terminal:
-            count = f"step {fmt.count(event['step'])} of {fmt.count(self._steps)}"
-            line = f"{count}, training loss {event['loss']:.3f}, {measured.replace(fmt.SPACE, ' ')}"
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._step, self._loss = event["step"], event["loss"]
+        count = f"step {fmt.count(event['step'])} of {fmt.count(self._steps)}"
+        # Not while holding the lock: printing waits for the display, which waits for it. The lines stay, since whether the last
+        # ones still rise is what a user wants to know.
+        self._console.print(f"{count}, training loss {event['loss']:.3f}, {measured}", markup=False, soft_wrap=True)
 
     def training(self, branch: str, step: int, loss: float) -> None:  # noqa: ARG002 (there is only one)
         """See `Observer`."""
@@ -330,7 +329,7 @@ class TrainProgress:
 
     def _display(self) -> RenderableType:
         with self._lock:
-            step, loss, measured = self._step, self._loss, self._measured
+            step, loss = self._step, self._loss
         left = (time.monotonic() - self._began) / step * (self._steps - step) if step else 0.0
         grid = Table.grid(padding=(0, 2))
         grid.add_row(
@@ -340,4 +339,4 @@ class TrainProgress:
             Text(f"loss {loss:.3f}" if step else ""),
             Text(f"about {fmt.duration(left)} left" if step else "", "dim"),
         )
-        return Group(grid, Text(measured, "dim")) if measured else grid
+        return grid

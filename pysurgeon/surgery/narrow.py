@@ -99,7 +99,7 @@ class Narrow(Operation):
         return Plan(
             Edit(structure, tuple(maps), values=values),
             error,
-            f"the {removed} units that the readers can best do without",
+            f"the {'unit' if removed == 1 else f'{removed} units'} that the readers can best do without",
             tuple(places) if everywhere else (),
         )
 

@@ -115,7 +115,8 @@ class Widen(Operation):
             way = "random and read in pairs that cancel"
         if self.how != "split" and why:
             way += f" ({why})"
-        return Plan(edit, 0.0, f"{added} new units, {way}, keep the function", undo=Narrow(width.name, width.size))
+        what = f"1 new unit, {way}, keeps" if added == 1 else f"{added} new units, {way}, keep"
+        return Plan(edit, 0.0, f"{what} the function", undo=Narrow(width.name, width.size))
 
     @staticmethod
     def _why_split(structure: Structure, width: Width) -> str:

@@ -157,6 +157,18 @@ def test_unknown_set_names_those_that_there_are():
         load("imagenet")
 
 
+def test_what_was_meant_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "table.npz").touch()
+    with pytest.raises(DataError, match=r"write folder:pictures$"):
+        load("pictures")
+    with pytest.raises(DataError, match=r"write table\.npz$"):
+        load("table")
+    with pytest.raises(DataError, match=r"module:function$"):
+        load("else")
+
+
 def test_too_few_samples_for_the_parts(tmp_path):
     np.savez(tmp_path / "s.npz", x_train=np.eye(2), y_train=[0, 1])
     with pytest.raises(DataError, match="cannot give 1 for the validation part"):

@@ -134,6 +134,11 @@ def test_the_record():
     assert (record.operation, record.site, record.exact) == ("widen:0=9", "0", True)
     assert record.measured_error <= 1e-5
     assert record.reason == "3 new units, random and read with zero, keep the function"
+    assert operate(model, Widen("0", 7, how="fresh")).record.reason.startswith("1 new unit, ")
+    assert [operate(model, Narrow("0", size)).record.reason.split(" that")[0] for size in (5, 4)] == [
+        "the unit",
+        "the 2 units",
+    ]
 
 
 def test_the_calibration_is_that_of_the_user():
