@@ -69,7 +69,7 @@ def by_recommendation(parents: Sequence[Branch], generation: int, events: Events
     for parent, purpose, count in _purposes(parents, generation, settings):
         structure = Structure(parent.model)
         candidates = recommended(
-            _recommendations(structure, parent, purpose, generation, events, grounds),
+            recommendations(structure, parent, purpose, generation, events, grounds),
             structure,
             grounds.calibration,
             count=count,
@@ -130,10 +130,19 @@ def _undo(parent: Branch, grounds: Grounds) -> list[str]:
         return []
 
 
-def _recommendations(
+def recommendations(
     structure: Structure, parent: Branch, purpose: Objective, generation: int, events: Events, grounds: Grounds
 ) -> list[Recommendation]:
-    """What a parent might gain from, within the limits."""
+    """What a parent might gain from, within the limits, best first.
+
+    Args:
+        structure: Of the parent.
+        parent: To be operated on.
+        purpose: What for.
+        generation: Counted from 0.
+        events: The lineage so far.
+        grounds: What proposals rest on.
+    """
     diagnosis = diagnose(structure, grounds.calibration, threads=grounds.settings.threads)
     ranking = recommend(
         diagnosis,

@@ -21,6 +21,7 @@ from pysurgeon.evolution.proposals import Grounds
 from pysurgeon.evolution.race import Arena
 from pysurgeon.evolution.sample import calibrated, slope
 from pysurgeon.evolution.settings import EvolveSettings
+from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
@@ -49,13 +50,23 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run works with; none of it can change what is found but `settings` and `data`."""
+    """What a run works with; none of it can change what is found but `settings`, `data` and `strategy`.
+
+    Attributes:
+        settings: What it is asked to do.
+        data: What it learns from.
+        trainer: Trains branches.
+        executor: Decides how many at once.
+        observer: Is told what happens.
+        strategy: In place of the one that the settings name.
+    """
 
     settings: EvolveSettings
     data: Dataset
     trainer: Trainer
     executor: Executor
     observer: Observer
+    strategy: Strategy | None = None
 
 
 class Surgeon:
@@ -72,7 +83,8 @@ class Surgeon:
         self._start = load(journal.start)
         self._trainer.check(self._start, self.data)
         plan = Plan.of(self.settings, self.data)
-        self._per_epoch, self._strategy, self._training = plan.steps_per_epoch, plan.strategy, plan.training
+        self._per_epoch, self._training = plan.steps_per_epoch, plan.training
+        self._strategy = setup.strategy or plan.strategy
         self._fitness = Fitness(self.settings, costs(self._start))
         self._calibration = calibrated(self._start, self.data, seed=self.settings.seed)
         self._began = time.monotonic()
