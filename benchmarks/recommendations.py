@@ -185,10 +185,10 @@ def explored(name: str, make: Make, settings: ps.EvolveSettings, out: Path) -> l
     data = load_data(settings, ps.load(journal.start))
     strategy = replace(Plan.of(settings, data).strategy, propose=everything, race=Everyone())
     Surgeon(Setup(settings, data, OrtTrainer(), SerialExecutor(), Silent(), strategy), journal).run()
-    return [_tried(journal.events, event) for event in journal.events if event["event"] == "selected"]
+    return [_tried(journal.events, event, settings.price) for event in journal.events if event["event"] == "selected"]
 
 
-def _tried(events: Events, selected: dict[str, Any]) -> list[Tried]:
+def _tried(events: Events, selected: dict[str, Any], rate: float) -> list[Tried]:
     ended = {e["branch"]: e for e in events if e["event"] == "trained" and e["until"] == selected["until"]}
     branched = {e["branch"]: e for e in events if e["event"] == "branched"}
     raced = [b for b in selected["branches"] if ended.get(b, {}).get("loss") is not None]
@@ -202,7 +202,7 @@ def _tried(events: Events, selected: dict[str, Any]) -> list[Tried]:
         end = ended[name]
         sizes = [math.log(end[k] / max(1, parent[k])) for k in ("parameters", "macs")]
         gain = merit(end["accuracy"], end["loss"]) - merit(parent["accuracy"], parent["loss"])
-        price = 2e-3 * sum(sizes) / 2
+        price = 100 * rate * sum(sizes) / 2
         headroom = 1.0 - _accuracy(events, parent["branch"], selected["until"])
         steeper = 0.1 * headroom * math.log1p(evidence.get("steeper", 0.0))
         growing = branch["expected_gain"] > 0 or "steeper" in evidence

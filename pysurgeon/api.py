@@ -197,7 +197,7 @@ def recommend(
     data: str | Dataset,
     *,
     objective: Objective = "accuracy",
-    price: float = 2e-5,
+    price: float = 1e-4,
     seed: int = 0,
     threads: int = 1,
     trainer: TrainerName = "ort",

@@ -85,7 +85,7 @@ def recommend(
     limit: Limit = None,
     normalize: Normal = "auto",
     objective: Annotated[Objective, typer.Option("--objective", help="What is to become better.")] = "accuracy",
-    price: Annotated[float, typer.Option("--price", help="Accuracy that 1 % more parameters has to buy.")] = 2e-5,
+    price: Annotated[float, typer.Option("--price", help="Accuracy that 1 % more parameters has to buy.")] = 1e-4,
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 12,
     seed: Seed = 0,
     threads: Threads = 1,

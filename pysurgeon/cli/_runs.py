@@ -164,7 +164,7 @@ def evolve(
     ] = None,
     price: Annotated[
         float, typer.Option("--price", help="Accuracy that 1 % more parameters and MACs has to buy.")
-    ] = 2e-5,
+    ] = 1e-4,
     max_params: Annotated[int | None, typer.Option("--max-params", help="Most parameters a branch may have.")] = None,
     max_macs: Annotated[
         int | None, typer.Option("--max-macs", help="Most multiply-accumulate operations a sample.")

@@ -93,7 +93,7 @@ def recommend(
     *,
     accuracy: float,
     objective: Objective = "accuracy",
-    price: float = 2e-5,
+    price: float = 1e-4,
     factors: tuple[float, ...] = (4.0, 2.0),
     experience: Mapping[str, float] | None = None,
     undo: Collection[str] = (),

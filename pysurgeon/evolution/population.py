@@ -32,7 +32,7 @@ from pysurgeon.training import State
 
 # Most operations that one branch does at once.
 JOINED = 4
-# Most that it may multiply the model's operations a sample by, so that a race stays affordable.
+# Most that it may multiply the model's parameters and operations a sample by, so that a race stays affordable.
 GROWTH = 10
 
 Origin = Literal["start", "recommended", "joined", "random", "alone"]
@@ -160,7 +160,7 @@ def recommended(
 
 def _affordable(helpful: list[Recommendation], model: Model, calibration: Calibration) -> list[Recommendation]:
     """The first operations that can be done one after the other without the model growing too much at once."""
-    most = costs(model).macs * GROWTH
+    before = costs(model)
     taken: list[Recommendation] = []
     for r in helpful:
         if len(taken) == JOINED:
@@ -169,7 +169,8 @@ def _affordable(helpful: list[Recommendation], model: Model, calibration: Calibr
             grown = apply_edit(r.operation.outline(Structure(model), calibration))
         except Refused:
             continue
-        if costs(grown).macs <= most:
+        after = costs(grown)
+        if after.macs <= before.macs * GROWTH and after.parameters <= before.parameters * GROWTH:
             taken.append(r)
             model = grown
     return taken

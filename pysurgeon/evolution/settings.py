@@ -67,7 +67,7 @@ class EvolveSettings:
     strategy: StrategyName = "bic"
     objective: Objective = "accuracy"
     tolerance: float | None = None
-    price: float = 2e-5
+    price: float = 1e-4
     max_parameters: int | None = None
     max_macs: int | None = None
     max_latency: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 SPACE = "\u00a0"
 MINUS = "\u2212"
@@ -27,17 +28,17 @@ _EVIDENCE = {
     "stable_rank": "stable rank",
     "sort_key": "sort key",
 }
-# The same for a terminal, where a row is one line.
+# The same for a terminal, where a row is one line, and what it means.
 _BRIEF = {
-    "activation_rank": "rank",
-    "effective_rank": "eff.",
-    "error_without_cheapest_unit": "error",
-    "dead_units": "dead",
-    "predicted_error": "error",
-    "linearity": "R²",
-    "steeper": "steeper",
-    "weight_rank": "rank",
-    "stable_rank": "stable",
+    "activation_rank": ("rank", "directions that carry signal"),
+    "effective_rank": ("eff.", "effective rank"),
+    "error_without_cheapest_unit": ("lost", "error of the readers without the cheapest unit"),
+    "dead_units": ("dead", "units that never change"),
+    "predicted_error": ("error", "of the readers, as predicted"),
+    "linearity": ("R²", "how far the layer could be a linear map"),
+    "steeper": ("steeper", "by how much new parameters make the loss steeper"),
+    "weight_rank": ("rank", "directions that carry signal"),
+    "stable_rank": ("stable", "stable rank"),
 }
 _SHARES = {"error_without_cheapest_unit", "predicted_error", "steeper"}
 
@@ -125,9 +126,15 @@ def error(value: float | None) -> str:
 
 def evidence(name: str, value: float, *, brief: bool = False) -> str:
     """A figure of the evidence with its name."""
-    title = (_BRIEF if brief else _EVIDENCE).get(name, name.replace("_", " "))
+    titles = {key: title for key, (title, _) in _BRIEF.items()} if brief else _EVIDENCE
+    title = titles.get(name, name.replace("_", " "))
     whole = float(value).is_integer() and abs(value) >= 1
     return f"{title}{SPACE}{percent(value) if name in _SHARES else count(int(value)) if whole else significant(value)}"
+
+
+def legend(names: Iterable[str]) -> list[str]:
+    """What the brief figures of these names mean, a line each."""
+    return list(dict.fromkeys(f"{title}: {meaning}" for title, meaning in (_BRIEF[n] for n in names if n in _BRIEF)))
 
 
 def operation(kind: str, site: str, size: int | None) -> str:

@@ -187,12 +187,8 @@ def recommendations_table(recommendations: Sequence[Recommendation], metric: str
             fmt.points(r.score, 2),
             detail=evidence,
         )
-    notes = (
-        f"Gain and score are points of {metric}; the score is the gain less its price.",
-        "rank: directions that carry signal; eff., stable: effective and stable rank;",
-        "error: of the readers, as predicted or without the cheapest unit; R²: linearity;",
-        "steeper: by how much new parameters make the loss steeper (L1 norm of its gradient).",
-    )
+    shown = dict.fromkeys(name for r in recommendations for name in r.evidence)
+    notes = (f"Gain and score are points of {metric}; the score is the gain less its price.", *fmt.legend(shown))
     return Group(table, *map(_note, notes))
 
 

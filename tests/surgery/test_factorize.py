@@ -408,10 +408,10 @@ NOT_POSSIBLE = {
     ),
     "sums the weight": ("float[N, 9] x", "float[N] y", 'y = Einsum <equation = "nd,dk->n"> (x, w)', (9, 7), "nd,dk->n"),
     "stretched": ("float[N, 1] x", "float[N, 7] y", 'y = Einsum <equation = "nd,dk->nk"> (x, w)', (9, 7), "nd,dk->nk"),
-    "half": (
-        "float16[N, 9] x",
-        "float16[N, 7] y",
-        "h = Cast <to = 10> (w) y = MatMul (x, h)",
+    "double": (
+        "double[N, 9] x",
+        "double[N, 7] y",
+        "h = Cast <to = 11> (w) y = MatMul (x, h)",
         (9, 7),
         "not float32",
     ),

@@ -208,7 +208,6 @@ REWRITTEN = {
         IMAGE,
     ),
     "Dropout": Case((node("Dropout"),)),
-    "Cast to what it is": Case((node("Cast", to=1),)),
     "CumSum": Case((node("CumSum", "h", "a"),), {"a": np.array(1)}),
     "CumSum from the end": Case((node("CumSum", "h", "a", exclusive=1, reverse=1),), {"a": np.array(-1)}),
     "Resize nearest": Case(

@@ -210,10 +210,10 @@ def test_a_final_sigmoid_is_recognised_and_stays_in_the_file(trainer: LocalTrain
     assert found == pytest.approx(evaluate(model, data, "train").loss, rel=1e-5)
 
 
-def test_half_precision_is_named_in_the_refusal() -> None:
-    lines = ["f = Flatten (x)", "h = Cast <to = 10> (f)", "y = Tanh (h)"]
-    model = from_proto(text_model("m (float[N, 3, 8, 8] x) => (float16[N, 192] y)", lines, {}))
-    with pytest.raises(ModelError, match=r"'y' \(float16\).*export the model in float32"):
+def test_a_model_that_gives_labels_only_is_refused() -> None:
+    lines = ["f = Flatten (x)", "y = ArgMax <axis = 1> (f)"]
+    model = from_proto(text_model("m (float[N, 3, 8, 8] x) => (int64[N, 1] y)", lines, {}))
+    with pytest.raises(ModelError, match=r"'y' \(int64\).*export the model with its logits"):
         head(model)
 
 

@@ -108,17 +108,6 @@ def backward_slice(build: Builder) -> ir.Value:
     return y
 
 
-def same_type(node: ir.Node, wanted: Collection[ir.Value]) -> bool:  # noqa: ARG001
-    """Definitions of newer operators are full of such casts, and the engine's fusions trip over them."""
-    given = node.inputs[0]
-    return given is not None and given.dtype is not None and given.dtype == node.attributes.get_int("to")
-
-
-def nothing(build: Builder) -> ir.Value:
-    """The input itself."""
-    return build.x()
-
-
 def dropout(build: Builder) -> ir.Value:
     """What it is at inference: a seed would have to be carried along for training to be repeatable."""
     return build.op("Identity", build.x())
@@ -206,7 +195,6 @@ REWRITES = {
     "Split": Rewrite("Gather", split, unwanted_outputs),
     "Pad": Rewrite("Gather, or all axes named", pad, unusual_padding),
     "Slice": Rewrite("Gather", backward_slice, not_plain),
-    "Cast": Rewrite("left out: it is of that type", nothing, same_type),
     "Dropout": Rewrite("left out, so that training is repeatable", dropout),
     "CumSum": Rewrite("MatMul with a triangle of ones", cumulative_sum),
     "Resize": Rewrite("MatMul with constant matrices", resize),
