@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pysurgeon.data import Dataset
-from pysurgeon.data import load as load_dataset
 from pysurgeon.diagnosis import Objective, Recommendation, diagnose
 from pysurgeon.diagnosis import recommend as rank
 from pysurgeon.errors import TrainingError, UsageError
@@ -43,6 +42,7 @@ from pysurgeon.training import (
     as_expected,
     ensure_device,
     evaluate,
+    load_for,
     metric,
     training_report,
     with_input_metadata,
@@ -403,7 +403,7 @@ def _told(observer: Observer, name: str) -> Progress:
 
 
 def _dataset(data: str | Dataset, model: Model) -> Dataset:
-    return as_expected(model, data if isinstance(data, Dataset) else load_dataset(data))
+    return as_expected(model, data) if isinstance(data, Dataset) else load_for(data, model)
 
 
 def _check(result: TrainResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 from starts import cnn, mlp, text_model
 
 from pysurgeon import errors
@@ -600,6 +602,35 @@ def test_data_that_is_not_there_is_told(
 def test_arrays_of_other_names_are_to_be_renamed(command: Command, start: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", X=IMAGES, Y=LABELS)
     complains(command("recommend", start, "--data", tmp_path / "data.npz"), 1, "has X, Y", "the samples x_train")
+
+
+def test_photos_of_many_sizes(command: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for label, k in itertools.product(range(10), range(8)):
+        path = tmp_path / "photos" / str(label) / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, rng.integers(5, 30, 2), np.uint8)).save(path)
+    start, data = put(tmp_path / "start.onnx", cnn()), ("--data", "folder:photos")
+    note = "1x8x8 uint8; images resized to 8x8, as the model wants; no test part"
+    quick = (*data, "--steps", "4", "--batch-size", "16")
+    assert "it fits" in command("doctor", start, *data).out
+    assert note in command("recommend", start, *data).err
+    assert command("apply", start, "narrow:conv1=2", *data).status == 0
+    assert note in command("train", start, *quick, "-o", "trained.onnx").err
+    evolved = command("evolve", start, *quick, "--generations", "1", "--branches", "1", "--run", "run")
+    assert note in evolved.err
+    assert note in command("resume", "run").err
+    assert "Test accuracy" in command("compare", start, "trained.onnx", *data).out
+    open_size = cnn()
+    for axis in (2, 3):
+        open_size.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = "HW"[axis - 2]
+    anything = put(tmp_path / "open.onnx", open_size)
+    complains(command("train", anything, *quick, "-o", "out.onnx"), 1, "pixels", "export the model with a fixed height")
+    nine = cnn()
+    for axis in (2, 3):
+        nine.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 9
+    other = put(tmp_path / "nine.onnx", nine)
+    complains(command("compare", start, other, *data), 1, "different sizes (height x width): 8x8 and 9x9")
 
 
 def test_numbers_to_predict_are_called_by_their_metric(command: Command, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -18,16 +18,12 @@ from pysurgeon.cli._options import (
     Limit,
     ModelPath,
     Normal,
-    Normalize,
     Objective,
     OptionalData,
     Seed,
     Threads,
     Trainer,
 )
-
-if TYPE_CHECKING:
-    from pysurgeon.data import Dataset
 
 
 @app.command()
@@ -65,9 +61,10 @@ def doctor(
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
     from pysurgeon import api, report
+    from pysurgeon.training import load_for
 
     loaded = opened(model)
-    dataset = None if data is None else _load_data(data, data_dir)
+    dataset = None if data is None else load_for(data, loaded, data_dir=data_dir)
     found = api.doctor(loaded, dataset, trainer=trainer)
     if as_json:
         print_json({"trains": found.trains, "verdict": found.verdict, "nodes": [asdict(f) for f in found.nodes]})
@@ -94,10 +91,10 @@ def recommend(
 ) -> None:
     """Ranked operations with their evidence."""
     from pysurgeon import api, report
-    from pysurgeon.training import as_expected
+    from pysurgeon.training import load_for
 
     loaded = opened(model)
-    dataset = as_expected(loaded, _load_data(data, data_dir, limit, normalize, seed))
+    dataset = load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
     err.print(dataset.summary(), markup=False, soft_wrap=True)
     with err.status("looking at the model"):
         found = api.recommend(
@@ -138,11 +135,14 @@ def apply(
     from pysurgeon.graph import ensure_free, save, written
     from pysurgeon.report.tables import GENERATED
     from pysurgeon.surgery import parse
+    from pysurgeon.training import load_for
 
     parsed = [parse(text, seed=seed + k) for k, text in enumerate(operations)]
     loaded = opened(model)
     ensure_free([output] if output else [], force=force)
-    dataset = None if data is None else _load_data(data, data_dir, limit, normalize, seed)
+    dataset = (
+        None if data is None else load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
+    )
     if dataset is None and not all(operation.exact for operation in parsed):
         err.print(f"note: {GENERATED[0].lower()}{GENERATED[1:]}", markup=False, soft_wrap=True)
     result = api.apply(loaded, *parsed, data=dataset)
@@ -171,9 +171,14 @@ def compare(
 ) -> None:
     """Difference of outputs, test accuracy, parameters, MACs and latency of two models."""
     from pysurgeon import report
+    from pysurgeon.training import load_for
 
     models = opened(a), opened(b)
-    dataset = None if data is None else _load_data(data, data_dir, limit, normalize, seed)
+    dataset = (
+        None
+        if data is None
+        else load_for(data, *models, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
+    )
     with err.status("comparing"):
         found = report.compare(*models, dataset, threads=threads)
     if as_json:
@@ -182,15 +187,3 @@ def compare(
     # Two results of that name, each in its run's folder, would not be told apart by it.
     names = ("A", "B") if a.name == b.name else (a.name, b.name)
     print_table(report.comparison_table(found, names))
-
-
-def _load_data(
-    name: str,
-    data_dir: Path | None,
-    limit: int | None = None,
-    normalize: Normalize = "auto",
-    seed: int = 0,
-) -> Dataset:
-    from pysurgeon.data import load
-
-    return load(name, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)

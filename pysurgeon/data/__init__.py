@@ -8,12 +8,13 @@ from pysurgeon.data._load import load
 from pysurgeon.data._normalization import Normalization
 from pysurgeon.data._normalization import fit as fit_normalization
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Augment, Inputs, Normalize, Part, Targets, Task
+from pysurgeon.data._types import Augment, ImageSize, Inputs, Normalize, Part, Targets, Task
 
 __all__ = [
     "Augment",
     "Batches",
     "Dataset",
+    "ImageSize",
     "Inputs",
     "Normalization",
     "Normalize",

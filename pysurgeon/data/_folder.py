@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pysurgeon.data._raw import RawData
 from pysurgeon.data._split import Split
+from pysurgeon.data._types import ImageSize, WantedSize
 from pysurgeon.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _COLOUR_MODES = frozenset(("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "H
 _VALIDATION_NAMES = ("val", "validation")
 
 
-def read_folder(folder: Path, size: tuple[int, int] | None = None) -> RawData:
+def read_folder(folder: Path, size: ImageSize | WantedSize | None = None) -> RawData:
     """Read images whose folder names are their classes.
 
     Images become RGB, or grey if all of them are grey.
@@ -31,8 +32,8 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None) -> RawData:
     Args:
         folder: Holds ``train/`` and, where there, ``val/`` or ``validation/`` and ``test/``, each with one folder for
             each class; or the class folders themselves.
-        size: Height and width that every image is resized to (bilinear, with antialiasing); otherwise all must have
-            one size.
+        size: Height and width that every image of another size is resized to, or what tells them: bilinear, with
+            antialiasing; the aspect ratio is not kept. Where it is open, all must have one size.
 
     Returns:
         The splits that the folder has.
@@ -41,7 +42,7 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None) -> RawData:
         DataError: There are no class folders or no images, an image cannot be read, or sizes differ.
         UsageError: The size is not positive.
     """
-    if size is not None and min(size) < 1:
+    if isinstance(size, tuple) and min(size) < 1:
         message = f"the size is {size}; height and width must be at least 1"
         raise UsageError(message)
     if not folder.is_dir():
@@ -55,9 +56,9 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None) -> RawData:
             message = f"{root} has the class {unknown[0]!r}, which {roots['train']} does not have"
             raise DataError(message)
     files = {part: _list_images(root, classes) for part, root in roots.items()}
-    mode, size = _agree([path for listed in files.values() for path, _ in listed], size)
-    splits = {part: _read_split(listed, mode, size) for part, listed in files.items()}
-    return RawData(splits["train"], splits.get("test"), splits.get("validation"), classes)
+    mode, agreed, notes = _agree([path for listed in files.values() for path, _ in listed], size)
+    splits = {part: _read_split(listed, mode, agreed) for part, listed in files.items()}
+    return RawData(splits["train"], splits.get("test"), splits.get("validation"), classes, notes)
 
 
 def _part_roots(folder: Path) -> dict[str, Path]:
@@ -116,24 +117,29 @@ def _open(path: Path) -> Iterator[Image.Image]:
         raise DataError(message) from error
 
 
-def _agree(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[str, tuple[int, int]]:
-    """Find the mode and the size ``(H, W)`` that all images are to have, from their headers alone."""
+def _agree(paths: Sequence[Path], size: ImageSize | WantedSize | None) -> tuple[str, ImageSize, tuple[str, ...]]:
+    """Find the mode and the size that all images are to have, from their headers alone, and what is to be said of it."""
     headers = [_read_header(path) for path in paths]
     mode = "L" if all(image_mode in _GREY_MODES for image_mode, _ in headers) else "RGB"
-    first = headers[0][1]
-    if size is None:
+    first, sizes = headers[0][1], {found for _, found in headers}
+    wanted = size(len(mode), sizes) if callable(size) else size
+    if wanted is None:
         for path, (_, other) in zip(paths, headers, strict=True):
             if other != first:
                 message = (
                     f"{paths[0]} has {first[0]}x{first[1]} pixels (height x width) but {path} has "
-                    f"{other[0]}x{other[1]}; resize the images to one size, or in Python let pysurgeon.data.load do it "
-                    "(size=(height, width))"
+                    f"{other[0]}x{other[1]}; resize the images to one size, or export the model with a fixed height and "
+                    "width, which they are resized to, or in Python use pysurgeon.data.load with size=(height, width)"
                 )
                 raise DataError(message)
-    return mode, size or first
+        return mode, first, ()
+    if sizes == {wanted}:
+        return mode, wanted, ()
+    why = ", as the model wants" if callable(size) else ""
+    return mode, wanted, (f"images resized to {wanted[0]}x{wanted[1]}{why}",)
 
 
-def _read_header(path: Path) -> tuple[str, tuple[int, int]]:
+def _read_header(path: Path) -> tuple[str, ImageSize]:
     with _open(path) as image:
         if image.mode not in _GREY_MODES | _COLOUR_MODES:
             message = f"{path} has pixels of the mode {image.mode!r}; convert it to 8 bits a channel"
@@ -141,14 +147,14 @@ def _read_header(path: Path) -> tuple[str, tuple[int, int]]:
         return image.mode, (image.height, image.width)
 
 
-def _read_split(listed: Sequence[tuple[Path, int]], mode: str, size: tuple[int, int]) -> Split:
+def _read_split(listed: Sequence[tuple[Path, int]], mode: str, size: ImageSize) -> Split:
     images: npt.NDArray[np.uint8] = np.empty((len(listed), len(mode), *size), np.uint8)
     for index, (path, _) in enumerate(listed):
         images[index] = _read_pixels(path, mode, size)
     return Split(images, np.array([label for _, label in listed], np.int64))
 
 
-def _read_pixels(path: Path, mode: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _read_pixels(path: Path, mode: str, size: ImageSize) -> npt.NDArray[np.uint8]:
     """Decode one image to ``(C, H, W)``."""
     from PIL import Image
 

@@ -17,7 +17,7 @@ from pysurgeon.data._random import Stream, generator
 from pysurgeon.data._raw import RawData
 from pysurgeon.data._split import Split
 from pysurgeon.data._stratify import cut
-from pysurgeon.data._types import PART_TITLES, Normalize, Part
+from pysurgeon.data._types import PART_TITLES, ImageSize, Normalize, Part, WantedSize
 from pysurgeon.errors import DataError, UsageError
 
 _TEST_SHARE = 0.25
@@ -32,7 +32,7 @@ def load(
     validation: float = 0.1,
     limit: int | None = None,
     normalize: Normalize = "auto",
-    size: tuple[int, int] | None = None,
+    size: ImageSize | WantedSize | None = None,
 ) -> Dataset:
     """Load a data set.
 
@@ -50,7 +50,8 @@ def load(
         limit: Number of training samples to keep, stratified, before the validation part is cut from them; of two
             limits the smaller keeps a part of what the larger keeps.
         normalize: What turns raw values into what a model sees.
-        size: For ``folder:DIR``: height and width to resize every image to.
+        size: For ``folder:DIR``: height and width to resize every image to that is not of that size (bilinear, with
+            antialiasing; the aspect ratio is not kept), or what tells them from the channels and sizes that there are.
 
     Returns:
         The data set.
@@ -65,7 +66,7 @@ def load(
     if limit is not None and limit < 2:
         message = f"limit is {limit}; at least 2 samples are needed, to learn from and to validate on"
         raise UsageError(message)
-    if size is not None and not name.startswith("folder:"):
+    if isinstance(size, tuple) and not name.startswith("folder:"):
         message = f"size is for folder:DIR; {name} comes as it is"
         raise UsageError(message)
     raw = _read(name, data_dir, size)
@@ -98,7 +99,7 @@ def load(
     )
 
 
-def _read(name: str, data_dir: Path | None, size: tuple[int, int] | None) -> RawData:
+def _read(name: str, data_dir: Path | None, size: ImageSize | WantedSize | None) -> RawData:
     if name == "digits":
         return read_digits()
     if name in PUBLISHED:

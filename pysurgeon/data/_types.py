@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,5 +30,11 @@ Inputs: TypeAlias = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
 """What a model is fed, before it is arranged: one array, or arrays by the names of the model's inputs."""
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+
+ImageSize: TypeAlias = tuple[int, int]
+"""Height and width."""
+
+WantedSize: TypeAlias = Callable[[int, AbstractSet[ImageSize]], ImageSize | None]
+"""Tells the size that images are to have from the number of their channels and the sizes that they have; `None` if it is open."""
 
 PART_TITLES: dict[Part, str] = {"train": "training part", "validation": "validation part", "test": "test part"}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pysurgeon import data as datasets
 from pysurgeon.data import Dataset
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
@@ -18,7 +17,7 @@ from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
-from pysurgeon.training import WorkerTrainer, as_expected, ensure_device
+from pysurgeon.training import WorkerTrainer, ensure_device, load_for
 from pysurgeon.training.batch import free_batch
 
 
@@ -101,20 +100,20 @@ LoadData = Callable[[EvolveSettings], Dataset]
 
 
 def load_data(settings: EvolveSettings, model: Model) -> Dataset:
-    """The data set that a run's settings name, normalized as its start expects.
+    """The data set that a run's settings name, as its start expects it; see `load_for`.
 
     Raises:
         DataError: There is none, or it does not fit the model.
     """
-    data = datasets.load(
+    return load_for(
         settings.data,
+        model,
         data_dir=Path(settings.data_dir) if settings.data_dir else None,
         seed=settings.seed,
         validation=settings.validation,
         limit=settings.limit,
         normalize=settings.normalize,
     )
-    return as_expected(model, data)
 
 
 def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:

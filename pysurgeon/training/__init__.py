@@ -3,6 +3,7 @@
 from pysurgeon.training._engine import ensure_device
 from pysurgeon.training.evaluate import Evaluation, evaluate
 from pysurgeon.training.fit import Fit, InputFit, fit_input
+from pysurgeon.training.loading import load_for
 from pysurgeon.training.local import LocalTrainer, OrtTrainer, TorchTrainer
 from pysurgeon.training.loss import ClassWeights, metric
 from pysurgeon.training.normalization import as_expected, with_input_metadata
@@ -50,6 +51,7 @@ __all__ = [
     "ensure_device",
     "evaluate",
     "fit_input",
+    "load_for",
     "metric",
     "training_report",
     "training_view",

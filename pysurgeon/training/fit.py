@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.data import Dataset, Inputs, Split
+from pysurgeon.data import Dataset, ImageSize, Inputs, Split
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Array, Model, Port
 from pysurgeon.graph.session import Session
@@ -111,6 +112,44 @@ def fit_input(model: Model, data: Dataset) -> Fit:
     return Fit(inputs, output, shape, binary, bool(data.train.named))
 
 
+def image_size(model: Model, channels: int, sizes: AbstractSet[ImageSize]) -> ImageSize | None:
+    """Height and width that images must have for a model, `None` where it leaves them open.
+
+    Args:
+        model: Takes images if its one input has four axes, channels first or last.
+        channels: Of the images.
+        sizes: That they have now.
+
+    Raises:
+        DataError: The model takes images with another number of channels.
+        ModelError: The model has no output that could be trained.
+    """
+    if len(model.inputs) != 1:
+        return None
+    port = model.inputs[0]
+    wanted = _sample_shape(port, _batch_axis(model, port, head(model).output))
+    if len(wanted) == 3 and channels in (wanted[0], wanted[2]):
+        height, width = wanted[1:] if wanted[0] == channels else wanted[:2]
+        if height is None or width is None:
+            return None
+        # A row of values is no image.
+        if height > 1 and width > 1:
+            return height, width
+    if None in wanted:
+        return None
+    if len(sizes) == 1:
+        (size,) = sizes
+        if _arranged(wanted, (channels, *size)) is not None:
+            return size
+    if len(wanted) != 3 or channels in (wanted[0], wanted[2]):
+        return None
+    message = (
+        f"the images have {channels} channel{'s' if channels > 1 else ''}, and input {port.name!r} of the model takes "
+        f"{_written(port.shape)}; use images with as many channels, or export the model for these"
+    )
+    raise DataError(message)
+
+
 def _by_input(model: Model, data: Dataset) -> Mapping[str, Array]:
     """The training samples by the names of the model's inputs."""
     names = [port.name for port in model.inputs]
@@ -169,8 +208,7 @@ def _fit_one(model: Model, port: Port, x: Array, data: Dataset, axis: int) -> In
             )
             raise DataError(message)
         _check_vocabulary(model, port, data)
-    wanted = port.shape[:axis] + port.shape[axis + 1 :]
-    arrange, shape = _arrangement(port, wanted, tuple(x.shape[1:]), data)
+    arrange, shape = _arrangement(port, _sample_shape(port, axis), tuple(x.shape[1:]), data)
     return InputFit(port.name, arrange, shape, port.dtype, axis)
 
 
@@ -184,9 +222,24 @@ def _batch_axis(model: Model, port: Port, output: str) -> int:
     return next((k for k, d in enumerate(dims) if isinstance(d, ir.SymbolicDim) and d.value == batch.value), 0)
 
 
+def _sample_shape(port: Port, axis: int) -> tuple[int | None, ...]:
+    return port.shape[:axis] + port.shape[axis + 1 :]
+
+
 def _arrangement(
     port: Port, wanted: tuple[int | None, ...], sample: tuple[int, ...], data: Dataset
 ) -> tuple[Arrange, tuple[int, ...]]:
+    found = _arranged(wanted, sample)
+    if found is not None:
+        return found
+    message = (
+        f"samples of {data.name!r} have the shape {sample}, and input {port.name!r} of the model takes "
+        f"{_written(port.shape)}; use data of that shape, or export the model for this data"
+    )
+    raise DataError(message)
+
+
+def _arranged(wanted: tuple[int | None, ...], sample: tuple[int, ...]) -> tuple[Arrange, tuple[int, ...]] | None:
     if _matches(wanted, sample):
         return "as is", sample
     if len(sample) == 3:
@@ -199,11 +252,7 @@ def _arrangement(
     # Values that were laid flat, or grey images without a channel axis; anything else would be a guess.
     if len(known) == len(wanted) and prod(known) == prod(sample) and (len(sample) == 1 or sample[0] == 1):
         return "reshaped", known
-    message = (
-        f"samples of {data.name!r} have the shape {sample}, and input {port.name!r} of the model takes "
-        f"{_written(port.shape)}; use data of that shape, or export the model for this data"
-    )
-    raise DataError(message)
+    return None
 
 
 def _matches(wanted: tuple[int | None, ...], sample: tuple[int, ...]) -> bool:

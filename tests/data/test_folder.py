@@ -72,6 +72,47 @@ def test_different_sizes_name_two_files_and_can_be_resized(tmp_path):
     assert x[2, :, 0, 0].tolist() == [10, 20, 30]
 
 
+def test_only_images_of_another_size_are_touched_and_noted(tmp_path):
+    part = split(6, 3, 3, 6)
+    write_images(tmp_path, part, NAMES)
+    asked = []
+
+    def wants(channels, sizes):
+        asked.append((channels, sizes))
+        return 6, 6
+
+    alone = read_folder(tmp_path)
+    for size in (wants, (6, 6)):
+        told = read_folder(tmp_path, size)
+        assert told.notes == ()
+        assert_array_equal(told.train.x, alone.train.x)
+    wide = np.random.default_rng(1).integers(0, 256, (9, 17, 3), np.uint8)
+    Image.fromarray(wide).save(tmp_path / "emu" / "z.png")
+    raw = read_folder(tmp_path, wants)
+    assert raw.notes == ("images resized to 6x6, as the model wants",)
+    assert read_folder(tmp_path, (6, 6)).notes == ("images resized to 6x6",)
+    assert_array_equal(raw.train.x[:-1], alone.train.x)
+    assert_array_equal(raw.train.x[-1], np.asarray(Image.fromarray(wide).resize((6, 6), 2)).transpose(2, 0, 1))
+    assert asked == [(3, {(6, 6)}), (3, {(6, 6), (9, 17)})]
+
+
+def test_shrinking_averages(tmp_path):
+    """Without antialiasing a chessboard would come out as black, white or both."""
+    write_images(tmp_path, split(3, 3, 1, 4), NAMES)
+    board = (np.indices((64, 48)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    Image.fromarray(board).save(tmp_path / "emu" / "z.png")
+    shrunk = read_folder(tmp_path, (4, 4)).train.x[-1]
+    assert np.abs(shrunk - 127.5).max() < 2
+
+
+def test_who_leaves_the_size_open_needs_one(tmp_path):
+    write_images(tmp_path, split(3, 3, 1, 6), NAMES)
+    assert read_folder(tmp_path, lambda *_: None).train.x.shape == (3, 1, 6, 6)
+    Image.new("L", (8, 10)).save(tmp_path / "dog" / "z.png")
+    with pytest.raises(DataError, match=r"has 6x6 .* has 10x8; resize .*export the model with a fixed height"):
+        read_folder(tmp_path, lambda *_: None)
+
+
 def test_unusable_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="is no folder"):
         read_folder(tmp_path / "missing")

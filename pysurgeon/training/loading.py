@@ -1,0 +1,66 @@
+"""Data sets by name, for models: read as they want them."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from functools import partial
+from pathlib import Path
+
+from pysurgeon.data import Dataset, ImageSize, Normalize, load
+from pysurgeon.errors import DataError
+from pysurgeon.graph import Model
+from pysurgeon.training.fit import image_size
+from pysurgeon.training.normalization import as_expected
+
+
+def load_for(
+    name: str,
+    *models: Model,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    validation: float = 0.1,
+    limit: int | None = None,
+    normalize: Normalize = "auto",
+) -> Dataset:
+    """Load a data set for a model, or for several that are to be fed the same samples.
+
+    Images of a folder that are not of the height and width that the model's input has are resized to them: bilinear, with
+    antialiasing; the aspect ratio is not kept.
+
+    Args:
+        name: See `pysurgeon.data.load`, as for all else.
+        *models: If it is one, samples are normalized as it expects; of several, each may expect something else, so that
+            this is left open (`as_expected`).
+        data_dir: Folder with the files of published sets.
+        seed: Decides the validation part and what ``limit`` keeps.
+        validation: Share of the training part that becomes the validation part.
+        limit: Number of training samples to keep.
+        normalize: What turns raw values into what a model sees.
+
+    Raises:
+        DataError: There is no such data, it does not fit the model, or models want images of different sizes.
+        ModelError: A model has no output that could be trained.
+        UsageError: An argument is out of its range.
+    """
+    data = load(
+        name,
+        data_dir=data_dir,
+        seed=seed,
+        validation=validation,
+        limit=limit,
+        normalize=normalize,
+        size=partial(_common_size, models),
+    )
+    return as_expected(models[0], data) if len(models) == 1 else data
+
+
+def _common_size(models: tuple[Model, ...], channels: int, sizes: AbstractSet[ImageSize]) -> ImageSize | None:
+    wanted = sorted({size for m in models if (size := image_size(m, channels, sizes)) is not None})
+    if len(wanted) > 1:
+        listed = " and ".join(f"{height}x{width}" for height, width in wanted)
+        message = (
+            f"the models want images of different sizes (height x width): {listed}; only models can be compared that are "
+            "fed the same images"
+        )
+        raise DataError(message)
+    return wanted[0] if wanted else None
