@@ -52,7 +52,9 @@ def head(model: Model, task: Task = "classification") -> Head:
     floats = [v for v in model.ir.graph.outputs if v.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)]
     if not floats:
         kinds = ", ".join(f"{o.name!r} ({o.dtype})" for o in model.outputs)
-        message = f"no output holds floats: {kinds}. Training compares logits with labels; export the model with its logits"
+        message = (
+            f"no output holds floats: {kinds}. Training compares logits with labels; export the model with its logits"
+        )
         raise ModelError(message)
     output = str(floats[0].name)
     value = floats[0]
