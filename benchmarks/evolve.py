@@ -1,7 +1,7 @@
 """Evolved against trained alone, on a start network that is too small, over several seeds.
 
-    python benchmarks/evolve.py svhn --data-dir DIR --out FOLDER
-    python benchmarks/evolve.py cifar10 --limit 10000 --augment flip-crop --data-dir DIR --out FOLDER
+    python -m benchmarks.evolve svhn --data-dir DIR --out FOLDER
+    python -m benchmarks.evolve cifar10 --limit 10000 --augment flip-crop --data-dir DIR --out FOLDER
 
 For every seed: the start (two convolutions of 4 filters, a dense layer of 8) is exported anew, evolved by recommendation
 (`bic`), by chance (`random`) and by the schedule and score of Schiessler et al. (`paper`), trained alone for as many steps as the trunk took (a), and for as many as all branches of the `bic`

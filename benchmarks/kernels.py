@@ -1,6 +1,6 @@
 """Times the SVD kernels beside NumPy, SciPy, scikit-learn and PyTorch, with the accuracy of each.
 
-``python benchmarks/kernels.py`` runs every table; ``--only few "resnet18, values"`` those whose titles begin so. All
+``python -m benchmarks.kernels`` runs every table; ``--only few "resnet18, values"`` those whose titles begin so. All
 methods run on one thread, where the time of the processor counts, and ours on two as well, where that of the clock does.
 Every method runs once; those within three times the best of their kind then take turns, and the medians of the
 repetitions are what is printed. A method that misses the accuracy asked of all (values to 1e-4 of the largest, residual
@@ -30,9 +30,9 @@ import numpy as np
 import scipy
 import sklearn
 import torch
-from kernels_peers import FACTORS, FEW, VALUES, Peer, eigen
 
 import pysurgeon as ps
+from benchmarks.kernels_peers import FACTORS, FEW, VALUES, Peer, eigen
 from pysurgeon import kernels
 from pysurgeon.errors import Refused
 from pysurgeon.graph.widths import Structure

@@ -1,6 +1,6 @@
 """How much the SVD kernels lose beside other numerical threads of the same process.
 
-``python benchmarks/kernels_beside.py`` decomposes the layers of a ResNet-18 alone, beside a thread that multiplies
+``python -m benchmarks.kernels_beside`` decomposes the layers of a ResNet-18 alone, beside a thread that multiplies
 matrices with NumPy, and beside one that runs a network in onnxruntime, whose helpers spin or do not while they wait. The
 cases take turns; medians of the repetitions are printed, of the processor time of the caller's thread (with one thread
 that is the kernel: what it loses is what the others take of the caches and the memory) and of the time of the clock (what
@@ -23,8 +23,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy reads it when it is loaded.
 import numpy as np
 import onnx
 import onnxruntime
-from kernels import RESNET18, processor, trained_matrix
 
+from benchmarks.kernels import RESNET18, processor, trained_matrix
 from pysurgeon import kernels
 
 

@@ -1,4 +1,4 @@
-"""Times the edits of one axis and the elimination of units beside NumPy: ``python benchmarks/kernels_edits.py``.
+"""Times the edits of one axis and the elimination of units beside NumPy: ``python -m benchmarks.kernels_edits``.
 
 Processor time on one thread, medians of seven interleaved repetitions.
 """

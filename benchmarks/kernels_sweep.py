@@ -1,6 +1,6 @@
 """Looks for a matrix on which the SVD kernels break a promise, among random ones of the nasty kinds.
 
-Run ``python benchmarks/kernels_sweep.py --count 100000``, and for the triplets that the Lanczos method finds
+Run ``python -m benchmarks.kernels_sweep --count 100000``, and for the triplets that the Lanczos method finds
 ``--smallest 200 --largest 600 --few --count 5000``. NumPy in float64 is the judge. Prints the worst that was found
 of each kind, and ends with status 1 if a bound is broken: singular values within 1e-4 of the largest, vectors orthonormal
 to 1e-5, the residual within 1 % of the best one.

@@ -1,6 +1,6 @@
 """Every operation on many models: where it is offered, whether the exact ones keep the function, and how good predictions are.
 
-    python benchmarks/operations.py FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--out operations.jsonl]
+    python -m benchmarks.operations FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--out operations.jsonl]
 
 For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` makes some hundred) and each kind of operation: the sites where
 it is possible and, for as many of them as fit into S seconds, taken evenly from the first to the last, the largest change of the outputs
@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from widths import spread
 
+from benchmarks.widths import spread
 from pysurgeon.errors import Refused, SurgeonError
 from pysurgeon.graph import Array, Model, load
 from pysurgeon.graph.session import random_feeds

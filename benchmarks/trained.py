@@ -1,6 +1,6 @@
 """What operations cost a trained network before it is trained again.
 
-    python benchmarks/trained.py --data cifar10 svhn --data-dir DIR --out FOLDER [--seeds 3] [--limit 12000] [--epochs 6]
+    python -m benchmarks.trained --data cifar10 svhn --data-dir DIR --out FOLDER [--seeds 3] [--limit 12000] [--epochs 6]
 
 An MLP, a CNN with a residual block and a small vision transformer are trained for every seed. Then, each from the trained network and
 without any further training:

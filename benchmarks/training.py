@@ -1,6 +1,6 @@
 """Every model of a folder through training: does it train, is the gradient right, do the weights go back?
 
-    python benchmarks/training.py FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--memory GB] [--without-slopes]
+    python -m benchmarks.training FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--memory GB] [--without-slopes]
         [--trainer ort|torch] [--beside] [--out training.jsonl]
 
 For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` makes some hundred), in a process of its own:
