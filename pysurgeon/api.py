@@ -110,11 +110,16 @@ class DoctorResult:
         trains: Whether nothing is in the way.
         verdict: What is, or how far that was tried.
         nodes: What training means for every node.
+        validation_accuracy: Of the model as it is, where there was data that it fits. One that is trained and does not do as well
+            as was known gets other input than it was trained on, or other classes.
+        metric: What the accuracy is: of labels, the share that is right; of numbers, the coefficient of determination.
     """
 
     trains: bool
     verdict: str
     nodes: tuple[NodeFact, ...]
+    validation_accuracy: float | None = None
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,7 @@ def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerN
     """
     dataset = None if data is None else _dataset(data, model)
     facts = training_report(model, "classification" if dataset is None else dataset.task, trainer=trainer)
+    found = None
     blocked = [f for f in facts if f.status == "no gradient"]
     why = model.why_not_finite()
     if why:
@@ -186,10 +192,13 @@ def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerN
     elif dataset is not None:
         with WorkerTrainer(1, 1, trainer=trainer) as worker:
             worker.check(model, dataset)
+        found = evaluate(model, dataset, "validation").accuracy
         verdict = "it fits the data, and the training engine takes it"
     else:
         verdict = "every node that has to can be differentiated"
-    return DoctorResult(not (why or blocked), verdict, tuple(facts))
+    return DoctorResult(
+        not (why or blocked), verdict, tuple(facts), found, "accuracy" if dataset is None else metric(dataset)
+    )
 
 
 def recommend(

@@ -13,6 +13,7 @@ from starts import digits, mlp, model
 
 import pysurgeon as ps
 from pysurgeon.errors import DataError, OutputExistsError, Refused, RunError, UsageError
+from pysurgeon.training import evaluate
 
 QUICK: dict[str, Any] = {"epochs": None, "steps": 20, "generations": 1, "branches": 1, "batch_size": 32, "workers": 1}
 
@@ -62,6 +63,8 @@ def test_doctor_says_whether_it_trains(start: ps.Model) -> None:
     assert tried.trains
     assert alone.nodes == tried.nodes
     assert "the training engine takes it" in tried.verdict
+    assert alone.validation_accuracy is None
+    assert tried.validation_accuracy == evaluate(start, digits(), "validation").accuracy
     nan = start.with_tensors({"fc1.bias": np.full(6, np.nan, np.float32)})
     found = ps.doctor(nan, digits())
     assert not found.trains

@@ -146,7 +146,11 @@ def test_doctor(command: Command, tmp_path: Path) -> None:
 
 
 def test_doctor_tries_the_data(command: Command, start: Path) -> None:
-    assert "engine takes it" in command("doctor", start, "--data", "digits").out
+    found = command("doctor", start, "--data", "digits")
+    assert "engine takes it" in found.out
+    assert "outputs in this order: 0, 1, 2" in found.out
+    accuracy = command("doctor", start, "--data", "digits", "--json").document["validation_accuracy"]
+    assert f"as it is: validation accuracy {accuracy:.2%}" in found.out
 
 
 def test_doctor_knows_both_engines(command: Command, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ from pysurgeon.cli._options import (
     Trainer,
 )
 
+# How many outputs are named before the rest is left out.
+_NAMES = 20
+
 
 @app.command()
 @guarded
@@ -65,11 +68,20 @@ def doctor(
 
     loaded = opened(model)
     dataset = None if data is None else load_for(data, loaded, data_dir=data_dir)
+    if dataset is not None:
+        err.print(dataset.summary(), markup=False, soft_wrap=True)
     found = api.doctor(loaded, dataset, trainer=trainer)
     if as_json:
-        print_json({"trains": found.trains, "verdict": found.verdict, "nodes": [asdict(f) for f in found.nodes]})
+        accuracy = {} if dataset is None else {"validation_accuracy": found.validation_accuracy, "metric": found.metric}
+        nodes = [asdict(f) for f in found.nodes]
+        print_json({"trains": found.trains, "verdict": found.verdict, **accuracy, "nodes": nodes})
         return
     print_table(report.training_table(found.nodes))
+    if dataset is not None:
+        names = [*dataset.classes[:_NAMES], *["..."][: len(dataset.classes) - _NAMES]]
+        out.print(f"outputs in this order: {', '.join(names)}", markup=False, soft_wrap=True)
+    if found.validation_accuracy is not None:
+        out.print(f"as it is: validation {found.metric} {found.validation_accuracy:.2%}", markup=False, soft_wrap=True)
     out.print(found.verdict, style="green" if found.trains else "red", markup=False, soft_wrap=True)
 
 

@@ -77,7 +77,7 @@ def train(
 ) -> None:
     """Train a model as it stands."""
     from pysurgeon import api, report
-    from pysurgeon.evolution import EvolveSettings, load_data
+    from pysurgeon.evolution import EvolveSettings, Plan, load_data
     from pysurgeon.graph import ensure_free, written
 
     loaded = opened(model)
@@ -106,9 +106,11 @@ def train(
         workers=1,
     )
     dataset = load_data(settings, loaded)
-    err.print(dataset.summary(), markup=False, soft_wrap=True)
+    plan = Plan.of(settings, dataset)
+    for line in (dataset.summary(), plan.summary()):
+        err.print(line, markup=False, soft_wrap=True)
     try:
-        with report.TrainProgress(err, report.RunPlan.of(settings, dataset).timeline.total) as progress:
+        with report.TrainProgress(err, plan.training.schedule.total_steps) as progress:
             done = api.train(loaded, settings, output=output, data=dataset, observer=progress, force=force)
     except KeyboardInterrupt:
         kept = f"what was learnt until {api.CHECKPOINT_SECONDS:g} s ago is kept"
@@ -127,7 +129,7 @@ def train(
         print_json(document)
         return
     out.print(
-        f"{done.steps:,} steps in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
+        f"{done.steps:,} step{'s' if done.steps != 1 else ''} in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
         f"test {done.metric} {done.test_accuracy:.2%}; written to {written(output)}",
         markup=False,
         soft_wrap=True,
@@ -289,11 +291,12 @@ def report(
 
 def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: bool) -> None:
     from pysurgeon import report
-    from pysurgeon.evolution import EvolveSettings, go_on
+    from pysurgeon.evolution import EvolveSettings, Plan, go_on
     from pysurgeon.graph import load, save, written
 
     settings = EvolveSettings.from_json(journal.settings)
-    err.print(dataset.summary(), markup=False, soft_wrap=True)
+    for line in (dataset.summary(), Plan.of(settings, dataset).summary()):
+        err.print(line, markup=False, soft_wrap=True)
     if caution := report.caution(settings, dataset):
         err.print(f"note: {caution}", markup=False, soft_wrap=True)
     try:

@@ -45,3 +45,17 @@ class Plan:
             threads=settings.threads,
         )
         return Plan(per_epoch, Strategy.of(settings, total), training)
+
+    def summary(self) -> str:
+        """How long the trunk is, and how its learning rate goes, in a line."""
+        training, schedule = self.training, self.training.schedule
+        total, warmup = schedule.total_steps, schedule.warmup_steps
+        rise = f"rises to {schedule.rate:g} in {_steps(warmup)}" if warmup else f"is {schedule.rate:g}"
+        return (
+            f"{_steps(total)} of {training.optimizer} with {training.batch_size} samples each, "
+            f"{total / self.steps_per_epoch:.3g} epochs; the learning rate {rise} and falls to zero at the end"
+        )
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'s' if count != 1 else ''}"

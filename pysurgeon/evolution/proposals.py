@@ -23,6 +23,9 @@ from pysurgeon.surgery import Calibration
 
 Events = Sequence[dict[str, Any]]
 
+# How many random operations are drawn for each that is wanted: some are drawn twice.
+_DRAWS = 20
+
 
 @dataclass(frozen=True)
 class Grounds:
@@ -77,7 +80,7 @@ def by_recommendation(parents: Sequence[Branch], generation: int, events: Events
             tried=_tried(parent, events),
         )
         found += [replace(c, parent=parent.id) for c in candidates]
-    return found + _random(parents, settings.branches + 1 - len(found), grounds, rng)
+    return found + _random(parents, settings.branches + 1 - len(found), grounds, rng, found)
 
 
 def _purposes(
@@ -94,22 +97,30 @@ def _purposes(
 
 def by_chance(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
     """Random operations alone: the control."""
-    return _random(parents, grounds.settings.branches + 1, grounds, _rng(grounds, generation))
+    return _random(parents, grounds.settings.branches + 1, grounds, _rng(grounds, generation), [])
 
 
 def _rng(grounds: Grounds, generation: int) -> np.random.Generator:
     return np.random.default_rng([grounds.settings.seed, generation, 7])
 
 
-def _random(parents: Sequence[Branch], count: int, grounds: Grounds, rng: np.random.Generator) -> list[Candidate]:
+def _random(
+    parents: Sequence[Branch], count: int, grounds: Grounds, rng: np.random.Generator, others: Sequence[Candidate]
+) -> list[Candidate]:
+    """As many as there are possible ones that do nothing twice, nor what others do; small models may have fewer."""
     found: list[Candidate] = []
+    taken = {(c.parent, c.operations) for c in others}
     structures = [Structure(p.model) for p in parents] if count > 0 else []
-    while len(found) < count:
+    draws = _DRAWS * count
+    while len(found) < count and draws:
+        draws -= 1
         k = int(rng.integers(len(parents))) if len(parents) > 1 else 0
         candidate = random_candidate(structures[k], grounds.calibration, grounds.settings, rng)
         if candidate is None:
             break
-        found.append(replace(candidate, parent=parents[k].id))
+        if (parents[k].id, candidate.operations) not in taken:
+            taken.add((parents[k].id, candidate.operations))
+            found.append(replace(candidate, parent=parents[k].id))
     return found
 
 

@@ -6,6 +6,7 @@ become markup or control codes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -30,6 +31,7 @@ from pysurgeon.training import NodeFact
 _NOT_POSSIBLE = "–"
 _ASIDE = 20  # columns for a name beside a sentence; what is longer stands above it
 _GAP = 3  # between two columns
+_BEFORE_KIND = re.compile(r"; (?=(?:insert|remove|factorize): )")
 
 GENERATED = "Fitted to generated input and measured on it: with --data, operations are fitted to what the model is for."
 
@@ -161,8 +163,16 @@ def layers_table(source: Structure | InspectResult) -> RenderableType:
             fmt.short(layer.macs),
             *(Text("yes", "green") if flag else Text(_NOT_POSSIBLE, "dim") for flag in flags),
         )
-    reasons = [(x.name, part) for x in found.layers for part in x.reason.split("; ") if part]
-    return _with_reasons(table, reasons)
+    return _with_reasons(table, [(x.name, part) for x in found.layers for part in _by_sentence(x.reason)])
+
+
+def _by_sentence(reason: str) -> list[str]:
+    """One sentence for all that is not possible for one reason: "insert: no; remove: no" becomes "insert, remove: no"."""
+    kinds: dict[str, list[str]] = {}
+    for part in _BEFORE_KIND.split(reason) if reason else []:
+        kind, _, sentence = part.partition(": ")
+        kinds.setdefault(sentence, []).append(kind)
+    return [f"{', '.join(found)}: {sentence}" for sentence, found in kinds.items()]
 
 
 def recommendations_table(recommendations: Sequence[Recommendation], metric: str = "accuracy") -> RenderableType:

@@ -30,7 +30,7 @@ from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.front import dominates
 from pysurgeon.evolution.paper import Trial, by_paper, score
 from pysurgeon.evolution.population import Branch
-from pysurgeon.evolution.proposals import Grounds
+from pysurgeon.evolution.proposals import Grounds, by_chance, by_recommendation
 from pysurgeon.evolution.race import Arena, Halving, Race
 from pysurgeon.evolution.strategy import FRONT
 from pysurgeon.graph import Model, load
@@ -151,6 +151,18 @@ def test_the_paper_lists_the_best_of_each_kind(start: Any) -> None:
             assert operation.size == _kept(operations[candidate.parent], operation.width)
         assert done.record.exact or done.record.after.parameters < done.record.before.parameters
     assert (few, many) == (1, 1)
+
+
+@pytest.mark.parametrize("propose", [by_chance, by_recommendation])
+@pytest.mark.parametrize("generation", range(3))
+def test_no_branch_does_what_another_one_does(propose: Any, generation: int) -> None:
+    data = digits()
+    settings = EvolveSettings("digits", branches=12)
+    grounds = Grounds(settings, START, data, calibrated(START, data), Fitness(settings, costs(START)))
+    found = [c.operations for c in propose([branch("start")], generation, [], grounds)]
+    assert "random" in {c.origin for c in propose([branch("start")], generation, [], grounds)}
+    assert len(found) > 8
+    assert len(set(found)) == len(found)
 
 
 def _narrow(network: Model) -> str:

@@ -111,7 +111,8 @@ def test_tables_say_why_not() -> None:
     structure = Structure(model)
     assert "Why not" in _shown(widths_table(structure))
     text = " ".join(_shown(layers_table(structure)).split())
-    assert "remove: layer" in text
+    assert "insert, remove: layer '8' gives the model's output" in text
+    assert text.count("gives the model's output") == 1
 
 
 def test_the_genome_is_grouped_by_site(tmp_path: Path) -> None:
