@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _OPERATIONS = 34  # columns for the operations of a branch
+_LOOKING = "looking for operations"
 _STYLES = {"racing": "", "stopped": "dim", "won": "bold green", "refused": "dim", "lost": "red"}
 
 
@@ -184,6 +185,8 @@ class LiveObserver:
         row.accuracy, row.parameters = event["accuracy"], event["parameters"]
         self._metric = event.get("metric", self._metric)
         self._state.done += event["steps"]
+        if self._state.generation is None and self._plan is not None and self._plan.timeline.generations:
+            self._state.phase = _LOOKING
         if event["outcome"] != "DONE":
             row.fate = "lost"
             self._say(f"{event['branch']} {event['outcome'].lower()}: {fmt.plain(row.operations)}", "yellow")
@@ -206,7 +209,9 @@ class LiveObserver:
         winner.fate = "won"
         state = self._state
         survivors = {name: self._row(name) for name in event["survivors"]}
-        state.trunk, state.trunk_step, state.phase = event["winner"], event["until"], "training the trunk"
+        state.trunk, state.trunk_step = event["winner"], event["until"]
+        last = self._plan is None or event["generation"] + 1 == self._plan.timeline.generations
+        state.phase = "training the trunk" if last else _LOOKING
         if self._plan is not None:
             state.base, state.done = self._plan.steps_before(event["generation"] + 1), 0
         for row in survivors.values():

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -153,6 +156,25 @@ def test_on_a_terminal_the_race_is_shown() -> None:
     assert "loss 0.750" in text
     assert "65.0" in text
     assert "refused" in text
+
+
+def _phases(observer: LiveObserver, console: Console) -> Iterator[tuple[str, str]]:
+    """What the display says is going on after each event of a run."""
+    assert isinstance(console.file, io.StringIO)
+    for event in events("fc1"):
+        observer.happened(event)
+        console.file.truncate(console.file.seek(0))
+        console.print(observer._display())
+        yield event["event"], re.split(r"\s{2,}|━|╸", console.file.getvalue().strip())[0]
+
+
+def test_the_display_says_when_operations_are_looked_for() -> None:
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None, legacy_windows=False)
+    seen = list(_phases(LiveObserver(console, RunPlan(Timeline(100, 2), 4)), console))
+    before = [phase for (_, phase), (then, _) in pairwise(seen) if then == "candidates"]
+    assert before == ["looking for operations"] * 2
+    assert {phase for event, phase in seen if event == "branched"} == {"generation 1/2", "generation 2/2"}
+    assert [phase for event, phase in seen if event == "selected"] == ["looking for operations", "training the trunk"]
 
 
 @pytest.mark.timeout(60)
