@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -91,20 +92,15 @@ class _State:
     at_first: int | None = None  # steps done when the first live step was seen, for the time that is left
 
 
-class LiveObserver:
-    """Shows how a run goes on; an `Observer` and a context manager. Any thread may call it.
+class _Shown(ABC):
+    """What is shown on a terminal while something goes on; a context manager.
 
     Args:
-        console: Where to; one that writes to stderr.
-        plan: How much there is to do; without it there is no time left to tell.
+        console: Where to.
     """
 
-    def __init__(self, console: Console, plan: RunPlan | None = None) -> None:
-        self._console, self._plan = console, plan
-        self._lock = threading.RLock()
-        self._state = _State()
-        self._metric = "accuracy"
-        self._said: list[Text] = []
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._began = time.monotonic()
         self._live: Live | None = None
 
@@ -119,10 +115,31 @@ class LiveObserver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, and leave the log lines alone on the screen."""
+        """Stop, and leave the printed lines alone on the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    @abstractmethod
+    def _display(self) -> RenderableType:
+        """What it looks like now."""
+
+
+class LiveObserver(_Shown):
+    """Shows how a run goes on; an `Observer` and a context manager. Any thread may call it.
+
+    Args:
+        console: Where to; one that writes to stderr.
+        plan: How much there is to do; without it there is no time left to tell.
+    """
+
+    def __init__(self, console: Console, plan: RunPlan | None = None) -> None:
+        super().__init__(console)
+        self._plan = plan
+        self._lock = threading.RLock()
+        self._state = _State()
+        self._metric = "accuracy"
+        self._said: list[Text] = []
 
     def happened(self, event: dict[str, Any]) -> None:
         """See `Observer`."""
@@ -280,7 +297,7 @@ class LiveObserver:
         return grid
 
 
-class TrainProgress:
+class TrainProgress(_Shown):
     """Shows how the training of one model goes on; an `Observer` and a context manager.
 
     Args:
@@ -289,27 +306,10 @@ class TrainProgress:
     """
 
     def __init__(self, console: Console, steps: int) -> None:
-        self._console, self._steps = console, steps
+        super().__init__(console)
+        self._steps = steps
         self._lock = threading.Lock()
         self._step, self._loss = 0, float("nan")
-        self._began = time.monotonic()
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        """Begin to show."""
-        self._began = time.monotonic()
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, get_renderable=self._display, refresh_per_second=5, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop, and leave the lines alone on the screen."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
     def happened(self, event: dict[str, Any]) -> None:
         """See `Observer`; one model has no lineage, but is measured on the validation part after every epoch."""
