@@ -14,7 +14,7 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.edit import Edit, NodeSpec, Rewire
 
 
-class Builder:
+class LayerBuilder:
     """Builds layers for a model.
 
     Args:

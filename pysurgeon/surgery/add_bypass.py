@@ -18,7 +18,7 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import sizes
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery._building import Builder
+from pysurgeon.surgery._building import LayerBuilder
 from pysurgeon.surgery._sites import shape_text, site_of
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import Rewire
@@ -67,7 +67,7 @@ class AddBypass(Operation):
             message = f"layer {other.name!r} {what}, and two linear ways side by side can do no more than one"
             raise Refused(message)
         inputs, outputs, strides = _form(structure, first, last, value)
-        builder = Builder(structure)
+        builder = LayerBuilder(structure)
         name = builder.layer_name(f"{last.name}.bypass")
         if last.on_images:
             zero = np.zeros((outputs, inputs, *(1 for _ in strides)), np.float32)

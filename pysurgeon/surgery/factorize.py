@@ -23,7 +23,7 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import Array
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery._building import Builder
+from pysurgeon.surgery._building import LayerBuilder
 from pysurgeon.surgery.calibration import FOLDS, Calibration
 from pysurgeon.surgery.edit import Edit, Rewire
 from pysurgeon.surgery.matrices import Form, arranged, form_of, free_letter, offset, weight_matrices
@@ -245,14 +245,14 @@ def factored(structure: Structure, layer: Layer, left: Array, right: Array) -> E
         left: (matrices, outputs, r).
         right: (matrices, r, inputs).
     """
-    factors = _Factors(layer, form_of(structure, layer), Builder(structure), left, right)
+    factors = _Factors(layer, form_of(structure, layer), LayerBuilder(structure), left, right)
     return factors.builder.edit(*_STEPS[layer.operator](factors))
 
 
 class _Factors:
     """What the two steps of a layer are made from."""
 
-    def __init__(self, layer: Layer, form: Form, builder: Builder, left: Array, right: Array) -> None:
+    def __init__(self, layer: Layer, form: Form, builder: LayerBuilder, left: Array, right: Array) -> None:
         self.layer, self.form, self.builder = layer, form, builder
         self.rank = free_letter(form)
         self.names = [builder.layer_name(f"{layer.name}.{part}") for part in ("reduce", "expand")]

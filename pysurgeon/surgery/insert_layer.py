@@ -16,7 +16,7 @@ import numpy as np
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, sizes
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery._building import Builder, random_weights
+from pysurgeon.surgery._building import LayerBuilder, random_weights
 from pysurgeon.surgery._sites import Site, idempotent, refuse_end, site_of
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import Rewire
@@ -52,7 +52,7 @@ class InsertLayer(Operation):
         site = site_of(structure.layer(self.layer))
         refuse_end(site)
         units, rank, kernel = _form(structure, site)
-        builder, value = Builder(structure), str(site.value.name)
+        builder, value = LayerBuilder(structure), str(site.value.name)
 
         def linear(source: str, name: str, taps: Array) -> str:
             if site.layer.on_images:
