@@ -250,7 +250,7 @@ class Solver:
         """Take off or split the factors at one end; `False` if it cannot be told how they line up there."""
         a, b = self.resolve(left[end]), self.resolve(right[end])
         size_a, size_b = size(a), size(b)
-        if _alike(a, b):
+        if alike(a, b):
             self.unify(a, b, where)
             left.pop(end)
             right.pop(end)
@@ -279,7 +279,7 @@ class Solver:
         for end in (-1, 0):
             while len(left) > 1 and len(right) > 1:
                 a, b = self.resolve(left[end]), self.resolve(right[end])
-                if not _alike(a, b):
+                if not alike(a, b):
                     break
                 self.unify(a, b, where)
                 left.pop(end)
@@ -301,7 +301,7 @@ class Solver:
         return pair
 
 
-def _alike(a: Term, b: Term) -> bool:
+def alike(a: Term, b: Term) -> bool:
     """Whether two terms certainly have the same number of elements."""
     if a == b:
         return True
