@@ -8,6 +8,7 @@
 - Sizes that are known, wherever the graph computes them, become constants; so do shapes of which at most one dimension is unknown
   (written as -1) or that copy unknown dimensions from where they were (written as 0).
 - A Split into equal parts says how large they are.
+- Weights in few bits become float32 (see `pysurgeon.graph._quantized`).
 - Half precision becomes single precision (see `pysurgeon.graph._precision`), and a Cast to the type that there is already goes.
 - Branches, loops and sequences of which it is known how they run are written out (see `pysurgeon.graph._control_flow`).
 - Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
@@ -25,6 +26,7 @@ from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._control_flow import straighten
 from pysurgeon.graph._precision import in_single_precision
+from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
@@ -51,6 +53,8 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     if in_single_precision(model):
         notes.append("it is in half precision; it is read, trained and saved in float32, its inputs and outputs, too")
     notes += define(model)
+    if quantized := in_full(graph):
+        notes.append(f"{quantized} weights are stored in few bits; they are read, trained and saved in float32")
     _inference_mode(model, notes)
     _own_tensors(graph)
     if infer_shapes(model, strict=True) is not None:
