@@ -18,6 +18,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -54,7 +57,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         notes.append("it is in half precision; it is read, trained and saved in float32, its inputs and outputs, too")
     notes += define(model)
     if quantized := in_full(graph):
-        notes.append(f"{quantized} weights are stored in few bits; they are read, trained and saved in float32")
+        notes.append(f"weights stored in few bits are read, trained and saved in float32: {quantized} of them")
     _inference_mode(model, notes)
     _own_tensors(graph)
     if infer_shapes(model, strict=True) is not None:
@@ -77,7 +80,30 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _sizes_of_parts(graph)
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
+    notes += _left_alone(graph)
     return model, tuple(notes)
+
+
+def _left_alone(graph: ir.Graph) -> Iterator[str]:
+    """Weights that nothing can be done with, whatever else is asked."""
+    fed = [v for v in graph.inputs if v.is_initializer() and len(v.shape or ()) > 0]
+    if fed:
+        yield (
+            f"{len(fed)} initializers are inputs, too, so whoever runs the model may replace them; they are left alone "
+            "(torch: keep_initializers_as_inputs=False)"
+        )
+    unknown = Counter(
+        f"{n.op_type} of {n.domain!r}" if n.domain else n.op_type
+        for n in graph
+        if lookup(n) is None and any(v is not None and _is_matrix(v) for v in n.inputs)
+    )
+    if unknown:
+        names = ", ".join(f"{count} {name}" for name, count in sorted(unknown.items()))
+        yield f"weights of operators that are not known are left alone: {names}"
+
+
+def _is_matrix(value: ir.Value) -> bool:
+    return value.is_initializer() and len(value.shape or ()) > 1
 
 
 def _leave_out_idle_casts(graph: ir.Graph) -> None:

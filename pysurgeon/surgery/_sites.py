@@ -121,9 +121,12 @@ def refuse_end(site: Site) -> None:
     """Refuse the last layer: behind it there is only the model's output.
 
     Raises:
-        Refused: The site's value is an output of the model.
+        Refused: The site's value is an output of the model, or nobody knows its shape.
     """
-    if site.value.is_graph_output() or sizes(site.value) is None:
+    if sizes(site.value) is None:
+        message = f"the shape of what layer {site.layer.name!r} gives, {site.value.name!r}, is not known"
+        raise Refused(message)
+    if site.value.is_graph_output():
         message = f"layer {site.layer.name!r} gives the model's output {site.value.name!r}, which must stay what it is"
         raise Refused(message)
 

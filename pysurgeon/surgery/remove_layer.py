@@ -123,6 +123,7 @@ def _bypassing(site: Site, width: Width, units: int, structure: Structure) -> Ed
 
 def _without(structure: Structure, calibration: Calibration, site: Site, branch: Branch) -> Plan:
     """The branch gives its mean over the samples, one number a unit, or nothing at all where it gave nothing."""
+    refuse_end(replace(site, value=branch.value))
     names = [str(v.name) for v in (branch.value, branch.total)]
     given, total = (calibration.finite(a) for a in calibration.activations(structure.model, names).values())
     axis = _units_axis(structure, site.layer, branch.value)

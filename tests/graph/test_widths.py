@@ -103,8 +103,8 @@ def test_a_depthwise_convolution_writes_the_width_it_reads():
         ("softmax.legacy", "3", "Softmax '/4/Softmax' runs along it"),
         ("float64.legacy", "1", "float64, not float32"),
         ("shuffle.legacy", "b.inner", "do not line up at Conv '/c/Conv'"),
-        ("unknown_operator", "second", "Normalizer that gives 'u': this operator is not known"),
-        ("custom_domain", "second", "Mystery that gives 'u': this operator is not known"),
+        ("unknown_operator", "second", "Normalizer that gives 'u': this operator of 'ai.onnx.ml' is not known"),
+        ("custom_domain", "second", "Mystery that gives 'u': this operator of 'some.domain' is not known"),
         ("subgraph", "h", "'r' is used inside a subgraph"),
         ("subgraph", "j", "holds a subgraph"),
     ],
@@ -462,3 +462,22 @@ def test_a_convolution_of_one_tap_that_moves_is_no_dense_layer(more):
     width = Structure(from_proto(models.parsed(text, w1=(6, 5), k=(4, 4, 1), w2=(inner, 3)))).widths[0]
     assert not width.resizable
     assert "spatial axis" in width.reason
+
+
+def test_a_shape_that_is_not_known_has_a_cause():
+    """The nearest operator before it that nobody knows, and not the one that happens to come next."""
+    model = models.parsed(
+        """<ir_version: 8, opset_import: ["" : 17, "some.domain" : 1]> g (float[N, 3] x) => (float[N, 2] y) {
+            h = MatMul (x, w1)
+            u = some.domain.Mystery (h)
+            v = Relu (u)
+            t = MatMul (v, w2)
+            y = Relu (t)
+        }""",
+        w1=(3, 6),
+        w2=(6, 2),
+    )
+    s = Structure(from_proto(model))
+    reasons = {w.name: w.reason for w in s.widths}
+    assert "this operator of 'some.domain' is not known" in reasons["h"]
+    assert "is not known, since the Mystery that gives 'u' of 'some.domain' is not" in reasons["t"]

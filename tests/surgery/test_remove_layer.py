@@ -339,3 +339,17 @@ def test_a_layer_whose_weight_is_used_again_stays():
     )
     with pytest.raises(Refused, match="'w2' writes in another place, too"):
         operate(model, RemoveLayer("ea"))
+
+
+def test_a_shape_that_is_not_known_is_the_reason():
+    """Not that it were an output, or a sum that cannot be followed."""
+    text = """<ir_version: 8, opset_import: ["" : 17, "some.domain" : 1]> g (float[N, 3] x) => (float[N, 2] y) {{
+        u = some.domain.Mystery (x)
+        h = Gemm (u, w1)
+        {0}
+        y = MatMul (t, w2)
+    }}"""
+    for body in ("t = Relu (h)", "r = Relu (h) t = Add (r, u)"):
+        model = from_proto(models.parsed(text.format(body), w1=(3, 3), w2=(3, 2)))
+        with pytest.raises(Refused, match=r"the shape of what layer 'h' gives, '[rt]', is not known"):
+            RemoveLayer("h").plan(Structure(model), Calibration(model))
