@@ -12,6 +12,7 @@ from pysurgeon.graph import Array
 from pysurgeon.graph.inference import Read
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of
+from pysurgeon.surgery._copies import merged
 from pysurgeon.surgery._refit import refit, refit_taps
 from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.apply import apply_edit
@@ -55,6 +56,10 @@ class Narrow(Operation):
         """Eliminate the cheapest units and refit the readers."""
         width = self._possible(structure)
         removed = width.size - self.size
+        maps = merged(structure, width, self.size)
+        if maps is not None:
+            copies = "1 unit is a copy of another one" if removed == 1 else f"{removed} units are copies of others"
+            return Plan(Edit(structure, tuple(maps)), 0.0, f"{copies}, and what they share goes back together")
         elimination = elimination_of(structure, width, calibration, most=LARGEST_ERROR)
         if elimination.cost[removed - 1] > FREE**2:
             changed = _change_of_basis(structure, width, self.size, calibration)
