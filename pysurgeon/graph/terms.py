@@ -81,6 +81,15 @@ def leaves(term: Term) -> Iterator[Dim]:
             yield from leaves(child)
 
 
+def squared(term: Term, dim: Dim) -> bool:
+    """Whether a product in a term has a dim in more than one of its factors, so that its elements belong to pairs of units."""
+    if isinstance(term, Dim):
+        return False
+    children = term.factors if isinstance(term, Prod) else term.parts
+    several = isinstance(term, Prod) and sum(dim in leaves(c) for c in children) > 1
+    return several or any(squared(c, dim) for c in children)
+
+
 @dataclass(frozen=True)
 class Mark:
     """Something that an operator says of a dim besides which other dims it is.

@@ -22,7 +22,7 @@ from pysurgeon.graph import Array, count_uses, sizes
 from pysurgeon.graph.inference import Read
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.names import Names, value_names
-from pysurgeon.graph.terms import Dim
+from pysurgeon.graph.terms import Dim, squared
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._refit import refit
 from pysurgeon.surgery._sites import Branch, Site, branch_of, dims, idempotent, refuse_end, shape_text, site_of
@@ -232,6 +232,9 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
         message = (
             f"layer {layer.name!r} writes a width that {others[0]!r} writes, too, so its input could not take its place"
         )
+        raise Refused(message)
+    if any(squared(structure.term(r.tensor, r.axis), width.dim) for r in width.reads):
+        message = f"the units of layer {layer.name!r} are read in pairs, which no fit of each of them makes up for"
         raise Refused(message)
     tensors = structure.model.ir.graph.initializers
     again = next((t for t, _ in width.writers if count_uses(tensors[t]) > 1), None)

@@ -11,7 +11,7 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.graph.session import Session, output_error, random_feeds
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import Calibration, Narrow, Widen, apply_edit, operate
+from pysurgeon.surgery import Calibration, Narrow, RemoveLayer, Widen, apply_edit, operate
 from pysurgeon.surgery.edit import AxisMap, Edit, Select
 from pysurgeon.surgery.narrow import cost_curve
 
@@ -358,3 +358,32 @@ def test_a_number_for_each_step_is_no_bias_of_the_units():
     done = operate(planted, Narrow("a", 4))
     assert np.array_equal(done.model.tensor("line"), model.tensor("line"))
     assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.3)
+
+
+def test_units_that_are_read_in_pairs():
+    """A Gram matrix of channels, as in style transfer: what a reader gets of a unit depends on all others."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3, 4] x) => (float[N, 3] y)
+            <int64[2] flat = {-1, 25}> {
+                a = Conv (x, k)
+                h = Conv (a, w1, b1)
+                t = Transpose <perm = [0, 2, 1]> (h)
+                m = MatMul (h, t)
+                f = Reshape (m, flat)
+                y = Gemm (f, w2, b2)
+            }""",
+            k=(5, 3, 2),
+            w1=(5, 5, 1),
+            b1=(5,),
+            w2=(25, 3),
+            b2=(3,),
+        )
+    )
+    for how in ("auto", "split"):
+        wider = operate(model, Widen("h", 7, how=how)).model
+        assert difference(model, operate(wider, Narrow("h", 5)).model) <= 1e-5
+    for size in (4, 1):
+        assert_valid(operate(model, Narrow("h", size)).model, like=model)
+    with pytest.raises(Refused, match="are read in pairs"):
+        operate(model, RemoveLayer("h"))
