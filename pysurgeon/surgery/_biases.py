@@ -67,7 +67,7 @@ def given_by(structure: Structure, width: Width, read: Read) -> Place | None:
         return None
     offset = np.zeros(1) if bias is None else structure.model.tensor(str(bias.name)).astype(np.float64).reshape(-1)
     axis = 1 if "Conv" in node.op_type else -2 if _from_the_left(node, read) else -1
-    return Place(str(value.name), str(value.name), offset, axis)
+    return Place(str(value.name), str(value.name), offset, axis, reader=read.tensor)
 
 
 def with_constant(structure: Structure, width: Width, read: Read, bias: str, constant: Array) -> Array:

@@ -387,3 +387,24 @@ def test_units_that_are_read_in_pairs():
         assert_valid(operate(model, Narrow("h", size)).model, like=model)
     with pytest.raises(Refused, match="are read in pairs"):
         operate(model, RemoveLayer("h"))
+
+
+def test_a_reader_that_is_used_twice_is_one():
+    """What it gives of small numbers counts as little as it does in the fit, which is one for both."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6] x) => (float[N, 3] y, float[N, 3] z)
+            <float little = {0.05}> {
+                s = Mul (x, little)
+                a = MatMul (x, w1) ha = Add (a, b1) ta = Tanh (ha) y = MatMul (ta, w2)
+                c = MatMul (s, w1) hc = Add (c, b1) tc = Tanh (hc) z = MatMul (tc, w2)
+            }""",
+            w1=(6, 12),
+            b1=(12,),
+            w2=(12, 3),
+        )
+    ).with_tensors({"b1": np.zeros(12, np.float32)})
+    feeds, unseen = (random_feeds(model, batch=400, seed=k) for k in (0, 1))
+    done = operate(model, Narrow("a", 8), Calibration(model, feeds, unseen=unseen))
+    assert done.record.site_error > 0.01
+    assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.15)
