@@ -8,6 +8,7 @@
 - Sizes that are known, wherever the graph computes them, become constants; so do shapes of which at most one dimension is unknown
   (written as -1) or that copy unknown dimensions from where they were (written as 0).
 - A Split into equal parts says how large they are.
+- Weights in few bits become float32 (see `pysurgeon.graph._quantized`).
 - Half precision becomes single precision (see `pysurgeon.graph._precision`), and a Cast to the type that there is already goes.
 - Branches, loops and sequences of which it is known how they run are written out (see `pysurgeon.graph._control_flow`).
 - Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
@@ -17,6 +18,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -25,6 +29,7 @@ from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._control_flow import straighten
 from pysurgeon.graph._precision import in_single_precision
+from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
@@ -51,6 +56,8 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     if in_single_precision(model):
         notes.append("it is in half precision; it is read, trained and saved in float32, its inputs and outputs, too")
     notes += define(model)
+    if quantized := in_full(graph):
+        notes.append(f"weights stored in few bits are read, trained and saved in float32: {quantized} of them")
     _inference_mode(model, notes)
     _own_tensors(graph)
     if infer_shapes(model, strict=True) is not None:
@@ -73,7 +80,30 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _sizes_of_parts(graph)
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
+    notes += _left_alone(graph)
     return model, tuple(notes)
+
+
+def _left_alone(graph: ir.Graph) -> Iterator[str]:
+    """Weights that nothing can be done with, whatever else is asked."""
+    fed = [v for v in graph.inputs if v.is_initializer() and len(v.shape or ()) > 0]
+    if fed:
+        yield (
+            f"{len(fed)} initializers are inputs, too, so whoever runs the model may replace them; they are left alone "
+            "(torch: keep_initializers_as_inputs=False)"
+        )
+    unknown = Counter(
+        f"{n.op_type} of {n.domain!r}" if n.domain else n.op_type
+        for n in graph
+        if lookup(n) is None and any(v is not None and _is_matrix(v) for v in n.inputs)
+    )
+    if unknown:
+        names = ", ".join(f"{count} {name}" for name, count in sorted(unknown.items()))
+        yield f"weights of operators that are not known are left alone: {names}"
+
+
+def _is_matrix(value: ir.Value) -> bool:
+    return value.is_initializer() and len(value.shape or ()) > 1
 
 
 def _leave_out_idle_casts(graph: ir.Graph) -> None:

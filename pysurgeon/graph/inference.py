@@ -244,11 +244,11 @@ class Inference:
         if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
             self.pin_node(node, f"{describe(node)} holds a subgraph, which is not looked into")
         elif operator is None:
-            self.pin_node(node, f"{describe(node)}: this operator is not known")
+            self.pin_node(node, f"{describe(node)}: this operator{_of_domain(node)} is not known")
         else:
             unknown = [v.name for v in (*node.inputs, *node.outputs) if v is not None and v.name and sizes(v) is None]
             if unknown:
-                self.pin_node(node, f"{describe(node)}: the shape of {unknown[0]!r} is not known")
+                self.pin_node(node, f"{describe(node)}: the shape of {unknown[0]!r} is not known{_whose_fault(node)}")
             else:
                 operator.infer(self, node)
 
@@ -278,6 +278,23 @@ class Inference:
 def describe(node: ir.Node) -> str:
     """A node as a user knows it."""
     return f"{node.op_type} {node.name!r}" if node.name else f"the {node.op_type} that gives {key(node)!r}"
+
+
+def _of_domain(node: ir.Node) -> str:
+    return f" of {node.domain!r}" if node.domain else ""
+
+
+def _whose_fault(node: ir.Node) -> str:
+    """The nearest operator before a node that is not known, as a clause; empty where there is none."""
+    waiting, seen = [node], {node}
+    while waiting:
+        current = waiting.pop(0)
+        if lookup(current) is None:
+            return f", since {describe(current)}{_of_domain(current)} is not"
+        before = [p for v in current.inputs if v is not None and (p := v.producer()) is not None and p not in seen]
+        seen.update(before)
+        waiting += before
+    return ""
 
 
 def key(node: ir.Node) -> str:

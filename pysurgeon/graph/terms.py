@@ -81,6 +81,15 @@ def leaves(term: Term) -> Iterator[Dim]:
             yield from leaves(child)
 
 
+def squared(term: Term, dim: Dim) -> bool:
+    """Whether a product in a term has a dim in more than one of its factors, so that its elements belong to pairs of units."""
+    if isinstance(term, Dim):
+        return False
+    children = term.factors if isinstance(term, Prod) else term.parts
+    several = isinstance(term, Prod) and sum(dim in leaves(c) for c in children) > 1
+    return several or any(squared(c, dim) for c in children)
+
+
 @dataclass(frozen=True)
 class Mark:
     """Something that an operator says of a dim besides which other dims it is.
@@ -250,7 +259,7 @@ class Solver:
         """Take off or split the factors at one end; `False` if it cannot be told how they line up there."""
         a, b = self.resolve(left[end]), self.resolve(right[end])
         size_a, size_b = size(a), size(b)
-        if _alike(a, b):
+        if alike(a, b):
             self.unify(a, b, where)
             left.pop(end)
             right.pop(end)
@@ -279,7 +288,7 @@ class Solver:
         for end in (-1, 0):
             while len(left) > 1 and len(right) > 1:
                 a, b = self.resolve(left[end]), self.resolve(right[end])
-                if not _alike(a, b):
+                if not alike(a, b):
                     break
                 self.unify(a, b, where)
                 left.pop(end)
@@ -301,7 +310,7 @@ class Solver:
         return pair
 
 
-def _alike(a: Term, b: Term) -> bool:
+def alike(a: Term, b: Term) -> bool:
     """Whether two terms certainly have the same number of elements."""
     if a == b:
         return True

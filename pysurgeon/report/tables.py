@@ -105,7 +105,7 @@ def widths_table(source: Structure | InspectResult) -> RenderableType:
     """The widths of a model, and below why some cannot be resized."""
     found = _inspected(source)
     if not found.widths:
-        return Text("No widths: no layer of this model holds a weight.")
+        return Text("No widths: no operator that is known holds a weight of this model.")
     table = _NamedTable(
         "Width", (("Units", "right"), ("Written by", "left"), ("Read by", "left"), ("Resizable", "left"))
     )
@@ -142,7 +142,7 @@ def layers_table(source: Structure | InspectResult) -> RenderableType:
     """The layers of a model with what can be done with them, and below why some things cannot."""
     found = _inspected(source)
     if not found.layers:
-        return Text("No layers: no Conv, Gemm or MatMul of this model holds a weight.")
+        return Text("No layers: no operator that is known holds a weight of this model.")
     table = _NamedTable(
         "Layer",
         (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.graph import Array, count_uses
-from pysurgeon.graph.inference import Read
+from pysurgeon.graph import Array, count_uses, sizes
+from pysurgeon.graph.inference import Read, operand
 from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery.edit import Dense, map_axis
@@ -44,10 +44,10 @@ def bias_of(structure: Structure, width: Width, read: Read, *, once: bool = True
     array = structure.model.tensor(read.tensor)
     outputs = len(array) if node.op_type == "Conv" else array.shape[1 - read.axis] if array.ndim == 2 else None
     bias = _bias(node)
-    if outputs is None or bias is None or not bias.is_initializer() or bias.is_graph_input() or bias.name is None:
+    if outputs is None or bias is None or bias.name is None or _from_the_left(node, read):
         return None
     array = structure.model.tensor(bias.name)
-    fits = array.dtype == np.float32 and array.size == outputs and array.shape[-1:] == (outputs,)
+    fits = array.dtype == np.float32 and array.size == outputs
     alone = count_uses(bias) == 1 and count_uses(weight) == 1 and bias.name not in {t for t, _ in width.writers}
     single = list(leaves(structure.term(read.tensor, read.axis))).count(width.dim) == 1
     return Bias(bias.name, _padded(node)) if fits and alone and (single or not once) else None
@@ -59,15 +59,15 @@ def given_by(structure: Structure, width: Width, read: Read) -> Place | None:
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"):
         return None
     value, bias = node.outputs[0], _bias(node)
+    if bias is None and node.op_type in _BIASED and operand(node, 2) is not None:
+        return None  # what the node adds by itself is not known, or not alike for all samples
     if node.op_type == "MatMul" and bias is not None:
         value = next(iter(value.uses())).node.outputs[0]
     if any(width.dim in leaves(t) for t in structure.inference.resolved(value)):
         return None
-    known = bias is not None and bias.is_initializer()
-    offset = (
-        structure.model.tensor(str(bias.name)).astype(np.float64).reshape(-1) if bias is not None and known else 0.0
-    )
-    return Place(str(value.name), str(value.name), np.asarray(offset), 1 if "Conv" in node.op_type else -1)
+    offset = np.zeros(1) if bias is None else structure.model.tensor(str(bias.name)).astype(np.float64).reshape(-1)
+    axis = 1 if "Conv" in node.op_type else -2 if _from_the_left(node, read) else -1
+    return Place(str(value.name), str(value.name), offset, axis, reader=read.tensor)
 
 
 def with_constant(structure: Structure, width: Width, read: Read, bias: str, constant: Array) -> Array:
@@ -96,11 +96,34 @@ def _padded(node: ir.Node) -> bool:
     return node.op_type == "Conv" and (same or any(node.attributes.get_ints("pads", ())))
 
 
+_BIASED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+
+
+def _from_the_left(node: ir.Node, read: Read) -> bool:
+    """Whether a matrix stands before what it is multiplied with, so that its outputs run along the last axis but one."""
+    value = node.inputs[0]
+    matrices = all(v is not None and v.shape is not None and len(v.shape) > 1 for v in node.inputs[:2])
+    return node.op_type in ("Gemm", "MatMul") and value is not None and value.name != read.value and matrices
+
+
 def _bias(node: ir.Node) -> ir.Value | None:
-    if node.op_type == "MatMul":
-        uses = list(node.outputs[0].uses())
-        if len(uses) != 1 or node.outputs[0].is_graph_output() or uses[0].node.op_type != "Add":
-            return None
-        return uses[0].node.inputs[1 - uses[0].idx]
+    """The initializer that is added to what a node gives: one number for each of its outputs, or one for all of them.
+
+    What a residual branch ends in is added to another value, which is nothing that the node gives.
+    """
     scaled = any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-    return node.inputs[2] if len(node.inputs) > 2 and not scaled else None
+    bias = _added(node) if node.op_type == "MatMul" else None if scaled else operand(node, 2)
+    given, shape = sizes(node.outputs[0]), None if bias is None else sizes(bias)
+    if bias is None or not bias.is_initializer() or bias.is_graph_input() or not given or shape is None:
+        return None
+    outputs = given[-1 if node.op_type in ("Gemm", "MatMul") else 1]
+    each = shape[-1:] == (outputs,) and all(d == 1 for d in shape[:-1])
+    return bias if each or all(d == 1 for d in shape) else None
+
+
+def _added(node: ir.Node) -> ir.Value | None:
+    """What is added to what a node gives, if that is all that it is used for."""
+    uses = list(node.outputs[0].uses())
+    if len(uses) != 1 or node.outputs[0].is_graph_output() or uses[0].node.op_type != "Add":
+        return None
+    return uses[0].node.inputs[1 - uses[0].idx]

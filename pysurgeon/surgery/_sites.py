@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -92,7 +93,7 @@ def branch_of(site: Site) -> Branch | None:
             return None
         if node.op_type == "Add" and not _only_constants(rest):
             other = rest[0]
-            same = other is not None and other is not value and _dims(other) == _dims(value) == _dims(node.outputs[0])
+            same = other is not None and other is not value and dims(other) == dims(value) == dims(node.outputs[0])
             return Branch(value, other, node.outputs[0]) if same and other is not None else None
         scaled = node.op_type in _SCALES and _only_constants(rest)
         if not (scaled or (use.idx == 0 and node.op_type in _PASSES | ACTIVATIONS)):
@@ -101,8 +102,9 @@ def branch_of(site: Site) -> Branch | None:
     return None
 
 
-def _dims(value: ir.Value) -> list[int | str | None] | None:
-    return None if value.shape is None else [d if isinstance(d, int) else d.value for d in value.shape]
+def dims(value: ir.Value) -> list[int | str | None]:
+    """The sizes along the axes of a value, names for those that are not known; nothing where not even their number is."""
+    return [d if isinstance(d, int) else d.value for d in value.shape or ()]
 
 
 def idempotent(activation: ir.Node | None) -> bool:
@@ -119,14 +121,17 @@ def refuse_end(site: Site) -> None:
     """Refuse the last layer: behind it there is only the model's output.
 
     Raises:
-        Refused: The site's value is an output of the model.
+        Refused: The site's value is an output of the model, or nobody knows its shape.
     """
-    if site.value.is_graph_output() or sizes(site.value) is None:
+    if sizes(site.value) is None:
+        message = f"the shape of what layer {site.layer.name!r} gives, {site.value.name!r}, is not known"
+        raise Refused(message)
+    if site.value.is_graph_output():
         message = f"layer {site.layer.name!r} gives the model's output {site.value.name!r}, which must stay what it is"
         raise Refused(message)
 
 
-def shape_text(shape: tuple[int | None, ...] | None) -> str:
+def shape_text(shape: Sequence[int | str | None] | None) -> str:
     """A shape as messages show it."""
     return "an unknown shape" if shape is None else "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
 

@@ -245,15 +245,15 @@ def factored(structure: Structure, layer: Layer, left: Array, right: Array) -> E
         left: (matrices, outputs, r).
         right: (matrices, r, inputs).
     """
-    factors = _Factors(layer, form_of(structure, layer), LayerBuilder(structure), left, right)
+    factors = _Factors(layer, form_of(structure, layer), LayerBuilder(structure), left, right, structure.model.opset)
     return factors.builder.edit(*_STEPS[layer.operator](factors))
 
 
 class _Factors:
     """What the two steps of a layer are made from."""
 
-    def __init__(self, layer: Layer, form: Form, builder: LayerBuilder, left: Array, right: Array) -> None:
-        self.layer, self.form, self.builder = layer, form, builder
+    def __init__(self, layer: Layer, form: Form, builder: LayerBuilder, left: Array, right: Array, opset: int) -> None:
+        self.layer, self.form, self.builder, self._opset = layer, form, builder, opset
         self.rank = free_letter(form)
         self.names = [builder.layer_name(f"{layer.name}.{part}") for part in ("reduce", "expand")]
         units = left.shape[2:]
@@ -290,6 +290,11 @@ class _Factors:
         """What the layer adds."""
         return () if self.layer.bias is None else (self.layer.bias,)
 
+    @property
+    def nothing(self) -> tuple[str, ...]:
+        """What a Gemm without a bias adds: a zero before opset 11, where it had to have one."""
+        return () if self._opset >= 11 else (self.builder.tensor(f"{self.names[0]}.zero", np.zeros(1, np.float32)),)
+
     def instead(self, output: str) -> tuple[Rewire, ...]:
         """Everybody uses this one."""
         return (Rewire(str(self.layer.output.name), output),)
@@ -309,7 +314,7 @@ def _gemms(f: _Factors) -> tuple[Rewire, ...]:
     turned = {"transA": 1} if attributes.get_int("transA", 0) else {}
     names = ("alpha", "beta") if f.bias else ("alpha",)
     scale = {k: v for k in names if (v := attributes.get_float(k, 1.0)) != 1.0}
-    first = f.node(0, "Gemm", (f.data, f.weight(0, f"{f.rank}k")), {"transB": 1, **turned})
+    first = f.node(0, "Gemm", (f.data, f.weight(0, f"{f.rank}k"), *f.nothing), {"transB": 1, **turned})
     return f.instead(f.node(1, "Gemm", (first, f.weight(1, f"m{f.rank}"), *f.bias), {"transB": 1, **scale}))
 
 

@@ -20,6 +20,7 @@ import onnx_ir as ir
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, count_uses, sizes
 from pysurgeon.graph.layers import Layer
+from pysurgeon.graph.letters import letters
 from pysurgeon.graph.widths import Structure
 
 
@@ -265,17 +266,16 @@ def _matmul(layer: Layer, shape: tuple[int, ...]) -> Form:
 
 
 def _einsum(layer: Layer, shape: tuple[int, ...]) -> Form:
-    equation = layer.node.attributes.get_string("equation", "").replace(" ", "")
-    left, arrow, result = equation.partition("->")
-    parts = left.split(",")
-    known = arrow and "." not in equation and len(parts) == 2 and all(len(set(p)) == len(p) for p in (*parts, result))
-    if known:
+    known = letters(layer.node)
+    if known is not None and len(known[0]) == 2:
+        parts, result = known
         weight, data = parts[layer.weight_position], parts[1 - layer.weight_position]
         taken = dict(zip(data, sizes(layer.data) or (), strict=False))
         stretched = [x for x, n in zip(weight, shape, strict=True) if taken.get(x, n) not in (n, None)]
         alone = [x for x in weight + data if x not in result and not (x in weight and x in data)]
         if not stretched and not alone:
             return Form(data, weight, result)
+    equation = layer.node.attributes.get_string("equation", "")
     message = f"layer {layer.name!r} computes {equation!r}, which is no product of a weight's matrices with what the layer takes"
     raise Refused(message)
 

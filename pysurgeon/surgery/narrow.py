@@ -10,8 +10,10 @@ import numpy as np
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array
 from pysurgeon.graph.inference import Read
+from pysurgeon.graph.terms import squared
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._biases import bias_of
+from pysurgeon.surgery._copies import merged
 from pysurgeon.surgery._refit import refit, refit_taps
 from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.apply import apply_edit
@@ -55,6 +57,10 @@ class Narrow(Operation):
         """Eliminate the cheapest units and refit the readers."""
         width = self._possible(structure)
         removed = width.size - self.size
+        maps = merged(structure, width, self.size)
+        if maps is not None:
+            copies = "1 unit is a copy of another one" if removed == 1 else f"{removed} units are copies of others"
+            return Plan(Edit(structure, tuple(maps)), 0.0, f"{copies}, and what they share goes back together")
         elimination = elimination_of(structure, width, calibration, most=LARGEST_ERROR)
         if elimination.cost[removed - 1] > FREE**2:
             changed = _change_of_basis(structure, width, self.size, calibration)
@@ -83,7 +89,7 @@ class Narrow(Operation):
             return seen[read.value]
 
         for reads, view in _in_order(structure, views(structure, width, calibration)):
-            if not reads or not _compensable(width, reads[0]):
+            if not reads or not _compensable(structure, width, reads[0]):
                 losses.append(loss(view, kept))
                 continue
             found = refit(structure, width, reads, calibration, remaining, stand_ins(view, kept, twins))
@@ -186,14 +192,15 @@ def _twins(structure: Structure, width: Width) -> dict[int, int]:
     return dict(sorted(twins.items()))
 
 
-def _compensable(width: Width, read: Read) -> bool:
+def _compensable(structure: Structure, width: Width, read: Read) -> bool:
     """Whether a reader may make up for units by mixing others.
 
-    Not where each unit is multiplied with one partner, nor where the axis that is read writes the units, too, or another axis of
-    the tensor reads them.
+    Not where each unit is multiplied with one partner, or with every other one before it is read; nor where the axis that is read
+    writes the units, too, or another axis of the tensor reads them.
     """
     axes = [axis for tensor, axis in width.readers if tensor == read.tensor]
-    return not width.products and axes == [read.axis]
+    alone = not squared(structure.term(read.tensor, read.axis), width.dim)
+    return not width.products and axes == [read.axis] and alone
 
 
 def selection(width: Width, kept: Array) -> list[AxisMap]:
@@ -224,7 +231,7 @@ def cost_curve(structure: Structure, width: Width, calibration: Calibration) -> 
     samples = min((v.samples for _, v in views(structure, width, calibration) if v.samples), default=0)
     kept = np.arange(width.size - 1, -1, -1)
     # With fewer samples the Gram matrices are shrunk, which says enough.
-    fitted = samples >= FEW * width.size and any(_compensable(width, r) for r in width.reads)
+    fitted = samples >= FEW * width.size and any(_compensable(structure, width, r) for r in width.reads)
     inflated = found.cost * ((samples + kept) / np.maximum(samples - kept, 1)) if fitted else found.cost
     cost = np.where(found.cost > FREE**2, np.maximum.accumulate(inflated), found.cost)
     contraction = contraction_of(structure, width)
@@ -247,7 +254,7 @@ def _views(structure: Structure, width: Width, calibration: Calibration) -> list
         reads = tuple(r for r in width.reads if (r.tensor, r.axis) == (tensor, axis))
         rows = np.concatenate([calibration.rows(structure, r, width.dim) for r in reads])
         mean = None
-        if _compensable(width, reads[0]) and bias_of(structure, width, reads[0]) is not None:
+        if _compensable(structure, width, reads[0]) and bias_of(structure, width, reads[0]) is not None:
             mean = rows.mean(0)
             rows = rows - mean
         weight = units(structure.model.tensor(tensor), axis, structure.term(tensor, axis), width.dim).astype(np.float64)

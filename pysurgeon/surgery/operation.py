@@ -34,6 +34,7 @@ class Place:
         axis: The axis that the offset runs along.
         weights: What a node multiplies the two with, along their last axes, before anybody else sees them: float (outputs, inputs) each;
             `None` where the values are what the reader gives.
+        reader: The tensor that is the reader: all that it gives in several places is one. Empty where it gives nothing else.
     """
 
     before: str
@@ -41,6 +42,7 @@ class Place:
     offset: Array
     axis: int
     weights: tuple[Array, Array] | None = None
+    reader: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,10 +195,12 @@ def site_error(before: Model, after: Model, places: tuple[Place, ...], calibrati
     outputs = {str(o.name) for o in after.outputs}
     names = [p.before if p.before in outputs else p.after for p in places]
     old, new = calibration.check(before, [p.before for p in places]), calibration.check(after, names)
-    losses = []
+    sums: dict[str, Array] = {}
     for place, name in zip(places, names, strict=True):
         a, b = (np.moveaxis(x, place.axis, -1).astype(np.float64) for x in (old[place.before], new[name]))
         if place.weights is not None:
             a, b = (x @ weight.T for x, weight in zip((a, b), place.weights, strict=True))
-        losses.append(float(np.square(b - a).sum()) / max(float(np.square(a - place.offset).sum()), 1e-300))
-    return math.sqrt(sum(losses) / len(losses))
+        lost = np.array([np.square(b - a).sum(), np.square(a - place.offset).sum()])
+        key = place.reader or place.before
+        sums[key] = sums.get(key, 0.0) + lost
+    return math.sqrt(sum(float(lost / max(signal, 1e-300)) for lost, signal in sums.values()) / len(sums))

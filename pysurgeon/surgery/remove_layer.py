@@ -18,14 +18,14 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, sizes
+from pysurgeon.graph import Array, count_uses, sizes
 from pysurgeon.graph.inference import Read
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.names import Names, value_names
-from pysurgeon.graph.terms import Dim
+from pysurgeon.graph.terms import Dim, squared
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._refit import refit
-from pysurgeon.surgery._sites import Branch, Site, branch_of, idempotent, refuse_end, shape_text, site_of
+from pysurgeon.surgery._sites import Branch, Site, branch_of, dims, idempotent, refuse_end, shape_text, site_of
 from pysurgeon.surgery.apply import apply_edit
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Rewire, Select
@@ -123,6 +123,7 @@ def _bypassing(site: Site, width: Width, units: int, structure: Structure) -> Ed
 
 def _without(structure: Structure, calibration: Calibration, site: Site, branch: Branch) -> Plan:
     """The branch gives its mean over the samples, one number a unit, or nothing at all where it gave nothing."""
+    refuse_end(replace(site, value=branch.value))
     names = [str(v.name) for v in (branch.value, branch.total)]
     given, total = (calibration.finite(a) for a in calibration.activations(structure.model, names).values())
     axis = _units_axis(structure, site.layer, branch.value)
@@ -207,9 +208,14 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
     if source is None or target is None:
         message = f"layer {layer.name!r}: the shapes of its input and output are not known"
         raise Refused(message)
-    rest = [(a, b) for k, (a, b) in enumerate(zip(source, target, strict=False)) if k != channel % len(source)]
+    # What is not known has a name, and what has another one is as a rule of another size.
+    rest = [
+        (a, b)
+        for k, (a, b) in enumerate(zip(dims(layer.data), dims(site.value), strict=False))
+        if k != channel % len(source)
+    ]
     if len(source) != len(target) or any(a != b for a, b in rest):
-        message = f"layer {layer.name!r} turns {shape_text(source)} into {shape_text(target)}: only the number of units may change"
+        message = f"layer {layer.name!r} turns {shape_text(dims(layer.data))} into {shape_text(dims(site.value))}: only the number of units may change"
         raise Refused(message)
     units = source[channel]
     terms = structure.inference.resolved(site.value)[channel]
@@ -226,6 +232,14 @@ def _check(structure: Structure, site: Site) -> tuple[Width, int]:
         message = (
             f"layer {layer.name!r} writes a width that {others[0]!r} writes, too, so its input could not take its place"
         )
+        raise Refused(message)
+    if any(squared(structure.term(r.tensor, r.axis), width.dim) for r in width.reads):
+        message = f"the units of layer {layer.name!r} are read in pairs, which no fit of each of them makes up for"
+        raise Refused(message)
+    tensors = structure.model.ir.graph.initializers
+    again = next((t for t, _ in width.writers if count_uses(tensors[t]) > 1), None)
+    if again is not None:
+        message = f"layer {layer.name!r} writes a width that {again!r} writes in another place, too, so its input could not take its place"
         raise Refused(message)
     if len({(r.tensor, r.axis) for r in width.reads}) != len(width.reads):
         message = f"a reader of layer {layer.name!r} is used more than once"

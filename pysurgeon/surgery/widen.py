@@ -33,7 +33,7 @@ import onnx_ir as ir
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, constant
 from pysurgeon.graph.inference import describe
-from pysurgeon.graph.terms import leaves
+from pysurgeon.graph.terms import leaves, squared
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.calibration import Calibration
@@ -93,7 +93,7 @@ class Widen(Operation):
         why = self._why_split(structure, width)
         added = self.size - width.size
         paired = self.how == "pairs" or (self.how == "auto" and _paired(structure, width))
-        pairs = added // 2 if paired and not why and _apart(width) else 0
+        pairs = added // 2 if paired and not why and _apart(structure, width) else 0
         # Heads of pairs and single units come first, the second units of pairs behind them.
         source = np.concatenate([np.arange(width.size), _sources(width.size, added - pairs, rng)])
         again = np.concatenate([np.arange(len(source)), np.arange(width.size, width.size + pairs)])
@@ -165,9 +165,11 @@ def _meets(structure: Structure, node: ir.Node, width: Width) -> bool:
     return any(width.dim in leaves(t) for t in terms)
 
 
-def _apart(width: Width) -> bool:
-    """Whether what writes the width does not read it, too, and nothing between has a share of its own."""
+def _apart(structure: Structure, width: Width) -> bool:
+    """Whether what writes the width does not read it, too, nothing between has a share of its own, and no reader sees pairs of units."""
     tensors = {t for t, _ in width.writers} & {t for t, _ in width.readers}
+    if any(squared(structure.term(t, a), width.dim) for t, a in width.readers):
+        return False
     return not tensors and not width.products and all(e in (0, 1) for e in width.exponents.values())
 
 

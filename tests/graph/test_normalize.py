@@ -312,3 +312,15 @@ def test_sequences_of_which_nobody_knows_what_is_taken_stay():
     expected = np.maximum(feeds["x"] @ weights["w1"], 0) @ weights["w2"]
     assert output_error({"y": expected}, Session(model).run(feeds)) <= 1e-6
     assert not any(w.resizable for w in Structure(model).widths)
+
+
+def test_weights_that_are_left_alone_are_named():
+    """Without the notes, a model without widths would look like one without weights."""
+    text = """<ir_version: 8, opset_import: ["" : 17, "some.domain" : 1]> g (float[N, 4] x{0}) => (float[N, 3] y) {{
+        u = some.domain.Mystery (x, w1)
+        y = MatMul (u, w2)
+    }}"""
+    for inputs, fed in (("", False), (", float[5, 3] w2", True)):
+        (*notes, unknown) = from_proto(models.parsed(text.format(inputs), w1=(4, 5), w2=(5, 3))).notes
+        assert "operators that are not known are left alone: 1 Mystery of 'some.domain'" in unknown
+        assert any("1 initializers are inputs, too" in n for n in notes) is fed

@@ -182,6 +182,98 @@ CASES: dict[str, tuple[Model, set[int]]] = {
         ),
         {5},
     ),
+    "einsum with an ellipsis and without a result": (
+        net(
+            'a = Einsum <equation = "...i,ih"> (x, w) t = Relu (a) y = Einsum <equation = "... h, h o -> ... o"> (t, v)',
+            x="N, 4, 6",
+            y="N, 4, 3",
+            w=(6, 5),
+            v=(5, 3),
+        ),
+        {5},
+    ),
+    "tokens mixed by a convolution of one tap": (
+        net(
+            "h = MatMul (x, w) c = Conv (h, k, b) r = Relu (c) y = MatMul (r, v)",
+            x="N, 4, 6",
+            y="N, 4, 3",
+            w=(6, 5),
+            k=(4, 4, 1),
+            b=(4,),
+            v=(5, 3),
+        ),
+        {5},
+    ),
+    "tokens mixed between queries and keys": (
+        net(
+            "q = MatMul (x, wq) k0 = MatMul (x, wk) k = Conv (k0, c) t = Transpose <perm = [0, 2, 1]> (k) y = MatMul (q, t)",
+            x="N, 4, 6",
+            y="N, 4, 4",
+            wq=(6, 5),
+            wk=(6, 5),
+            c=(4, 4, 1),
+        ),
+        {5},
+    ),
+    "steps cut where it is computed": (
+        net(
+            "h = MatMul (x, w) s = Shape <start = 1, end = 2> (x) e = Sub (s, one) a = Slice (h, zero, e, one) t = Relu (a)"
+            " y = MatMul (t, v)",
+            x="N, T, 6",
+            y="N, S, 3",
+            constants="int64[1] zero = {0}, int64[1] one = {1}",
+            w=(6, 5),
+            v=(5, 3),
+        ),
+        {5},
+    ),
+    "elements from their places and back": (
+        net(
+            "h = MatMul (x, w) e = Expand (step, all) g = GatherElements <axis = 1> (h, e) t = Tanh (g)"
+            ' s = ScatterElements <axis = 1, reduction = "add"> (h, e, t) y = MatMul (s, v)',
+            x="2, 4, 6",
+            y="2, 4, 3",
+            constants="int64[1, 1, 5] step = {2, 0, 1, 3, 2}, int64[3] all = {2, 4, 5}",
+            opset=18,
+            w=(6, 5),
+            v=(5, 3),
+        ),
+        {5},
+    ),
+    "nodes of a graph": (
+        net(
+            "h = MatMul (x, w) g = GatherND (h, from) t = Tanh (g) s = ScatterND (h, to, t) y = MatMul (s, v)",
+            x="N, 6",
+            y="N, 3",
+            constants="int64[3, 1] from = {0, 0, 1}, int64[3, 1] to = {2, 1, 0}",
+            opset=18,
+            w=(6, 5),
+            v=(5, 3),
+        ),
+        {5},
+    ),
+    "steps turned round": (
+        net(
+            "h = MatMul (x, w) r = ReverseSequence <batch_axis = 0, time_axis = 1> (h, lengths) t = Relu (r) y = MatMul (t, v)",
+            x="2, 4, 6",
+            y="2, 4, 3",
+            constants="int64[2] lengths = {2, 3}",
+            w=(6, 5),
+            v=(5, 3),
+        ),
+        {5},
+    ),
+    "pixels sampled at points": (
+        net(
+            "h = Conv (x, w) s = GridSample (h, points) t = Relu (s) c = Conv (t, v) y = GlobalAveragePool (c)",
+            x="2, 2, 4, 4",
+            y="2, 3, 1, 1",
+            w=(5, 2, 1, 1),
+            points=(2, 3, 3, 2),
+            v=(3, 5, 1, 1),
+        ),
+        {5},
+    ),
     "groups of channels, normalized": (
         net(
             "h = Conv (x, w) n = GroupNormalization <num_groups = 2> (h, s, b) r = Relu (n) c = Conv (r, v)"

@@ -103,8 +103,8 @@ def test_a_depthwise_convolution_writes_the_width_it_reads():
         ("softmax.legacy", "3", "Softmax '/4/Softmax' runs along it"),
         ("float64.legacy", "1", "float64, not float32"),
         ("shuffle.legacy", "b.inner", "do not line up at Conv '/c/Conv'"),
-        ("unknown_operator", "second", "Normalizer that gives 'u': this operator is not known"),
-        ("custom_domain", "second", "Mystery that gives 'u': this operator is not known"),
+        ("unknown_operator", "second", "Normalizer that gives 'u': this operator of 'ai.onnx.ml' is not known"),
+        ("custom_domain", "second", "Mystery that gives 'u': this operator of 'some.domain' is not known"),
         ("subgraph", "h", "'r' is used inside a subgraph"),
         ("subgraph", "j", "holds a subgraph"),
     ],
@@ -434,3 +434,50 @@ def test_the_share_goes_into_what_weights_are_computed_from():
     assert s.width("a").exponents == {("w1", 0): 0, ("v", 1): 1}
     for how in ("fresh", "split"):
         assert operate(model, Widen("a", 8, how=how)).record.measured_error <= 1e-5
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_places_of_a_pooling_are_counted_through_all_channels(used):
+    """The place of a pixel is that in the whole array, so that it depends on how many channels there are."""
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 2, 4, 4] x) => (float[N, 3, 2, 2] y) {{
+        h = Conv (x, w1)
+        p, places = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (h)
+        f = Cast <to = 1> (places)
+        t = {"Add (p, f)" if used else "Relu (p)"}
+        y = Conv (t, w2)
+    }}"""
+    (width, _) = Structure(from_proto(models.parsed(text, w1=(5, 2, 1, 1), w2=(3, 5, 1, 1)))).widths
+    assert width.resizable is not used
+    assert not used or "gives places that are counted through it" in width.reason
+
+
+@pytest.mark.parametrize("more", ["strides = [2]", "pads = [0, 1]", "pads = [1, 0]"])
+def test_a_convolution_of_one_tap_that_moves_is_no_dense_layer(more):
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4, 6] x) => (float[N, 4, 3] y) {{
+        h = MatMul (x, w1)
+        c = Conv <{more}> (h, k)
+        y = MatMul (c, w2)
+    }}"""
+    inner = 3 if "strides" in more else 6
+    width = Structure(from_proto(models.parsed(text, w1=(6, 5), k=(4, 4, 1), w2=(inner, 3)))).widths[0]
+    assert not width.resizable
+    assert "spatial axis" in width.reason
+
+
+def test_a_shape_that_is_not_known_has_a_cause():
+    """The nearest operator before it that nobody knows, and not the one that happens to come next."""
+    model = models.parsed(
+        """<ir_version: 8, opset_import: ["" : 17, "some.domain" : 1]> g (float[N, 3] x) => (float[N, 2] y) {
+            h = MatMul (x, w1)
+            u = some.domain.Mystery (h)
+            v = Relu (u)
+            t = MatMul (v, w2)
+            y = Relu (t)
+        }""",
+        w1=(3, 6),
+        w2=(6, 2),
+    )
+    s = Structure(from_proto(model))
+    reasons = {w.name: w.reason for w in s.widths}
+    assert "this operator of 'some.domain' is not known" in reasons["h"]
+    assert "is not known, since the Mystery that gives 'u' of 'some.domain' is not" in reasons["t"]

@@ -556,6 +556,20 @@ def test_the_last_layer_keeps_the_name_of_the_output():
     assert_valid(again.model, like=model)
 
 
+@pytest.mark.parametrize("opset", [7, 9, 10, 11])
+@pytest.mark.parametrize("attributes", ["transB = 0", "transA = 1"])
+def test_a_gemm_of_an_old_file(opset, attributes):
+    """Before opset 11 every Gemm had to add something."""
+    text = f"""<ir_version: 4, opset_import: ["" : {opset}]> g (float[12, 12] x) => (float[12, 10] y) {{
+        h = Gemm <{attributes}> (x, w, b)
+        y = Relu (h)
+    }}"""
+    model = from_proto(models.parsed(text, w=(12, 10), b=(10,)))
+    done = operate(model, Factorize("h", 3))
+    assert_valid(done.model, like=model)
+    assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.2)
+
+
 def test_a_bias_that_is_computed_is_not_lost():
     model = from_proto(
         models.parsed(

@@ -11,7 +11,7 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.graph.session import Session, output_error, random_feeds
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import Calibration, Narrow, apply_edit, operate
+from pysurgeon.surgery import Calibration, Narrow, RemoveLayer, Widen, apply_edit, operate
 from pysurgeon.surgery.edit import AxisMap, Edit, Select
 from pysurgeon.surgery.narrow import cost_curve
 
@@ -279,3 +279,132 @@ def test_readers_in_a_stream_are_fitted_one_after_another(name, width):
     done = operate(model, Narrow(width, w.size // 2), Calibration(model, feeds, unseen=unseen))
     assert done.record.site_error > 0.05
     assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        pytest.param("Gather <axis = 1> (h, picked)", id="a value"),
+        pytest.param("Identity (line)", id="a number for each sample"),
+        pytest.param("Identity (full)", id="a number for each sample and output"),
+    ],
+)
+@pytest.mark.parametrize("size", [3, 2])
+def test_what_is_added_to_a_reader_is_not_what_it_gives(added, size):
+    """Some of the units that it reads keep their places, so that every one of them is fitted on its own."""
+    model = from_proto(
+        models.parsed(
+            f"""<ir_version: 8, opset_import: ["" : 17]> g (float[5, 6] x) => (float[5, 3] y)
+            <int64[3] picked = {{1, 2, 3}}> {{
+                a = MatMul (x, w1)
+                h = Tanh (a)
+                z = MatMul (h, w2)
+                more = {added}
+                y = Add (z, more)
+            }}""",
+            w1=(6, 8),
+            w2=(8, 3),
+            line=(5, 1),
+            full=(5, 3),
+        )
+    )
+    feeds, unseen = (
+        {"x": np.concatenate([random_feeds(model, seed=10 * k + j)["x"] for j in range(40)])} for k in (0, 50)
+    )
+    width = next(w for w in Structure(model).widths if w.resizable)
+    done = operate(model, Narrow(width.name, min(size, width.size - 1)), Calibration(model, feeds, unseen=unseen))
+    assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.3, abs=1e-5)
+
+
+@pytest.mark.parametrize(("scaled", "shape"), [("alpha = 1.0", (5, 1)), ("beta = 2.0", (3,)), ("alpha = 0.5", (3,))])
+def test_a_bias_of_a_reader_that_is_no_bias(scaled, shape):
+    """One number for each sample, or a multiple of what is stored: nothing of it is fitted, and all of it stays."""
+    model = from_proto(
+        models.parsed(
+            f"""<ir_version: 8, opset_import: ["" : 17]> g (float[5, 6] x) => (float[5, 3] y, float[5, 3] part)
+            <int64[3] picked = {{1, 2, 3}}> {{
+                a = MatMul (x, w1)
+                h = Relu (a)
+                part = Gather <axis = 1> (h, picked)
+                y = Gemm <{scaled}> (h, w2, bias)
+            }}""",
+            w1=(6, 8),
+            w2=(8, 3),
+            bias=shape,
+        )
+    )
+    width = next(w for w in Structure(model).widths if w.resizable)
+    wider = operate(model, Widen(width.name, width.size + 1)).model
+    assert difference(model, operate(wider, Narrow(width.name, width.size)).model) <= 1e-5
+    assert np.array_equal(operate(model, Narrow(width.name, 2)).model.tensor("bias"), model.tensor("bias"))
+
+
+def test_a_number_for_each_step_is_no_bias_of_the_units():
+    """The matrix stands on the left, so that its outputs run along the last axis but one, of which there are as many."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6, 9] x) => (float[N, 9, 9] y) {
+                a = MatMul (w1, x)
+                h = Tanh (a)
+                z = MatMul (w2, h)
+                y = Add (z, line)
+            }""",
+            w1=(8, 6),
+            w2=(9, 8),
+            line=(9,),
+        )
+    )
+    planted = model.with_tensors({"w1": np.where(np.arange(8)[:, None] == 2, 0, model.tensor("w1"))})
+    done = operate(planted, Narrow("a", 4))
+    assert np.array_equal(done.model.tensor("line"), model.tensor("line"))
+    assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.3)
+
+
+def test_units_that_are_read_in_pairs():
+    """A Gram matrix of channels, as in style transfer: what a reader gets of a unit depends on all others."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3, 4] x) => (float[N, 3] y)
+            <int64[2] flat = {-1, 25}> {
+                a = Conv (x, k)
+                h = Conv (a, w1, b1)
+                t = Transpose <perm = [0, 2, 1]> (h)
+                m = MatMul (h, t)
+                f = Reshape (m, flat)
+                y = Gemm (f, w2, b2)
+            }""",
+            k=(5, 3, 2),
+            w1=(5, 5, 1),
+            b1=(5,),
+            w2=(25, 3),
+            b2=(3,),
+        )
+    )
+    for how in ("auto", "split"):
+        wider = operate(model, Widen("h", 7, how=how)).model
+        assert difference(model, operate(wider, Narrow("h", 5)).model) <= 1e-5
+    for size in (4, 1):
+        assert_valid(operate(model, Narrow("h", size)).model, like=model)
+    with pytest.raises(Refused, match="are read in pairs"):
+        operate(model, RemoveLayer("h"))
+
+
+def test_a_reader_that_is_used_twice_is_one():
+    """What it gives of small numbers counts as little as it does in the fit, which is one for both."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6] x) => (float[N, 3] y, float[N, 3] z)
+            <float little = {0.05}> {
+                s = Mul (x, little)
+                a = MatMul (x, w1) ha = Add (a, b1) ta = Tanh (ha) y = MatMul (ta, w2)
+                c = MatMul (s, w1) hc = Add (c, b1) tc = Tanh (hc) z = MatMul (tc, w2)
+            }""",
+            w1=(6, 12),
+            b1=(12,),
+            w2=(12, 3),
+        )
+    ).with_tensors({"b1": np.zeros(12, np.float32)})
+    feeds, unseen = (random_feeds(model, batch=400, seed=k) for k in (0, 1))
+    done = operate(model, Narrow("a", 8), Calibration(model, feeds, unseen=unseen))
+    assert done.record.site_error > 0.01
+    assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.15)

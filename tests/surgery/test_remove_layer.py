@@ -220,7 +220,7 @@ def test_the_share_that_is_explained_ranks_the_sites():
     ("name", "layer", "reason"),
     [
         ("mlp_relu.legacy", "5", "gives the model's output"),
-        ("residual.legacy", "3.conv1", "(?, 4, 6, 6) into (?, 6, 3, 3)"),
+        ("residual.legacy", "3.conv1", "(N, 4, 6, 6) into (N, 6, 3, 3)"),
         ("dense_net.legacy", "stem", "a width that 'norm.weight' writes, too"),
         ("grouped.legacy", "2", "is not one width"),
         ("softmax.legacy", "3", "Softmax"),
@@ -291,11 +291,65 @@ def test_a_transposed_convolution_of_the_same_size_goes():
 @pytest.mark.parametrize(
     ("kind", "layer", "text"),
     [
-        ("embedding", "table", r"turns \(\?, 4\) into \(\?, 4, 7\)"),
-        ("cell", "cell", r"turns \(\?, \?, 7\) into"),
-        ("transposed", "up", r"turns \(\?, 3, 4, 4\) into \(\?, 5, 8, 8\)"),
+        ("embedding", "table", r"turns \(N, 4\) into \(N, 4, 7\)"),
+        ("cell", "cell", r"turns \(T, N, 7\) into"),
+        ("transposed", "up", r"turns \(N, 3, 4, 4\) into \(N, 5, 8, 8\)"),
     ],
 )
 def test_layers_that_change_more_than_units_stay(kind, layer, text):
     with pytest.raises(Refused, match=text):
         operate(network(kind), RemoveLayer(layer))
+
+
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_a_layer_that_changes_sizes_that_are_not_known_stays(operator):
+    """What is not known has a name, and another name is another size."""
+    model = from_proto(
+        models.parsed(
+            f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3, H, W] x) => (float[N, 2, I, J] y) {{
+                a = Conv <pads = [1, 1, 1, 1]> (x, w1)
+                u = Relu (a)
+                h = {operator} <strides = [2, 2]> (u, w2)
+                t = Relu (h)
+                y = Conv (t, w3)
+            }}""",
+            w1=(4, 3, 3, 3),
+            w2=(4, 4, 3, 3),
+            w3=(2, 4, 1, 1),
+        )
+    )
+    with pytest.raises(Refused, match="only the number of units may change"):
+        operate(model, RemoveLayer("h"))
+
+
+def test_a_layer_whose_weight_is_used_again_stays():
+    """The other tower goes on giving as many units as before."""
+    model = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 6] a, float[N, 6] b) => (float[N, 2] y) {
+                ha = MatMul (a, w1) ra = Relu (ha) ea = MatMul (ra, w2)
+                hb = MatMul (b, w1) rb = Relu (hb) eb = MatMul (rb, w2)
+                d = Sub (ea, eb) s = Abs (d)
+                y = MatMul (s, w3)
+            }""",
+            w1=(6, 9),
+            w2=(9, 5),
+            w3=(5, 2),
+        )
+    )
+    with pytest.raises(Refused, match="'w2' writes in another place, too"):
+        operate(model, RemoveLayer("ea"))
+
+
+def test_a_shape_that_is_not_known_is_the_reason():
+    """Not that it were an output, or a sum that cannot be followed."""
+    text = """<ir_version: 8, opset_import: ["" : 17, "some.domain" : 1]> g (float[N, 3] x) => (float[N, 2] y) {{
+        u = some.domain.Mystery (x)
+        h = Gemm (u, w1)
+        {0}
+        y = MatMul (t, w2)
+    }}"""
+    for body in ("t = Relu (h)", "r = Relu (h) t = Add (r, u)"):
+        model = from_proto(models.parsed(text.format(body), w1=(3, 3), w2=(3, 2)))
+        with pytest.raises(Refused, match=r"the shape of what layer 'h' gives, '[rt]', is not known"):
+            RemoveLayer("h").plan(Structure(model), Calibration(model))

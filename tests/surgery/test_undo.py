@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import models
+import numpy as np
 import pytest
 from checks import assert_valid, attempt, difference, loaded, structure
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_networks import networks
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import AddBypass, Calibration, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, operate, parse
 from pysurgeon.surgery.operation import Operation
 
+EXAMPLES = 30
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 
 
@@ -32,12 +37,6 @@ def test_back_to_the_same_topology_and_function(name):
         if isinstance(done, Refused):
             continue
         assert done.record.undo
-        if (
-            isinstance(operation, Widen)
-            and Structure(model).width(operation.width).products
-            and operation.how == "split"
-        ):
-            continue  # copies of what is multiplied unit by unit have nothing that could stand in for them
         back = operate(done.model, parse(done.record.undo), calibration)
         assert back.record.predicted_error <= 2e-5, operation
         assert back.record.measured_error <= 2e-5, operation
@@ -52,3 +51,33 @@ def test_back_to_the_same_topology_and_function(name):
 @pytest.mark.parametrize("operation", [Narrow("1", 4), RemoveLayer("3"), Factorize("3", 2)])
 def test_what_lost_something_cannot_be_taken_back(operation):
     assert operate(loaded("mlp_relu.legacy"), operation).record.undo == ""
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(model=networks(), more=st.integers(1, 9), seed=st.integers(0, 99))
+def test_copies_go_back_into_one(model, more, seed):
+    """On any input, and however their shares are carried: every tensor is what it was."""
+    s = Structure(model)
+    for width in s.widths:
+        if not (width.exact or width.averaged):
+            continue
+        size = width.size + more if width.exact else (1 + more % 3) * width.size
+        if size == width.size:
+            continue
+        wider = operate(model, Widen(width.name, size, how="split", seed=seed)).model
+        back = operate(wider, Narrow(width.name, width.size))
+        assert back.record.predicted_error == 0
+        for tensor in model.trainable():
+            assert np.allclose(back.model.tensor(tensor), model.tensor(tensor), rtol=1e-5, atol=1e-7), (width, tensor)
+
+
+def test_copies_that_have_learnt_are_none():
+    """What reads them may differ as it likes; what writes them may not."""
+    model = loaded("mlp_relu.legacy")
+    wider = operate(model, Widen("1", 18, how="split", seed=3)).model
+    for tensor, axis, exact in (("3.weight", 1, True), ("1.weight", 0, False)):
+        moved = wider.tensor(tensor).copy()
+        np.moveaxis(moved, axis, 0)[0] += 0.1
+        learnt = wider.with_tensors({tensor: moved})
+        done = operate(learnt, Narrow("1", 9))
+        assert (difference(learnt, done.model) <= 2e-5) is exact

@@ -275,6 +275,7 @@ REWRITTEN |= {
     ),
     "Einsum of one": Case((node("Einsum", equation="nij->nj"),)),
     "Einsum without an arrow": Case((node("Einsum", "h", "m", equation="aij,jk"),), {"m": floats(6, 5)}),
+    "Einsum with an ellipsis": Case((node("Einsum", "h", "m", equation="...j, jk -> ...k"),), {"m": floats(6, 5)}),
     "ConvTranspose": Case((node("ConvTranspose", "h", "K"),), {"K": KERNEL}, IMAGE),
     "ConvTranspose with strides": Case(
         (node("ConvTranspose", "h", "K", "b", strides=[2, 3], pads=[1, 0, 1, 1], output_padding=[1, 0]),),

@@ -250,11 +250,20 @@ def test_a_network_that_mixes_its_samples_is_refused() -> None:
 
 def test_quantized_weights_are_named_as_the_reason_why_nothing_is_trained() -> None:
     text = (
-        '<ir_version: 8, opset_import: ["" : 17]> m (float[N, 3] x) => (float[N, 2] y)'
-        " <int8[3, 2] q = {1, 2, 3, 4, 5, 6}, float s = {0.1}, int8 z = {0}>"
-        " { w = DequantizeLinear (q, s, z) y = MatMul (x, w) }"
+        '<ir_version: 10, opset_import: ["" : 21]> m (float[N, 4] x) => (float[N, 2] y)'
+        " <int8[4, 2] q = {1, 2, 3, 4, 5, 6, 7, 8}, float[2, 2] s = {0.1, 0.2, 0.3, 0.4}>"
+        " { w = DequantizeLinear <axis = 0, block_size = 2> (q, s) y = MatMul (x, w) }"
     )
     model = from_proto(onnx.parser.parse_model(text))
     for look in (training_report, training_view):
         with pytest.raises(TrainingError, match=r"nothing to train.*the weights are quantized"):
             look(model)
+
+
+def test_weights_with_one_step_are_trained() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> m (float[N, 3] x) => (float[N, 2] y)'
+        " <int8[3, 2] q = {1, 2, 3, 4, 5, 6}, float s = {0.1}, int8 z = {0}>"
+        " { w = DequantizeLinear (q, s, z) y = MatMul (x, w) }"
+    )
+    assert list(training_view(from_proto(onnx.parser.parse_model(text))).trainable) == ["w"]

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from pysurgeon.graph._tensors import sizes
 from pysurgeon.graph.inference import Inference, describe, operand
+from pysurgeon.graph.letters import letters
 from pysurgeon.graph.operators.elementwise import broadcast
 from pysurgeon.graph.registry import Operator, Scaling, register
 from pysurgeon.graph.terms import Prod, Term, size
@@ -20,7 +21,11 @@ def conv(inference: Inference, node: ir.Node) -> None:
     assert weight is not None
     xs, ws, ys = inference.terms(x), inference.terms(weight), inference.terms(output)
     inference.equal(xs[0], ys[0], node)
-    inference.pin_all((*xs[2:], *ys[2:]), f"it is a spatial axis of {describe(node)}")
+    for k, (before, after) in enumerate(zip(xs[2:], ys[2:], strict=True)):
+        if _each_by_itself(node, size(ws[2 + k]), k):
+            inference.equal(before, after, node)
+        else:
+            inference.pin_all((before, after), f"it is a spatial axis of {describe(node)}")
     inference.pin_all(ws[2:], f"it is the kernel size of {describe(node)}")
     group = int(node.attributes.get_int("group", 1))
     # The axis of the weight that covers all groups, and the one that is the same in each of them.
@@ -50,6 +55,14 @@ def conv(inference: Inference, node: ir.Node) -> None:
     bias = operand(node, 2)
     if bias is not None:
         inference.equal(inference.terms(bias)[0], ys[1], node)
+
+
+def _each_by_itself(node: ir.Node, taps: int | None, axis: int) -> bool:
+    """Whether a convolution with so many taps along a spatial axis treats all places there alike, as a dense layer does."""
+    strides, more = (node.attributes.get_ints(n, ()) for n in ("strides", "output_padding"))
+    pads = node.attributes.get_ints("pads", ())
+    moves = any(x[axis] != n for x, n in ((strides, 1), (more, 0)) if x) or any(pads[axis :: max(1, len(pads) // 2)])
+    return taps == 1 and not moves and "output_shape" not in node.attributes
 
 
 def conv_macs(node: ir.Node) -> int:
@@ -113,18 +126,15 @@ def matmul_macs(node: ir.Node) -> int:
 
 def einsum(inference: Inference, node: ir.Node) -> None:
     """Every letter is one term; what is not in the result is contracted if two operands have it."""
-    equation = node.attributes.get_string("equation", "").replace(" ", "")
-    left, arrow, result = equation.partition("->")
-    parts = left.split(",")
-    letters = [*parts, result]
-    once = all(len(set(p)) == len(p) for p in letters)
-    if not arrow or "." in equation or not once or len(parts) != len(node.inputs):
+    known = letters(node)
+    if known is None:
+        equation = node.attributes.get_string("equation", "")
         inference.pin_node(node, f"{describe(node)}: its equation {equation!r} could not be followed")
         return
-    values = [*node.inputs, node.outputs[0]]
+    (parts, result), values = known, [*node.inputs, node.outputs[0]]
     first: dict[str, Term] = {}
     at: dict[str, list[tuple[ir.Value, int]]] = {}
-    for value, names in zip(values, letters, strict=True):
+    for value, names in zip(values, [*parts, result], strict=True):
         assert value is not None
         for axis, (name, term) in enumerate(zip(names, inference.terms(value), strict=True)):
             if size(term) == 1 and name in first and size(first[name]) != 1:
@@ -144,7 +154,7 @@ def einsum(inference: Inference, node: ir.Node) -> None:
 
 def einsum_macs(node: ir.Node) -> int:
     """One sample: the product of all sizes in the equation; an unknown one, or a leading batch, counts as one."""
-    parts = node.attributes.get_string("equation", "").replace(" ", "").partition("->")[0].split(",")
+    parts, _ = letters(node) or ([], "")
     found: dict[str, int] = {}
     for value, names in zip(node.inputs, parts, strict=False):
         for name, d in zip(names, (sizes(value) if value is not None else None) or (), strict=False):
@@ -157,7 +167,7 @@ register(
     "ConvTranspose",
     operator=Operator(
         conv,
-        "channels in and out, of any rank; with groups: the groups, and the channels inside each; spatial axes and kernel sizes stay",
+        "channels in and out, of any rank; with groups: the groups, and the channels inside each; kernel sizes stay, and so do spatial axes along which there is more than one tap",
         conv_macs,
         parameters=(1, 2),
         weights=(1,),
@@ -190,7 +200,7 @@ register(
     "Einsum",
     operator=Operator(
         einsum,
-        "every letter; equations with an ellipsis or a repeated letter keep all sizes",
+        "every letter; equations with a letter twice in one operand keep all sizes",
         einsum_macs,
         parameters=(0, 1),
         weights=(1, 0),

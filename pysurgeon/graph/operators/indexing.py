@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.graph._tensors import constant
+from pysurgeon.graph._tensors import constant, sizes
 from pysurgeon.graph.inference import Inference, describe, operand, static
 from pysurgeon.graph.registry import Operator, Scaling, register
-from pysurgeon.graph.terms import Prod, Term, concatenation, size
+from pysurgeon.graph.terms import Prod, Term, alike, concatenation, size
 
 # An end beyond this means "to the end", whatever the size is.
 _ENDLESS = 2**31 - 1
@@ -21,31 +21,43 @@ def slice_(inference: Inference, node: ir.Node) -> None:
     source, result = inference.terms(node.inputs[0]), inference.terms(node.outputs[0])
     bounds = _bounds(node, len(source))
     if bounds is None:
-        inference.pin_node(node, f"{describe(node)}: its axes or bounds are not constants")
+        inference.pin_node(node, f"{describe(node)}: its axes are not constants")
         return
     for axis, (term, part) in enumerate(zip(source, result, strict=True)):
         if axis not in bounds:
             inference.equal(term, part, node)
             continue
-        element, start, end, step = bounds[axis]
+        bound = bounds[axis]
+        if bound is None:
+            inference.pin_all((term, part), f"{describe(node)} cuts it where it is computed")
+            continue
+        element, start, end, step = bound
         if start == 0 and end >= _ENDLESS and step == 1:
             inference.equal(term, part, node)
         elif size(term) is None or step < 1 or not _cut(inference, node, term, part, element, start, end, step):
             inference.pin_all((term, part), f"{describe(node)} picks elements of it")
 
 
-def _bounds(node: ir.Node, rank: int) -> dict[int, tuple[int, int, int, int]] | None:
-    """By axis: which element of the operands is meant, start, end and step."""
+def _bounds(node: ir.Node, rank: int) -> dict[int, tuple[int, int, int, int] | None] | None:
+    """By axis that is cut: which element of the operands is meant, start, end and step; `None` where these are computed."""
     if len(node.inputs) > 1:
         starts, ends = static(node.inputs[1]), static(node.inputs[2])
-        axes = static(node.inputs[3]) if operand(node, 3) is not None else list(range(len(starts or ())))
-        steps = static(node.inputs[4]) if operand(node, 4) is not None else [1] * len(starts or ())
+        axes = static(node.inputs[3]) if operand(node, 3) is not None else list(range(_count(node.inputs[1], rank)))
+        steps = static(node.inputs[4]) if operand(node, 4) is not None else [1] * len(axes or ())
     else:
         starts, ends = (list(node.attributes.get_ints(n, ())) for n in ("starts", "ends"))
         axes, steps = list(node.attributes.get_ints("axes", tuple(range(len(starts))))), [1] * len(starts)
-    if starts is None or ends is None or axes is None or steps is None:
+    if axes is None:
         return None
+    if starts is None or ends is None or steps is None:
+        return dict.fromkeys(a % rank for a in axes)
     return {a % rank: (k, s, e, d) for k, (a, s, e, d) in enumerate(zip(axes, starts, ends, steps, strict=True))}
+
+
+def _count(bounds: ir.Value | None, rank: int) -> int:
+    """How many axes are cut, the first ones; all of them where it is not known."""
+    (count,) = (None if bounds is None else sizes(bounds)) or (rank,)
+    return rank if count is None else count
 
 
 def _cut(
@@ -128,6 +140,68 @@ def _pick(
     return True
 
 
+def gather_elements(inference: Inference, node: ir.Node) -> None:
+    """Every element has its own place along `axis`, for all others it is that of the element itself."""
+    data, places, result = (inference.terms(v) for v in (*node.inputs[:2], node.outputs[0]))
+    inference.equal_all(places, result, node)
+    _beside(inference, node, data, places)
+
+
+def scatter_elements(inference: Inference, node: ir.Node) -> None:
+    """The other way: every update has its own place along `axis`."""
+    data, places, updates = (inference.terms(v) for v in node.inputs[:3])
+    inference.equal_all(data, inference.terms(node.outputs[0]), node)
+    inference.equal_all(places, updates, node)
+    _beside(inference, node, data, places)
+
+
+def _beside(inference: Inference, node: ir.Node, data: Sequence[Term], places: Sequence[Term]) -> None:
+    """State what holds for data and places: along `axis` they are counted, the other axes are equal unless only a part is meant."""
+    axis = int(node.attributes.get_int("axis", 0)) % len(data)
+    for k, (a, b) in enumerate(zip(data, places, strict=True)):
+        if k == axis:
+            inference.pin(a, f"{describe(node)} counts places along it")
+        elif alike(inference.solver.resolve(a), inference.solver.resolve(b)):
+            inference.equal(a, b, node)
+        else:
+            inference.pin_all((a, b), f"{describe(node)} means a part of it")
+
+
+def gather_nd(inference: Inference, node: ir.Node) -> None:
+    """Rows of indices pick what lies at the leading axes behind those of the batch; the other axes are free."""
+    data, rows, result = (inference.terms(v) for v in (*node.inputs[:2], node.outputs[0]))
+    batch = int(node.attributes.get_int("batch_dims", 0))
+    _rows(inference, node, data, rows, result, batch)
+    inference.equal_all(data[:batch], rows[:batch], node)
+
+
+def scatter_nd(inference: Inference, node: ir.Node) -> None:
+    """The other way: every update has its own row of indices."""
+    data, rows, updates = (inference.terms(v) for v in node.inputs[:3])
+    inference.equal_all(data, inference.terms(node.outputs[0]), node)
+    _rows(inference, node, data, rows, updates, 0)
+
+
+def _rows(
+    inference: Inference, node: ir.Node, data: Sequence[Term], rows: Sequence[Term], parts: Sequence[Term], batch: int
+) -> None:
+    count = size(rows[-1])
+    if count is None:
+        inference.pin_node(node, f"{describe(node)}: how many axes it counts places along is not known")
+        return
+    behind = batch + count
+    inference.pin_all((rows[-1], *data[batch:behind]), f"{describe(node)} counts places along it")
+    inference.equal_all((*rows[:-1], *data[behind:]), parts, node)
+
+
+def reverse_sequence(inference: Inference, node: ir.Node) -> None:
+    """Steps are turned round, of every sample as many as it has."""
+    data, result = inference.terms(node.inputs[0]), inference.terms(node.outputs[0])
+    inference.equal_all(data, result, node)
+    for name, default in (("batch_axis", 1), ("time_axis", 0)):
+        inference.pin(data[node.attributes.get_int(name, default)], f"{describe(node)} runs along it")
+
+
 register(
     "Slice",
     operator=Operator(
@@ -143,4 +217,13 @@ register(
         weights=(0,),
         scaling=Scaling.MOVES,
     ),
+)
+_PLACES = "the axes that no places are counted along"
+register("GatherElements", operator=Operator(gather_elements, _PLACES))
+register("GatherND", operator=Operator(gather_nd, _PLACES, scaling=Scaling.MOVES))
+register("ScatterElements", operator=Operator(scatter_elements, _PLACES))
+register("ScatterND", operator=Operator(scatter_nd, _PLACES))
+register(
+    "ReverseSequence",
+    operator=Operator(reverse_sequence, "the axes that neither steps nor samples lie along", scaling=Scaling.MOVES),
 )

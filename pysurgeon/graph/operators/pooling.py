@@ -9,16 +9,18 @@ from pysurgeon.graph.registry import Operator, Scaling, register
 
 
 def pool(inference: Inference, node: ir.Node) -> None:
-    """x (N, C, *) -> (N, C, *)."""
+    """x (N, C, *) -> (N, C, *). Places, if they are asked for, are counted through the whole of x."""
     source = inference.terms(node.inputs[0])
     for output in node.outputs:
         target = inference.terms(output)
         if target:
             inference.equal_all(source[:2], target[:2], node)
             inference.pin_all((*source[2:], *target[2:]), f"it is a spatial axis of {describe(node)}")
+    if any(o.uses() or o.is_graph_output() for o in node.outputs[1:]):
+        inference.pin_all(source, f"{describe(node)} gives places that are counted through it")
 
 
 register(
     *"AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool".split(),
-    operator=Operator(pool, "channels; spatial axes stay", scaling=Scaling.MOVES),
+    operator=Operator(pool, "channels; spatial axes stay, and all axes where places are used", scaling=Scaling.MOVES),
 )

@@ -56,6 +56,13 @@ def pad(inference: Inference, node: ir.Node) -> None:
             inference.equal(b, Sum(tuple(t for t in (ends[0], a, ends[1]) if t is not None)), node)
 
 
+def sample(inference: Inference, node: ir.Node) -> None:
+    """x (N, C, *) at the points of a grid (N, *, axes), or in boxes (R, 4): every channel by itself."""
+    x, points, result = (inference.terms(v) for v in (*node.inputs[:2], node.outputs[0]))
+    inference.equal(x[1], result[1], node)
+    inference.pin_all((x[0], *x[2:], *points, result[0], *result[2:]), f"{describe(node)} samples along it")
+
+
 def depth_to_space(inference: Inference, node: ir.Node) -> None:
     """Channels (b, b, C) become b x b pixels of C channels each; in CRD mode they are (C, b, b)."""
     _exchange(inference, node, inference.terms(node.inputs[0]), inference.terms(node.outputs[0]))
@@ -77,6 +84,9 @@ def _exchange(inference: Inference, node: ir.Node, deep: Sequence[Term], wide: S
 
 _MOVES = Scaling.MOVES
 register("Resize", "Upsample", operator=Operator(resize, "axes whose scale is one; resampled ones stay"))
+register(
+    "GridSample", "RoiAlign", operator=Operator(sample, "channels; spatial axes, points and boxes stay", scaling=_MOVES)
+)
 register("Pad", operator=Operator(pad, "all axes; what is added stays, reflected axes stay"))
 register("DepthToSpace", operator=Operator(depth_to_space, "channels; blocks and spatial axes stay", scaling=_MOVES))
 register("SpaceToDepth", operator=Operator(space_to_depth, "channels; blocks and spatial axes stay", scaling=_MOVES))

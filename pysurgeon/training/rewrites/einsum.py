@@ -8,20 +8,18 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.graph import CannotWriteError
+from pysurgeon.graph.letters import letters
 from pysurgeon.training.rewrites._build import Builder, Rewrite
 
 
 def replace(build: Builder) -> ir.Value:
     """Operands are contracted from left to right; an axis goes as soon as nothing behind needs it."""
-    equation = build.node.attributes.get_string("equation", "").replace(" ", "")
-    left, arrow, result = equation.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        letters = "".join(terms)
-        result = "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
-    if "." in equation or any(len(set(t)) < len(t) for t in (*terms, result)):
-        message = f"the equation {equation!r} has an ellipsis or a diagonal"
+    known = letters(build.node)
+    if known is None:
+        equation = build.node.attributes.get_string("equation", "")
+        message = f"the equation {equation!r} has a diagonal, or more axes than it has letters for"
         raise CannotWriteError(message)
+    terms, result = known
     values = [value for value in build.node.inputs if value is not None]
     sizes: dict[str, ir.Value] = {}
     for term, value in zip(terms, values, strict=True):
