@@ -122,6 +122,35 @@ def test_the_message_of_a_failed_check():
         operate(loaded(name), spoiled(name, width, spoil))
 
 
+def chaotic(scale: float) -> Model:
+    """Sines of sines: every layer makes more of a difference."""
+    rng = np.random.default_rng(0)
+    names = "abcdef"
+    body = " ".join(f"{n}0 = MatMul ({p}, w{n}) {n} = Sin ({n}0)" for p, n in zip("x" + names, names, strict=False))
+    text = f'<ir_version: 8, opset_import: ["" : 17]> g (float[N, 12] x) => (float[N, 12] f) {{ {body} }}'
+    model = from_proto(models.parsed(text, **{f"w{n}": (12, 12) for n in names}))
+    return model.with_tensors({f"w{n}": (scale * rng.standard_normal((12, 12))).astype(np.float32) for n in names})
+
+
+def test_a_model_that_makes_much_of_rounding_is_granted_as_much():
+    model, calibration = chaotic(1.0), Calibration(chaotic(1.0))
+    rounding = calibration.rounding(model, ["f"])
+    width = next(w for w in Structure(model).widths if w.resizable)
+    record = operate(model, Widen(width.name, 25, how="split", seed=1), calibration).record
+    assert 1e-5 < record.measured_error <= rounding < 1e-3
+    wrong = Spoiled(Widen(width.name, 25, how="split", seed=1), lambda e: without(e, width.readers[0][0]))
+    with pytest.raises((VerificationError, ModelError)):
+        operate(model, wrong, calibration)
+
+
+def test_no_model_is_granted_more_than_a_thousandth():
+    model = chaotic(4.0)
+    assert Calibration(model).rounding(model, ["f"]) > 1e-3
+    width = next(w for w in Structure(model).widths if w.resizable)
+    with pytest.raises(VerificationError, match=r"at most 1e-03 was expected"):
+        operate(model, Widen(width.name, 25, how="split", seed=1))
+
+
 def test_outputs_that_are_no_numbers_are_refused():
     model = loaded("positive")
     with pytest.raises(Refused, match="infinite or not a number"):
