@@ -111,9 +111,9 @@ def _random(
     found: list[Candidate] = []
     taken = {(c.parent, c.operations) for c in others}
     structures = [Structure(p.model) for p in parents] if count > 0 else []
-    draws = _DRAWS * count
-    while len(found) < count and draws:
-        draws -= 1
+    for _ in range(_DRAWS * count):
+        if len(found) == count:
+            break
         k = int(rng.integers(len(parents))) if len(parents) > 1 else 0
         candidate = random_candidate(structures[k], grounds.calibration, grounds.settings, rng)
         if candidate is None:

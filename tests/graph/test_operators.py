@@ -274,6 +274,18 @@ CASES: dict[str, tuple[Model, set[int]]] = {
         ),
         {5},
     ),
+    "regions of images": (
+        net(
+            "h = Conv (x, w) i = Constant <value_ints = [0, 1, 1]> () r = RoiAlign <output_height = 2, output_width = 2> (h, boxes, i)"
+            " c = Conv (r, v) y = GlobalAveragePool (c)",
+            x="2, 2, 4, 4",
+            y="3, 3, 1, 1",
+            w=(5, 2, 1, 1),
+            boxes=(3, 4),
+            v=(3, 5, 1, 1),
+        ),
+        {5},
+    ),
     "groups of channels, normalized": (
         net(
             "h = Conv (x, w) n = GroupNormalization <num_groups = 2> (h, s, b) r = Relu (n) c = Conv (r, v)"
