@@ -24,7 +24,7 @@ from pysurgeon.graph import Model
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, Widen, carry, operate
 from pysurgeon.surgery.widen import How
-from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings
+from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings
 
 STEPS = (50, 100, 200, 400)
 BEFORE = 300
@@ -49,7 +49,7 @@ def measure(name: str, settings: ps.EvolveSettings, folder: Path) -> dict[str, A
         return found
     with tempfile.TemporaryDirectory() as temporary:
         model = cut(exported(name, settings.seed, Path(temporary) / "start.onnx"), 0.5, keep_first)
-    data, trainer = load_data(settings, model), OrtTrainer()
+    data, trainer = load_data(settings, model), LocalTrainer()
     training = TrainSettings(Schedule(RATE, 1, 50, "constant"), batch_size=BATCH, seed=settings.seed)
     trunk = trainer.train(model, data, training, state=State(), steps=BEFORE, evaluate_every=BEFORE)
     row: dict[str, Any] = {"data": settings.data, "network": name, "seed": settings.seed}

@@ -21,7 +21,7 @@ from pysurgeon.graph import Model
 from pysurgeon.graph import load as load_model
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Widen, carry, operate
-from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings
+from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings
 
 BEFORE, EVERY, MORE = 800, 100, 400
 SETTINGS = TrainSettings(Schedule(2e-3, 2000, warmup_steps=50), batch_size=128)
@@ -41,12 +41,12 @@ def measure(data: Dataset, name: str, seed: int, rates: list[float]) -> dict[str
         export(name, Path(folder) / "start.onnx", seed=seed, scale=2)
         start = load_model(Path(folder) / "start.onnx")
     settings = replace(SETTINGS, seed=seed)
-    trunk = OrtTrainer().train(start, data, settings, state=State(), steps=BEFORE, evaluate_every=0)
+    trunk = LocalTrainer().train(start, data, settings, state=State(), steps=BEFORE, evaluate_every=0)
     wider = doubled(trunk.model, trunk.state, seed)
     branches = {"not widened": (trunk.model, trunk.state, 1.0)} | {f"rate {r:g}": (*wider, r) for r in rates}
     found = {}
     for what, (model, state, rate) in branches.items():
-        result = OrtTrainer().train(
+        result = LocalTrainer().train(
             model, data, replace(settings, new_units_rate=rate), state=state, steps=MORE, evaluate_every=EVERY
         )
         found[what] = [p.validation_loss for p in result.history]

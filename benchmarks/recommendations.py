@@ -42,7 +42,7 @@ from pysurgeon.evolution.proposals import Events, Grounds, recommendations
 from pysurgeon.evolution.race import Arena
 from pysurgeon.graph import Array
 from pysurgeon.graph.widths import Structure
-from pysurgeon.training import OrtTrainer
+from pysurgeon.training import LocalTrainer
 
 SHAPES = {"digits": (1, 8, 8), "svhn": (3, 32, 32), "cifar10": (3, 32, 32), "fashion-mnist": (1, 28, 28)}
 # Of operations that are expected to lose, how many are drawn.
@@ -184,7 +184,7 @@ def explored(name: str, make: Make, settings: ps.EvolveSettings, out: Path) -> l
     journal = Journal.open(folder)
     data = load_data(settings, ps.load(journal.start))
     strategy = replace(Plan.of(settings, data).strategy, propose=everything, race=Everyone())
-    Surgeon(Setup(settings, data, OrtTrainer(), SerialExecutor(), Silent(), strategy), journal).run()
+    Surgeon(Setup(settings, data, LocalTrainer(), SerialExecutor(), Silent(), strategy), journal).run()
     return [_tried(journal.events, event, settings.price) for event in journal.events if event["event"] == "selected"]
 
 

@@ -41,11 +41,10 @@ from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, Model, from_proto, load
 from pysurgeon.graph.session import Session, output_error
 from pysurgeon.training import (
-    OrtTrainer,
+    LocalTrainer,
     Outcome,
     Schedule,
     State,
-    TorchTrainer,
     TrainerName,
     TrainSettings,
     fit_input,
@@ -183,8 +182,7 @@ def _train(row: Row, model: Model, arguments: argparse.Namespace) -> None:
     row.slope_error = None if arguments.without_slopes else slopes(model, data, fit, loss, trainer)
     row.engine_error = beside(model, data, fit, loss) if arguments.beside else None
     settings = TrainSettings(Schedule(RATE, STEPS, decay="constant"), batch_size=SAMPLES)
-    local = OrtTrainer() if trainer == "ort" else TorchTrainer()
-    result = local.train(model, data, settings, state=State(), steps=STEPS, evaluate_every=1)
+    result = LocalTrainer(trainer).train(model, data, settings, state=State(), steps=STEPS, evaluate_every=1)
     row.losses = tuple(round(p.train_loss, 6) for p in result.history)
     problems = []
     if result.outcome is not Outcome.DONE:

@@ -2,13 +2,14 @@
 
     python -m benchmarks.training_speed epochs [--only NAME] [--threads T] [--rounds R] 2>/dev/null
     python -m benchmarks.training_speed trainers [--only NAME] [--threads T] [--rounds R] 2>/dev/null
+    python -m benchmarks.training_speed cuda [--only NAME] [--rounds R] 2>/dev/null
     python -m benchmarks.training_speed branches [--seconds S]
     python -m benchmarks.training_speed memory [--branches N]
 
 `epochs`: a step of torch (eager, fused AdamW), of the engine as its own API takes it (loss and gradients alone), of the engine as pysurgeon runs
 it (the same), and of pysurgeon (with its batches, its optimizer and all that is around them), in turns on the same data and threads. It is the time of the processor, which does not count what
 else goes on on the machine; on one thread and a quiet machine it is that of the clock. `trainers`: the same of torch and of pysurgeon on each of
-its engines. `branches`: steps a second of two workers on one thread each,
+its engines. `cuda`: the same on a graphics card, by the clock. `branches`: steps a second of two workers on one thread each,
 and of one worker on two threads. `memory`: resident memory of a worker that trains one branch after the other.
 """
 
@@ -23,7 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -31,16 +32,18 @@ import torch
 from torch import nn
 
 from pysurgeon.data import Batches, Dataset, Split
+from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training import (
+    Device,
     LocalTrainer,
-    OrtTrainer,
     Schedule,
     State,
-    TorchTrainer,
+    TrainerName,
     TrainSettings,
     WorkerTrainer,
+    ensure_device,
     fit_input,
     training_view,
 )
@@ -161,7 +164,7 @@ def epochs(only: str, threads: int, rounds: int) -> None:
         turns = [
             _torch(module, data, batch),
             *(make(model, data, batch, threads) for make in (_api, _engine)),
-            _ours(model, data, batch, threads, OrtTrainer()),
+            _ours(model, data, batch, threads, LocalTrainer("ort")),
         ]
         times: list[list[float]] = [[] for _ in turns]
         for turn in range(rounds + 1):
@@ -177,43 +180,68 @@ def epochs(only: str, threads: int, rounds: int) -> None:
         )
 
 
-def trainers(only: str, threads: int, rounds: int) -> None:
-    """Milliseconds a step on each engine, medians over turns."""
+def trainers(only: str, threads: int, rounds: int, device: Device = "cpu") -> None:
+    """Milliseconds a step on each engine that can compute there, medians over turns."""
     torch.set_num_threads(threads)
-    print(f"{threads} thread(s), medians of {rounds} turns: ms of the processor a step")
-    print(f"{'network':10s} {'batch':>5s} {'torch':>8s} {'on ort':>8s} {'on torch':>9s}   on torch to: torch   on ort")
+    engines: list[TrainerName] = [name for name in get_args(TrainerName) if _computes(name, device)]
+    of = f"{threads} thread(s), ms of the processor" if device == "cpu" else f"{torch.cuda.get_device_name()}, ms"
+    print(f"{of} a step, medians of {rounds} turns, torch {torch.__version__}, onnxruntime {onnxruntime().__version__}")
+    columns = [f"on {name}" for name in engines]
+    print(f"{'network':10s} {'batch':>5s} {'torch':>8s}", *(f"{c:>9s}" for c in columns), "  to torch:", *columns)
     for name, (make, batch) in NETWORKS.items():
         if only and name != only:
             continue
         torch.manual_seed(0)
         module = make()
         model, data = exported(module), images(8 * batch)
-        steps = max(2, min(20, 2000 // batch // 4))
+        steps = max(2, min(20, 2000 // batch // 4)) * (1 if device == "cpu" else 5)
         turns = [
-            _torch(module, data, batch),
-            *(_ours(model, data, batch, threads, trainer) for trainer in (OrtTrainer(), TorchTrainer())),
+            _torch(module, data, batch, device),
+            *(_ours(model, data, batch, threads, LocalTrainer(engine), device) for engine in engines),
         ]
         found = np.array([[run(steps) / steps * 1e3 for run in turns] for _ in range(rounds + 1)])[1:]
-        a, b, c = np.median(found, axis=0)
-        to = [float(np.median(found[:, 2] / found[:, k])) for k in (0, 1)]
-        print(f"{name:10s} {batch:5d} {a:8.1f} {b:8.1f} {c:9.1f}   {to[0]:18.2f} {to[1]:8.2f}", flush=True)
+        times = np.median(found, axis=0)
+        to = np.median(found[:, 1:] / found[:, :1], axis=0)
+        print(
+            f"{name:10s} {batch:5d} {times[0]:8.1f}",
+            *(f"{t:9.1f}" for t in times[1:]),
+            "           ",
+            *(f"{r:{len(c)}.2f}" for r, c in zip(to, columns, strict=True)),
+            flush=True,
+        )
 
 
-def _torch(module: nn.Module, data: Dataset, batch: int) -> Callable[[int], float]:
-    module.train()
+def _computes(engine: TrainerName, device: Device) -> bool:
+    try:
+        ensure_device(device, engine)
+    except TrainingError:
+        return False
+    return True
+
+
+def _now(device: Device) -> float:
+    """Of the processor, or of the clock when a card has done what it was given."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _torch(module: nn.Module, data: Dataset, batch: int, device: Device = "cpu") -> Callable[[int], float]:
+    module.to(device).train()
     optimizer = torch.optim.AdamW(module.parameters(), 1e-3, fused=True)
-    x = torch.from_numpy(data.normalized(data.train.x))
-    y = torch.from_numpy(data.train.y.copy())
+    x = torch.from_numpy(data.normalized(data.train.x)).to(device)
+    y = torch.from_numpy(data.train.y.copy()).to(device)
 
     def run(steps: int) -> float:
-        began = time.process_time()
+        began = _now(device)
         for step in range(steps):
             rows = slice(step * batch % len(y), step * batch % len(y) + batch)
             optimizer.zero_grad()
             nn.functional.cross_entropy(module(x[rows]), y[rows]).backward()
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
-        return time.process_time() - began
+        return _now(device) - began
 
     return run
 
@@ -264,15 +292,17 @@ def _engine(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[
     return run
 
 
-def _ours(model: Model, data: Dataset, batch: int, threads: int, trainer: LocalTrainer) -> Callable[[int], float]:
-    settings = TrainSettings(Schedule(1e-3, 10**6), batch_size=batch, threads=threads)
+def _ours(
+    model: Model, data: Dataset, batch: int, threads: int, trainer: LocalTrainer, device: Device = "cpu"
+) -> Callable[[int], float]:
+    settings = TrainSettings(Schedule(1e-3, 10**6), batch_size=batch, threads=threads, device=device)
 
     def run(steps: int) -> float:
         # Between two calls of the progress, the start of the engine and the evaluation left out.
         times: list[tuple[float, int]] = []
 
-        def progress(step: int, loss: float) -> None:  # noqa: ARG001
-            times.append((time.process_time(), step))
+        def progress(step: int, loss: float, accuracy: float | None = None) -> None:  # noqa: ARG001
+            times.append((_now(device), step))
 
         trainer.progress_seconds = 0.0
         trainer.train(model, data, settings, state=State(), steps=steps + 2, evaluate_every=0, progress=progress)
@@ -332,9 +362,9 @@ def memory(count: int) -> None:
 
 
 def main() -> None:
-    """Run one of the four."""
+    """Run one of the five."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["epochs", "trainers", "branches", "memory"])
+    parser.add_argument("what", choices=["epochs", "trainers", "cuda", "branches", "memory"])
     parser.add_argument("--only", default="", choices=["", *NETWORKS])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
@@ -345,6 +375,8 @@ def main() -> None:
         epochs(arguments.only, arguments.threads, arguments.rounds)
     elif arguments.what == "trainers":
         trainers(arguments.only, arguments.threads, arguments.rounds)
+    elif arguments.what == "cuda":
+        trainers(arguments.only, arguments.threads, arguments.rounds, "cuda")
     elif arguments.what == "branches":
         branches(arguments.seconds)
     else:

@@ -32,6 +32,7 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.report import compare, inspect, write_report
 from pysurgeon.surgery import Calibration, Operation, Record, operate
 from pysurgeon.training import (
+    DEFAULT_TRAINER,
     NodeFact,
     Outcome,
     Progress,
@@ -167,7 +168,7 @@ def apply(model: Model, *operations: Operation, data: str | Dataset | None = Non
     return ApplyResult(model, tuple(records), before, costs(model))
 
 
-def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerName = "ort") -> DoctorResult:
+def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerName = DEFAULT_TRAINER) -> DoctorResult:
     """Say whether a model will train, node by node.
 
     Args:
@@ -209,7 +210,7 @@ def recommend(
     price: float = 1e-4,
     seed: int = 0,
     threads: int = 1,
-    trainer: TrainerName = "ort",
+    trainer: TrainerName = DEFAULT_TRAINER,
 ) -> RecommendResult:
     """Rank the operations that should help this model on this data.
 

@@ -59,18 +59,18 @@ def doctor(
     model: ModelPath,
     data: OptionalData = None,
     data_dir: DataDir = None,
-    trainer: Trainer = "ort",
+    trainer: Trainer = None,
     as_json: Json = False,
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
     from pysurgeon import api, report
-    from pysurgeon.training import load_for
+    from pysurgeon.training import DEFAULT_TRAINER, load_for
 
     loaded = opened(model)
     dataset = None if data is None else load_for(data, loaded, data_dir=data_dir)
     if dataset is not None:
         err.print(dataset.summary(), markup=False, soft_wrap=True)
-    found = api.doctor(loaded, dataset, trainer=trainer)
+    found = api.doctor(loaded, dataset, trainer=trainer or DEFAULT_TRAINER)
     if as_json:
         accuracy = {} if dataset is None else {"validation_accuracy": found.validation_accuracy, "metric": found.metric}
         nodes = [asdict(f) for f in found.nodes]
@@ -98,19 +98,25 @@ def recommend(
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 12,
     seed: Seed = 0,
     threads: Threads = 1,
-    trainer: Trainer = "ort",
+    trainer: Trainer = None,
     as_json: Json = False,
 ) -> None:
     """Ranked operations with their evidence."""
     from pysurgeon import api, report
-    from pysurgeon.training import load_for
+    from pysurgeon.training import DEFAULT_TRAINER, load_for
 
     loaded = opened(model)
     dataset = load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
     err.print(dataset.summary(), markup=False, soft_wrap=True)
     with err.status("looking at the model"):
         found = api.recommend(
-            loaded, dataset, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer
+            loaded,
+            dataset,
+            objective=objective,
+            price=price,
+            seed=seed,
+            threads=threads,
+            trainer=trainer or DEFAULT_TRAINER,
         )
     shown = list(found.recommendations[:top])
     if as_json:

@@ -63,8 +63,8 @@ Statistics = Annotated[
     typer.Option("--statistics", help="What batch normalization goes by: the batch, or what it came with."),
 ]
 Trainer = Annotated[
-    Literal["ort", "torch"],
-    typer.Option("--trainer", help="The engine: onnxruntime-training, or torch where that is installed."),
+    Literal["ort", "torch"] | None,
+    typer.Option("--trainer", help="The engine: onnxruntime-training where that is installed, otherwise torch."),
 ]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="cuda needs the engine's GPU build.")]
 Decay = Annotated[float, typer.Option("--weight-decay", help="Of weights; biases and norm parameters are spared.")]

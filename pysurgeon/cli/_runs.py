@@ -68,7 +68,7 @@ def train(
     label_smoothing: Smoothing = 0.0,
     micro_batch: MicroBatch = None,
     statistics: Statistics = "batch",
-    trainer: Trainer = "ort",
+    trainer: Trainer = None,
     device: Device = "cpu",
     seed: Seed = 0,
     threads: Threads = 1,
@@ -79,6 +79,7 @@ def train(
     from pysurgeon import api, report
     from pysurgeon.evolution import EvolveSettings, Plan, load_data
     from pysurgeon.graph import ensure_free, written
+    from pysurgeon.training import DEFAULT_TRAINER
 
     loaded = opened(model)
     ensure_free([output], force=force)
@@ -99,7 +100,7 @@ def train(
         label_smoothing=label_smoothing,
         micro_batch=micro_batch,
         statistics=statistics,
-        trainer=trainer,
+        trainer=trainer or DEFAULT_TRAINER,
         device=device,
         seed=seed,
         threads=threads,
@@ -186,7 +187,7 @@ def evolve(
     label_smoothing: Smoothing = 0.0,
     micro_batch: MicroBatch = None,
     statistics: Statistics = "batch",
-    trainer: Trainer = "ort",
+    trainer: Trainer = None,
     device: Device = "cpu",
     seed: Seed = 0,
     threads: Threads = 1,
@@ -197,6 +198,7 @@ def evolve(
     """Let the Surgeon train a model and operate on it meanwhile."""
     from pysurgeon.evolution import EvolveSettings, begin
     from pysurgeon.graph import ensure_free
+    from pysurgeon.training import DEFAULT_TRAINER
 
     loaded = opened(model)
     ensure_free([output] if output else [], force=force)
@@ -227,7 +229,7 @@ def evolve(
         label_smoothing=label_smoothing,
         micro_batch=micro_batch,
         statistics=statistics,
-        trainer=trainer,
+        trainer=trainer or DEFAULT_TRAINER,
         device=device,
         seed=seed,
         threads=threads,

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pysurgeon.data import Augment, Normalize
 from pysurgeon.errors import RunError, SettingError, UsageError
-from pysurgeon.training import ClassWeights, Device, Optim, Statistics, TrainerName
+from pysurgeon.training import DEFAULT_TRAINER, ClassWeights, Device, Optim, Statistics, TrainerName
 
 StrategyName = Literal["bic", "random", "paper"]
 Objective = Literal["accuracy", "size", "latency", "pareto"]
@@ -47,7 +47,7 @@ class EvolveSettings:
         label_smoothing: Share of a label that is spread over all classes.
         micro_batch: Most samples that the engine sees at once, `None` for whole batches.
         statistics: Whether batch normalization goes by the batch or by its frozen statistics.
-        trainer: The engine that gives loss and gradients.
+        trainer: The engine that gives loss and gradients: onnxruntime-training where it is installed, else torch.
         device: Where loss and gradients are computed.
         seed: Everything random derives from it.
         threads: Threads a worker.
@@ -81,7 +81,7 @@ class EvolveSettings:
     label_smoothing: float = 0.0
     micro_batch: int | None = None
     statistics: Statistics = "batch"
-    trainer: TrainerName = "ort"
+    trainer: TrainerName = DEFAULT_TRAINER
     device: Device = "cpu"
     seed: int = 0
     threads: int = 1

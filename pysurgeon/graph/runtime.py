@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 # The training build looks for this part of itself when it is imported, which takes two seconds and 300 MB for torch.
 _UNUSED = "onnxruntime.training.ortmodule"
+
+
+@cache
+def can_differentiate() -> bool:
+    """Whether the onnxruntime that is installed is the training build; it is not imported to find out."""
+    found = find_spec("onnxruntime")
+    return found is not None and any(Path(p, "training").is_dir() for p in found.submodule_search_locations or ())
 
 
 def onnxruntime() -> Any:

@@ -4,10 +4,11 @@ from pysurgeon.training._engine import ensure_device
 from pysurgeon.training.evaluate import Evaluation, evaluate
 from pysurgeon.training.fit import Fit, InputFit, fit_input
 from pysurgeon.training.loading import load_for
-from pysurgeon.training.local import LocalTrainer, OrtTrainer, TorchTrainer
+from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.loss import ClassWeights, metric
 from pysurgeon.training.normalization import as_expected, with_input_metadata
 from pysurgeon.training.protocol import (
+    DEFAULT_TRAINER,
     Device,
     Optim,
     Outcome,
@@ -25,6 +26,7 @@ from pysurgeon.training.view import NodeFact, TrainingView, training_report, tra
 from pysurgeon.training.worker import WorkerTrainer
 
 __all__ = [
+    "DEFAULT_TRAINER",
     "ClassWeights",
     "Device",
     "Evaluation",
@@ -33,14 +35,12 @@ __all__ = [
     "LocalTrainer",
     "NodeFact",
     "Optim",
-    "OrtTrainer",
     "Outcome",
     "Point",
     "Progress",
     "Schedule",
     "State",
     "Statistics",
-    "TorchTrainer",
     "TrainResult",
     "TrainSettings",
     "Trainer",

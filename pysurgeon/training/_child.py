@@ -17,10 +17,8 @@ from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.runtime import onnxruntime
 from pysurgeon.training._transfer import parcel, receive
-from pysurgeon.training.local import LocalTrainer, OrtTrainer, TorchTrainer
+from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.protocol import Outcome, Point, State, TrainerName, TrainSettings
-
-_TRAINERS: dict[TrainerName, type[LocalTrainer]] = {"ort": OrtTrainer, "torch": TorchTrainer}
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def serve(descriptor: int, name: TrainerName) -> None:
     warnings.simplefilter("ignore")
     connection = Connection(descriptor)
     _import_engine(name)
-    trainer = _TRAINERS[name]()
+    trainer = LocalTrainer(name)
     data: Dataset | None = None
     while True:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pysurgeon.graph import Array
-from pysurgeon.training.protocol import Device, TrainerName
+from pysurgeon.training.protocol import DEFAULT_TRAINER, Device, State, TrainerName, TrainSettings
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,12 +29,8 @@ class Engine(Protocol):
     """A training view made ready to be differentiated."""
 
     @property
-    def parameters(self) -> Mapping[str, Array]:
-        """Live, writable float32 arrays by name; the next step uses what is written to them."""
-
-    @property
     def gradients(self) -> Mapping[str, Array]:
-        """Contiguous float32 arrays by parameter name, of the last step."""
+        """Contiguous float32 arrays by parameter name, of the last step; for as long as the optimizer has not taken its own."""
 
     def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
         """Compute loss and gradients of a batch and update the statistics.
@@ -51,8 +47,36 @@ class Engine(Protocol):
             TrainingError: The engine refuses the batch.
         """
 
+    def optimizer(self, settings: TrainSettings, state: State) -> Optimizer:
+        """What changes the parameters where they are.
+
+        Args:
+            settings: Which one, its weight decay and its bound on the gradient's norm.
+            state: Moments to go on from; copied. A parameter without any starts at zero.
+
+        Raises:
+            TrainingError: A moment does not have the shape of its parameter.
+        """
+
     def tensors(self) -> dict[str, Array]:
         """Copies of parameters and statistics by name."""
+
+
+class Optimizer(Protocol):
+    """The moments of every parameter and the step that uses them."""
+
+    def step(self, learning_rate: float) -> float:
+        """Change the parameters by the gradients of the last step of the engine, unless they are not finite.
+
+        Args:
+            learning_rate: Of this step.
+
+        Returns:
+            The norm of the gradient over all parameters before clipping; infinite or NaN if nothing was changed.
+        """
+
+    def state(self, step: int) -> State:
+        """The moments as they are now; the arrays may be the optimizer's own."""
 
 
 class Dialect(Protocol):
@@ -115,7 +139,7 @@ def make_dialect(trainer: TrainerName, *, freeze_statistics: bool = False) -> Di
     return _module(trainer).make_dialect(freeze_statistics=freeze_statistics)
 
 
-def ensure_device(device: Device, trainer: TrainerName = "ort") -> None:
+def ensure_device(device: Device, trainer: TrainerName = DEFAULT_TRAINER) -> None:
     """Find out whether an engine is installed and can compute there.
 
     Raises:

@@ -16,11 +16,12 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, Model
-from pysurgeon.graph.runtime import onnxruntime
+from pysurgeon.graph.runtime import can_differentiate, onnxruntime
 from pysurgeon.training._arrays import aligned
 from pysurgeon.training._gradients import WITH_GRADIENT
+from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.loss import LOSS, ONE, TARGETS, WEIGHTS, Loss, loss_name
-from pysurgeon.training.protocol import Device
+from pysurgeon.training.protocol import Device, State, TrainSettings
 from pysurgeon.training.rewrites import FREEZING, REWRITES, Rewrite
 from pysurgeon.training.view import TrainingView
 
@@ -94,6 +95,10 @@ class OrtEngine:
             self.gradients[name] += gradient
         return float(self._loss)
 
+    def optimizer(self, settings: TrainSettings, state: State) -> Optimizer:
+        """One that changes the arrays."""
+        return Optimizer(settings, self.parameters, self.gradients, state)
+
     def tensors(self) -> dict[str, Array]:
         """Copies of parameters and statistics by name."""
         copies = {name: array.copy() for name, array in self.parameters.items()}
@@ -107,11 +112,18 @@ def make_engine(view: TrainingView, loss: Loss, *, threads: int, device: Device)
 
 def make_dialect(*, freeze_statistics: bool) -> OrtDialect:
     """See `pysurgeon.training._engine.make_dialect`."""
+    ensure_device("cpu")
     return OrtDialect(freeze_statistics=freeze_statistics)
 
 
 def ensure_device(device: Device) -> None:
     """See `pysurgeon.training._engine.ensure_device`."""
+    if not can_differentiate():
+        message = (
+            "the trainer ort needs onnxruntime-training, which there is for Python 3.11 and older; the onnxruntime that is installed "
+            "only runs models: pip install 'pysurgeon[torch]' and take the trainer torch"
+        )
+        raise TrainingError(message)
     ort = onnxruntime()
     found = ort.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in found:

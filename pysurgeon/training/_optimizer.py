@@ -28,42 +28,43 @@ class Optimizer:
     Args:
         settings: Which optimizer, its weight decay and its bound on the gradient's norm.
         parameters: Live float32 arrays by name; every step changes them.
+        gradients: float32 arrays by parameter name, which every step reads and does not modify.
         state: Moments to go on from; copied. A parameter without any starts at zero.
 
     Raises:
         TrainingError: A moment does not have the shape of its parameter.
     """
 
-    def __init__(self, settings: TrainSettings, parameters: Mapping[str, Array], state: State) -> None:
+    def __init__(
+        self, settings: TrainSettings, parameters: Mapping[str, Array], gradients: Mapping[str, Array], state: State
+    ) -> None:
         self._settings = settings
-        self._parameters = parameters
+        self._parameters, self._gradients = parameters, gradients
         self._updates = state.updates
         self._moments = {
-            moment: {
-                name: _moment(name, state.moments.get(moment, {}).get(name), parameter)
+            kind: {
+                name: moment(name, state.moments.get(kind, {}).get(name), parameter.shape)
                 for name, parameter in parameters.items()
             }
-            for moment in MOMENTS[settings.optimizer]
+            for kind in MOMENTS[settings.optimizer]
         }
         self._new = {
-            name: _moment(name, array, parameters[name])
+            name: moment(name, array, parameters[name].shape)
             for name, array in state.moments.get(NEW, {}).items()
             if name in parameters and settings.new_units_rate != 1
         }
-        # Pulling biases and norm parameters to zero only hurts: decay is for what multiplies many inputs.
-        self._decay = {n: settings.weight_decay if p.ndim >= 2 else 0.0 for n, p in parameters.items()}
+        self._decay = {name: decay(settings, parameter.ndim) for name, parameter in parameters.items()}
 
-    def step(self, gradients: Mapping[str, Array], learning_rate: float) -> float:
+    def step(self, learning_rate: float) -> float:
         """Change the parameters, unless the gradient is not finite.
 
         Args:
-            gradients: float32 arrays by parameter name; not modified.
             learning_rate: Of this step.
 
         Returns:
             The norm of the gradient over all parameters before clipping; infinite or NaN if nothing was changed.
         """
-        norm = math.sqrt(sum(sum_of_squares(gradients[name]) for name in self._parameters))
+        norm = math.sqrt(sum(sum_of_squares(self._gradients[name]) for name in self._parameters))
         if not math.isfinite(norm):
             return norm
         clip = self._settings.clip
@@ -71,9 +72,9 @@ class Optimizer:
         self._updates += 1
         before = {name: self._parameters[name].copy() for name in self._new}
         if self._settings.optimizer == "adamw":
-            self._adamw(gradients, learning_rate, scale)
+            self._adamw(learning_rate, scale)
         else:
-            self._sgd(gradients, learning_rate, scale)
+            self._sgd(learning_rate, scale)
         for name, old in before.items():
             self._slow_down(name, old)
         return norm
@@ -91,12 +92,12 @@ class Optimizer:
         if new.max() < SETTLED:
             del self._new[name]
 
-    def _adamw(self, gradients: Mapping[str, Array], learning_rate: float, scale: float) -> None:
+    def _adamw(self, learning_rate: float, scale: float) -> None:
         m, v = self._moments["m"], self._moments["v"]
         for name, parameter in self._parameters.items():
             adamw_step(
                 parameter,
-                gradients[name],
+                self._gradients[name],
                 m[name],
                 v[name],
                 learning_rate=learning_rate,
@@ -108,12 +109,12 @@ class Optimizer:
                 gradient_scale=scale,
             )
 
-    def _sgd(self, gradients: Mapping[str, Array], learning_rate: float, scale: float) -> None:
+    def _sgd(self, learning_rate: float, scale: float) -> None:
         momentum = self._moments["momentum"]
         for name, parameter in self._parameters.items():
             sgd_step(
                 parameter,
-                gradients[name],
+                self._gradients[name],
                 momentum[name],
                 learning_rate=learning_rate,
                 momentum=MOMENTUM,
@@ -123,12 +124,22 @@ class Optimizer:
             )
 
 
-def _moment(name: str, given: Array | None, parameter: Array) -> Array:
+def decay(settings: TrainSettings, rank: int) -> float:
+    """Weight decay of a parameter: pulling biases and norm parameters to zero only hurts; it is for what multiplies many inputs."""
+    return settings.weight_decay if rank >= 2 else 0.0
+
+
+def moment(name: str, given: Array | None, shape: tuple[int, ...]) -> Array:
+    """A copy of a moment to go on from, of zeros where there is none.
+
+    Raises:
+        TrainingError: It does not have the shape of its parameter.
+    """
     if given is None:
-        return aligned(np.zeros(parameter.shape, np.float32))
-    if given.shape != parameter.shape:
+        return aligned(np.zeros(shape, np.float32))
+    if given.shape != shape:
         message = (
-            f"a moment of parameter {name!r} has the shape {given.shape}, the parameter {parameter.shape}; whatever "
+            f"a moment of parameter {name!r} has the shape {given.shape}, the parameter {shape}; whatever "
             "resizes a parameter must resize its moments, too"
         )
         raise TrainingError(message)

@@ -13,7 +13,7 @@ from multiprocessing.connection import Pipe
 from typing import IO, Any
 
 from pysurgeon.training._transfer import Parcel, parcel, receive
-from pysurgeon.training.protocol import TrainerName
+from pysurgeon.training.protocol import DEFAULT_TRAINER, TrainerName
 
 # Python code rather than a file or multiprocessing's spawn: the caller's main module must not be run again, so that scripts
 # without a guard work.
@@ -40,7 +40,7 @@ class WorkerProcess:
         trainer: The engine that it trains with.
     """
 
-    def __init__(self, threads: int, trainer: TrainerName = "ort") -> None:
+    def __init__(self, threads: int, trainer: TrainerName = DEFAULT_TRAINER) -> None:
         self.connection, theirs = Pipe(duplex=True)
         self._log: IO[bytes] = tempfile.TemporaryFile(prefix="pysurgeon-log-")  # noqa: SIM115  (close gives it back)
         self._data: Parcel | None = None

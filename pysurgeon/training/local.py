@@ -1,22 +1,21 @@
-"""Trainers in this very process, one for each engine. An engine can end it: see `pysurgeon.training.worker`."""
+"""A trainer in this very process. An engine can end it: see `pysurgeon.training.worker`."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import ClassVar
 
 import numpy as np
 
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.graph import Array, Model
 from pysurgeon.training._engine import Engine, make_engine
-from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import Fit, fit_input
 from pysurgeon.training.loss import Loss, make_loss
 from pysurgeon.training.protocol import (
+    DEFAULT_TRAINER,
     SLOPE_SAMPLES,
     Outcome,
     Point,
@@ -34,13 +33,19 @@ _TRIAL_BATCH, _SLOPE_BATCH = 8, 32
 class LocalTrainer:
     """Trains in the calling process; may be called from several threads.
 
+    Args:
+        name: The engine that gives loss and gradients. Threads of torch are a setting of the whole process, that of the last stretch that
+            began in it.
+
     Attributes:
-        name: The engine that gives loss and gradients.
+        name: See the argument.
         progress_seconds: Least time between two calls of `progress`.
     """
 
-    name: ClassVar[TrainerName]
     progress_seconds = 0.2
+
+    def __init__(self, name: TrainerName = DEFAULT_TRAINER) -> None:
+        self.name: TrainerName = name
 
     def check(self, model: Model, data: Dataset) -> None:
         """Refuse a model that cannot be trained on this data; takes the gradients of one small batch to be sure.
@@ -93,18 +98,6 @@ class LocalTrainer:
         return stretch.run(steps, evaluate_every)
 
 
-class OrtTrainer(LocalTrainer):
-    """On onnxruntime-training."""
-
-    name = "ort"
-
-
-class TorchTrainer(LocalTrainer):
-    """On torch, which has to be installed. The number of its threads is that of the last stretch that began in the process."""
-
-    name = "torch"
-
-
 def _prepared(trainer: TrainerName, model: Model, data: Dataset, settings: TrainSettings) -> tuple[Fit, Loss, Engine]:
     fit = fit_input(model, data)
     loss = make_loss(data, binary=fit.binary, class_weights=settings.class_weights, smoothing=settings.label_smoothing)
@@ -131,7 +124,7 @@ class _Stretch:
         self._model, self._data, self._settings, self._start = model, data, settings, state
         self._deadline, self._progress = deadline, progress
         self._fit, self._loss, self._engine = _prepared(trainer, model, data, settings)
-        self._optimizer = Optimizer(settings, self._engine.parameters, state)
+        self._optimizer = self._engine.optimizer(settings, state)
         self._batches = Batches(
             data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw
         )
@@ -163,7 +156,7 @@ class _Stretch:
         loss = self._gradients(self._fit.feeds(x), self._fit.targets(self._loss, y))
         if not math.isfinite(loss):
             return f"the loss is {loss} at step {self._step}"
-        norm = self._optimizer.step(self._engine.gradients, self._settings.schedule.at(self._step))
+        norm = self._optimizer.step(self._settings.schedule.at(self._step))
         if not math.isfinite(norm):
             return f"the norm of the gradient is {norm} at step {self._step}"
         self._losses.append(loss)

@@ -19,7 +19,7 @@ from pysurgeon.graph.names import Names, value_names
 from pysurgeon.training._engine import Dialect, make_dialect
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
-from pysurgeon.training.protocol import TrainerName
+from pysurgeon.training.protocol import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training.rewrites import Builder
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def training_view(
     task: Task = "classification",
     *,
     freeze_statistics: bool = False,
-    trainer: TrainerName = "ort",
+    trainer: TrainerName = DEFAULT_TRAINER,
 ) -> TrainingView:
     """Derive the graph that is trained in the user's place.
 
@@ -111,7 +111,7 @@ def training_view(
 
 
 def training_report(
-    model: Model, task: Task = "classification", *, trainer: TrainerName = "ort"
+    model: Model, task: Task = "classification", *, trainer: TrainerName = DEFAULT_TRAINER
 ) -> tuple[NodeFact, ...]:
     """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
 

@@ -16,7 +16,7 @@ from pysurgeon.training._child import CheckJob, Failed, Progress, Sloped, SlopeJ
 from pysurgeon.training._process import WorkerDied, WorkerProcess
 from pysurgeon.training._transfer import Parcel
 from pysurgeon.training.fit import fit_input
-from pysurgeon.training.protocol import Outcome, State, TrainerName, TrainResult, TrainSettings
+from pysurgeon.training.protocol import DEFAULT_TRAINER, Outcome, State, TrainerName, TrainResult, TrainSettings
 from pysurgeon.training.protocol import Progress as Report
 
 # A worker notices its deadline within a step or an evaluation; one that does not answer so long after it hangs.
@@ -38,7 +38,12 @@ class WorkerTrainer:
     """
 
     def __init__(
-        self, workers: int = 1, threads: int = 1, *, grace: float = GRACE_SECONDS, trainer: TrainerName = "ort"
+        self,
+        workers: int = 1,
+        threads: int = 1,
+        *,
+        grace: float = GRACE_SECONDS,
+        trainer: TrainerName = DEFAULT_TRAINER,
     ) -> None:
         if workers < 1:
             message = f"{workers} workers were asked for; at least one is needed"

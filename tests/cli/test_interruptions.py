@@ -122,9 +122,9 @@ def undisturbed(start: Path, folder: Path) -> Path:
     from pysurgeon.data import load as load_data
     from pysurgeon.evolution import EvolveSettings, SerialExecutor, Setup, Silent, Surgeon, begin
     from pysurgeon.graph import load
-    from pysurgeon.training import OrtTrainer
+    from pysurgeon.training import LocalTrainer
 
     settings = EvolveSettings("digits", epochs=None, steps=1500, generations=3, branches=2, batch_size=32)
-    setup = Setup(settings, load_data("digits"), OrtTrainer(), SerialExecutor(), Silent())
+    setup = Setup(settings, load_data("digits"), LocalTrainer(), SerialExecutor(), Silent())
     Surgeon(setup, begin(load(start), settings, folder)).run()
     return folder

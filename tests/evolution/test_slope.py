@@ -22,10 +22,8 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import AddBypass, InsertLayer, RemoveLayer, Widen, operate
 from pysurgeon.training import (
     LocalTrainer,
-    OrtTrainer,
     Schedule,
     State,
-    TorchTrainer,
     TrainSettings,
     WorkerTrainer,
 )
@@ -46,7 +44,7 @@ def loss(network: Model) -> float:
     return float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y]).mean())
 
 
-@pytest.mark.parametrize("trainer", [OrtTrainer(), TorchTrainer()], ids=["ort", "torch"])
+@pytest.mark.parametrize("trainer", [LocalTrainer("ort"), LocalTrainer("torch")], ids=["ort", "torch"])
 @pytest.mark.parametrize("proto", [mlp((6,)), mlp((9, 7), seed=3), cnn(4)], ids=["one", "two", "cnn"])
 def test_a_small_step_of_adamw_goes_down_as_the_slope_says(proto: Any, trainer: LocalTrainer) -> None:
     network = model(proto)
@@ -57,17 +55,17 @@ def test_a_small_step_of_adamw_goes_down_as_the_slope_says(proto: Any, trainer: 
 
 def test_engines_and_workers_give_the_same_and_other_samples_nearly() -> None:
     network = model(cnn(4))
-    expected = OrtTrainer().slope(network, DATA, HOW)
-    assert TorchTrainer().slope(network, DATA, HOW) == pytest.approx(expected, rel=1e-4)
+    expected = LocalTrainer().slope(network, DATA, HOW)
+    assert LocalTrainer("torch").slope(network, DATA, HOW) == pytest.approx(expected, rel=1e-4)
     with WorkerTrainer(1) as trainer:
         assert trainer.slope(network, DATA, HOW) == expected
-    other = OrtTrainer().slope(network, DATA, replace(HOW, seed=HOW.seed + 1))
+    other = LocalTrainer().slope(network, DATA, replace(HOW, seed=HOW.seed + 1))
     assert other != expected
     assert other == pytest.approx(expected, rel=0.2)
 
 
 def test_what_cannot_be_told_is_not() -> None:
-    class Broken(OrtTrainer):
+    class Broken(LocalTrainer):
         def slope(self, *_: Any) -> float:
             message = "no gradient for this"
             raise TrainingError(message)
@@ -75,7 +73,7 @@ def test_what_cannot_be_told_is_not() -> None:
     assert slope(Broken(), model(mlp()), DATA, HOW) is None
     network = model(mlp())
     endless = network.with_tensors({"fc1.weight": np.full_like(network.tensor("fc1.weight"), np.inf)})
-    assert slope(OrtTrainer(), endless, DATA, HOW) is None
+    assert slope(LocalTrainer(), endless, DATA, HOW) is None
 
 
 @given(st.integers(0, 2**20), st.data())
@@ -91,7 +89,7 @@ def test_what_keeps_the_function_never_makes_the_loss_flatter(seed: int, draw: s
             ]
         )
     )
-    trainer = OrtTrainer()
+    trainer = LocalTrainer()
     before, after = (trainer.slope(m, DATA, HOW) for m in (network, operate(network, operation).model))
     assert after >= before * (1 - 1e-4)
 
@@ -100,7 +98,7 @@ def test_what_keeps_the_function_never_makes_the_loss_flatter(seed: int, draw: s
 
 
 def slopes(models: Sequence[Model]) -> list[float | None]:
-    return [slope(OrtTrainer(), m, DATA, HOW) for m in models]
+    return [slope(LocalTrainer(), m, DATA, HOW) for m in models]
 
 
 def recommended(network: Model, **options: Any) -> list[Recommendation]:
@@ -110,7 +108,7 @@ def recommended(network: Model, **options: Any) -> list[Recommendation]:
 
 def trained(network: Model, steps: int = 150) -> Model:
     how = TrainSettings(Schedule(5e-3, steps), batch_size=64)
-    return OrtTrainer().train(network, DATA, how, state=State(), steps=steps, evaluate_every=0).model
+    return LocalTrainer().train(network, DATA, how, state=State(), steps=steps, evaluate_every=0).model
 
 
 @pytest.mark.parametrize("narrow", [1, 2, 3])

@@ -38,7 +38,7 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Narrow, Widen, operate, parse
 from pysurgeon.surgery.matrices import weight_matrix
-from pysurgeon.training import OrtTrainer, State, evaluate
+from pysurgeon.training import LocalTrainer, State, evaluate
 
 START = model(mlp((6,)))
 SMALLER, LARGER = model(mlp((3,))), model(mlp((12,)))
@@ -193,7 +193,7 @@ def evolved(folder: Path, settings: EvolveSettings, *, until: int | None = None)
     return read(Journal.open(folder))
 
 
-class Ending(OrtTrainer):
+class Ending(LocalTrainer):
     """An engine that is interrupted."""
 
     def __init__(self, until: int | None) -> None:

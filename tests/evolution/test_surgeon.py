@@ -41,7 +41,7 @@ from pysurgeon.evolution.timeline import Timeline
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.surgery import operate, parse
-from pysurgeon.training import OrtTrainer, Outcome, State, Trainer, TrainResult, evaluate
+from pysurgeon.training import LocalTrainer, Outcome, State, Trainer, TrainResult, evaluate
 from pysurgeon.training.protocol import SLOPE_SAMPLES
 
 QUICK = EvolveSettings("digits", limit=400, epochs=None, steps=40, generations=2, branches=2, batch_size=32, workers=1)
@@ -62,7 +62,7 @@ def evolved(
 ) -> EvolveResult:
     """A run in this process; `folder` may hold one to go on with."""
     journal = Journal.open(folder) if folder.exists() else begin(start, how, folder)
-    setup = Setup(how, data or digits(), trainer or OrtTrainer(), executor or SerialExecutor(), Silent())
+    setup = Setup(how, data or digits(), trainer or LocalTrainer(), executor or SerialExecutor(), Silent())
     Surgeon(setup, journal).run()
     found = read(journal)
     assert found is not None
@@ -251,7 +251,7 @@ class Interrupting:
     """An engine that is interrupted before its n-th stretch."""
 
     def __init__(self, after: int) -> None:
-        self._trainer, self._left = OrtTrainer(), after
+        self._trainer, self._left = LocalTrainer(), after
 
     def check(self, network: Model, data: Dataset) -> None:
         self._trainer.check(network, data)
@@ -411,7 +411,7 @@ class Faulty:
     """The real engine, with faults in the stretches that a rule picks."""
 
     def __init__(self, fault: Callable[[Model, State], Outcome | Exception | None]) -> None:
-        self._trainer, self._fault = OrtTrainer(), fault
+        self._trainer, self._fault = LocalTrainer(), fault
 
     def check(self, network: Model, data: Dataset) -> None:
         self._trainer.check(network, data)
@@ -538,7 +538,7 @@ def test_an_interrupt_ends_the_branches_under_way_and_loses_none(tmp_path: Path)
     assert [e["key"] for e in trained] == [f"start@{warm_up}"]
 
 
-class Skipping(OrtTrainer):
+class Skipping(LocalTrainer):
     """Says that the warm-up was done, and is interrupted then."""
 
     def __init__(self) -> None:

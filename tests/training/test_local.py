@@ -13,7 +13,7 @@ import pytest
 from pysurgeon.data import Batches
 from pysurgeon.errors import DataError, TrainingError
 from pysurgeon.graph import Model
-from pysurgeon.training import LocalTrainer, OrtTrainer, Outcome, Schedule, State, TrainResult, TrainSettings, evaluate
+from pysurgeon.training import LocalTrainer, Outcome, Schedule, State, TrainResult, TrainSettings, evaluate
 from pysurgeon.training.view import training_view
 
 from .zoo import cnn, engine_of, exported, gradients, images, mlp, network, quiet
@@ -249,7 +249,7 @@ def test_check_refuses_an_operator_without_gradient() -> None:
     with quiet():
         model = exported(nn.Sequential(mlp(), nn.Hardtanh(), Atan()), 3, 8, 8)
     with pytest.raises(TrainingError, match="Atan"):
-        OrtTrainer().check(model, images())
+        LocalTrainer().check(model, images())
 
 
 def test_two_threads_give_the_bits_of_one_after_the_other(trainer: LocalTrainer) -> None:

@@ -13,7 +13,7 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import AddBypass, InsertLayer, Widen, carry, operate
 from pysurgeon.surgery.apply import NEW
 from pysurgeon.surgery.edit import AxisMap, Edit, Select
-from pysurgeon.training import OrtTrainer, Schedule, State, TrainSettings, WorkerTrainer
+from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, WorkerTrainer
 from pysurgeon.training._optimizer import HALF_LIFE, Optimizer
 
 from .zoo import cnn, exported, images, mlp
@@ -24,7 +24,7 @@ STEPS = 20
 def after(model: Model, steps: int, optimizer: str) -> Model:
     rate = 1e-2 if optimizer == "adamw" else 0.05
     settings = TrainSettings(Schedule(rate, steps, decay="constant"), batch_size=32, optimizer=optimizer)  # type: ignore[arg-type]
-    return OrtTrainer().train(model, images(), settings, state=State(), steps=steps, evaluate_every=steps).model
+    return LocalTrainer().train(model, images(), settings, state=State(), steps=steps, evaluate_every=steps).model
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -70,7 +70,7 @@ def test_new_layers_move(operation: Any) -> None:
 def widened(rate: float) -> tuple[Model, State, TrainSettings]:
     """A trained MLP whose first width was doubled, and the state of the optimizer with what is new in it."""
     settings = TrainSettings(Schedule(1e-2, 100, decay="constant"), batch_size=32, new_units_rate=rate)
-    trunk = OrtTrainer().train(exported(mlp(), 3, 8, 8), images(), settings, state=State(), steps=3, evaluate_every=0)
+    trunk = LocalTrainer().train(exported(mlp(), 3, 8, 8), images(), settings, state=State(), steps=3, evaluate_every=0)
     width = next(w for w in Structure(trunk.model).widths if w.resizable)
     done = operate(trunk.model, Widen(width.name, 2 * width.size, seed=1))
     return done.model, replace(trunk.state, moments=carry(done.edit, trunk.state.moments)), settings
@@ -108,7 +108,7 @@ def test_new_units_take_their_share_of_the_step(optimizer: Any) -> None:
     model, state, settings = widened(0.25)
     moments = state.moments if optimizer == "adamw" else {NEW: state.moments[NEW]}
     one = {
-        rate: OrtTrainer()
+        rate: LocalTrainer()
         .train(
             model,
             images(),
@@ -129,22 +129,23 @@ def test_new_units_take_their_share_of_the_step(optimizer: Any) -> None:
 
 def test_new_units_grow_old() -> None:
     parameter, marks = {"w": np.zeros(4, np.float32)}, {NEW: {"w": np.array([0, 0, 1, 1], np.float32)}}
+    gradient = {"w": np.ones(4, np.float32)}
     settings = TrainSettings(Schedule(1.0, 1), optimizer="sgd", weight_decay=0.0, clip=None, new_units_rate=0.0625)
-    optimizer = Optimizer(settings, parameter, State(moments=marks))
+    optimizer = Optimizer(settings, parameter, gradient, State(moments=marks))
     for _ in range(HALF_LIFE):
-        optimizer.step({"w": np.ones(4, np.float32)}, 1.0)
+        optimizer.step(1.0)
     np.testing.assert_allclose(optimizer.state(0).moments[NEW]["w"], [0, 0, 0.5, 0.5], rtol=1e-4)
     for _ in range(6 * HALF_LIFE):
-        optimizer.step({"w": np.ones(4, np.float32)}, 1.0)
+        optimizer.step(1.0)
     assert NEW not in optimizer.state(0).moments
     before = parameter["w"].copy()
-    optimizer.step({"w": np.ones(4, np.float32)}, 1.0)
+    optimizer.step(1.0)
     assert np.unique(np.round(parameter["w"] - before, 3)).size == 1
 
 
 def test_a_stop_among_new_units_changes_nothing() -> None:
     model, state, settings = widened(0.5)
-    whole = OrtTrainer().train(model, images(), settings, state=state, steps=6, evaluate_every=0)
+    whole = LocalTrainer().train(model, images(), settings, state=state, steps=6, evaluate_every=0)
     with WorkerTrainer() as trainer:
         half = trainer.train(model, images(), settings, state=state, steps=2, evaluate_every=0)
         rest = trainer.train(half.model, images(), settings, state=half.state, steps=4, evaluate_every=0)

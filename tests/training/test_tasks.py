@@ -16,7 +16,6 @@ from pysurgeon.errors import DataError, ModelError, TrainingError, UsageError
 from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.training import (
     LocalTrainer,
-    OrtTrainer,
     Outcome,
     Schedule,
     State,
@@ -336,7 +335,7 @@ def test_nesterov_looks_ahead_as_torch_does(trainer: LocalTrainer) -> None:
 def test_a_device_that_is_not_there_is_refused_with_what_to_install() -> None:
     settings = TrainSettings(Schedule(1e-2, 10), device="cuda")
     with pytest.raises(TrainingError, match=r"GPU build.*CPUExecutionProvider.*onnxruntime-training"):
-        OrtTrainer().train(network("mlp"), images(), settings, state=State(), steps=1, evaluate_every=1)
+        LocalTrainer().train(network("mlp"), images(), settings, state=State(), steps=1, evaluate_every=1)
 
 
 def test_an_output_that_does_not_count_samples_is_refused() -> None:

@@ -14,13 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from pysurgeon.data import Batches
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model
+from pysurgeon.surgery.apply import NEW
 from pysurgeon.training import (
     LocalTrainer,
-    OrtTrainer,
     Outcome,
     Schedule,
     State,
-    TorchTrainer,
     TrainSettings,
     WorkerTrainer,
     ensure_device,
@@ -29,6 +28,7 @@ from pysurgeon.training import (
 )
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training._gradients import WITH_GRADIENT
+from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.loss import CrossEntropy, Loss, SquaredError
 from pysurgeon.training.rewrites import REWRITES
 from pysurgeon.training.torch_engine.registry import OPERATORS
@@ -213,7 +213,7 @@ def test_training_comes_to_the_same_weights(make: Any, optimizer: Any) -> None:
     model = make()
     a, b = (
         trainer.train(model, images(), options, state=State(), steps=10, evaluate_every=5)
-        for trainer in (OrtTrainer(), TorchTrainer())
+        for trainer in (LocalTrainer("ort"), LocalTrainer("torch"))
     )
     assert [p.train_loss for p in a.history] == pytest.approx([p.train_loss for p in b.history], rel=1e-4)
     for name in model.trainable():
@@ -223,12 +223,59 @@ def test_training_comes_to_the_same_weights(make: Any, optimizer: Any) -> None:
 # --- processes, devices -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "nesterov"])
+def test_its_optimizers_take_the_steps_of_ours(optimizer: Any, clip: float | None) -> None:
+    import torch
+
+    from pysurgeon.training.torch_engine.optimizer import TorchOptimizer
+
+    rng = np.random.default_rng(0)
+    shapes = {"w": (5, 3), "b": (5,), "k": (4, 3, 2, 2)}
+    settings = replace(SETTINGS, optimizer=optimizer, clip=clip, weight_decay=0.1, new_units_rate=0.25)
+    parameters = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    leaves = {name: torch.tensor(array).requires_grad_() for name, array in parameters.items()}
+    new = np.zeros((5, 3), np.float32)
+    new[3:] = 1
+    marked, gradients = State(moments={NEW: {"w": new}}), {name: np.empty_like(p) for name, p in parameters.items()}
+    ours, theirs = Optimizer(settings, parameters, gradients, marked), TorchOptimizer(settings, leaves, marked)
+    for step in range(20):
+        for name, leaf in leaves.items():
+            gradients[name][...] = rng.standard_normal(leaf.shape)
+            leaf.grad = torch.tensor(gradients[name])
+        assert theirs.step(1e-2) == pytest.approx(ours.step(1e-2), rel=1e-5)
+        if step == 9:  # and go on from what was kept
+            ours = Optimizer(settings, parameters, gradients, ours.state(10))
+            theirs = TorchOptimizer(settings, leaves, theirs.state(10))
+    for name, leaf in leaves.items():
+        np.testing.assert_allclose(leaf.detach().numpy(), parameters[name], atol=2e-6, err_msg=name)
+    a, b = ours.state(20), theirs.state(20)
+    assert (a.step, a.updates, a.moments.keys()) == (b.step, b.updates, b.moments.keys())
+    for kind, arrays in a.moments.items():
+        for name, array in arrays.items():
+            np.testing.assert_allclose(b.moments[kind][name], array, rtol=1e-5, atol=1e-6, err_msg=f"{kind} of {name}")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_its_optimizers_change_nothing_by_a_gradient_that_is_not_finite(bad: float) -> None:
+    import torch
+
+    from pysurgeon.training.torch_engine.optimizer import TorchOptimizer
+
+    leaf = torch.ones(3).requires_grad_()
+    leaf.grad = torch.tensor([0.0, bad, 1.0])
+    optimizer = TorchOptimizer(SETTINGS, {"w": leaf}, State())
+    assert not np.isfinite(optimizer.step(1e-2))
+    assert leaf.tolist() == [1, 1, 1]
+    assert optimizer.state(0).updates == 0
+
+
 def test_a_worker_gives_the_bits_of_this_process() -> None:
     model = network("cnn", dynamo=True)
     with WorkerTrainer(trainer="torch") as worker:
         worker.check(model, images())
         theirs = worker.train(model, images(), SETTINGS, state=State(), steps=12, evaluate_every=5)
-    ours = TorchTrainer().train(model, images(), SETTINGS, state=State(), steps=12, evaluate_every=5)
+    ours = LocalTrainer("torch").train(model, images(), SETTINGS, state=State(), steps=12, evaluate_every=5)
     assert ours.outcome is theirs.outcome is Outcome.DONE
     for name in model.tensors():
         np.testing.assert_array_equal(ours.model.tensor(name), theirs.model.tensor(name))
@@ -246,7 +293,7 @@ def test_threads_are_those_that_were_asked_for() -> None:
     before = torch.get_num_threads()
     try:
         for threads in (2, 1):
-            TorchTrainer().train(
+            LocalTrainer("torch").train(
                 network("mlp"), images(), replace(SETTINGS, threads=threads), state=State(), steps=1, evaluate_every=0
             )
             assert torch.get_num_threads() == threads
@@ -269,7 +316,7 @@ def test_where_torch_is_missing_the_error_says_what_to_install(monkeypatch: pyte
         "pysurgeon.training.torch_engine.find_spec", lambda name: None if name == "torch" else found(name)
     )
     with pytest.raises(TrainingError, match=r"pip install 'pysurgeon\[torch\]'"):
-        TorchTrainer().check(network("mlp"), images())
+        LocalTrainer("torch").check(network("mlp"), images())
 
 
 def test_a_step_that_fails_says_where(trainer: LocalTrainer) -> None:

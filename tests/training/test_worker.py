@@ -21,7 +21,7 @@ import pytest
 
 from pysurgeon.errors import DataError, ModelError, TrainingError
 from pysurgeon.graph import _external
-from pysurgeon.training import OrtTrainer, Outcome, Schedule, State, TrainSettings, WorkerTrainer
+from pysurgeon.training import LocalTrainer, Outcome, Schedule, State, TrainSettings, WorkerTrainer
 from pysurgeon.training._transfer import parcel, receive
 
 from .zoo import exported, images, mlp, network
@@ -40,7 +40,7 @@ def trainer() -> Iterator[WorkerTrainer]:
 def test_a_worker_gives_the_bits_of_this_process(trainer: WorkerTrainer) -> None:
     model = network("cnn", dynamo=True)
     here, there = (
-        t.train(model, DATA, SETTINGS, state=State(), steps=12, evaluate_every=5) for t in (OrtTrainer(), trainer)
+        t.train(model, DATA, SETTINGS, state=State(), steps=12, evaluate_every=5) for t in (LocalTrainer(), trainer)
     )
     assert there.outcome is Outcome.DONE
     for name in model.tensors():
@@ -65,7 +65,7 @@ def test_calls_from_several_threads(trainer: WorkerTrainer) -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(train, range(4)))
     for k in range(4):
-        alone = OrtTrainer().train(models[k], DATA, SETTINGS, state=State(), steps=8, evaluate_every=8)
+        alone = LocalTrainer().train(models[k], DATA, SETTINGS, state=State(), steps=8, evaluate_every=8)
         np.testing.assert_array_equal(together[k], alone.model.tensor("1.weight"))
 
 
@@ -171,7 +171,7 @@ def test_another_data_set_replaces_the_first(trainer: WorkerTrainer) -> None:
     other = images(seed=5)
     for data in (DATA, other, DATA):
         here, there = (
-            t.train(model, data, SETTINGS, state=State(), steps=3, evaluate_every=3) for t in (OrtTrainer(), trainer)
+            t.train(model, data, SETTINGS, state=State(), steps=3, evaluate_every=3) for t in (LocalTrainer(), trainer)
         )
         assert here.history[-1].validation_loss == there.history[-1].validation_loss
 
@@ -260,7 +260,7 @@ def test_models_that_no_message_holds_train_in_a_worker(trainer: WorkerTrainer, 
     model = network("mlp")
     with pytest.raises(ModelError, match="2 GB"):
         model.to_bytes()
-    for train in (OrtTrainer(), trainer):
+    for train in (LocalTrainer(), trainer):
         result = train.train(model, DATA, SETTINGS, state=State(), steps=2, evaluate_every=1)
         assert result.outcome is Outcome.DONE
         assert result.history[-1].validation_loss < result.history[0].validation_loss
@@ -270,4 +270,4 @@ def test_what_is_not_trained_must_fit_into_a_message(monkeypatch: Any) -> None:
     monkeypatch.setattr(_external, "LARGEST_MESSAGE", 4)
     frozen = replace(SETTINGS, statistics="frozen")  # which then are constants
     with pytest.raises(TrainingError, match="what is not trained of the model"):
-        OrtTrainer().train(network("cnn", dynamo=True), DATA, frozen, state=State(), steps=1, evaluate_every=0)
+        LocalTrainer().train(network("cnn", dynamo=True), DATA, frozen, state=State(), steps=1, evaluate_every=0)

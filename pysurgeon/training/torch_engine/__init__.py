@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pysurgeon.errors import TrainingError
+from pysurgeon.graph.runtime import can_differentiate
 from pysurgeon.training.protocol import Device
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def make_dialect(*, freeze_statistics: bool) -> Dialect:
 def ensure_device(device: Device) -> None:
     """See `pysurgeon.training._engine.ensure_device`."""
     if find_spec("torch") is None:
-        message = "the trainer torch needs torch, which is not installed: pip install 'pysurgeon[torch]', or take the trainer ort"
+        message = "the trainer torch needs torch, which is not installed: pip install 'pysurgeon[torch]'"
+        if can_differentiate():
+            message += ", or take the trainer ort"
         raise TrainingError(message)
     if device == "cpu":
         return

@@ -9,10 +9,10 @@ import torch
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
-from pysurgeon.training._arrays import aligned
 from pysurgeon.training.loss import LOSS, ONE, TARGETS, WEIGHTS, Loss, loss_name
-from pysurgeon.training.protocol import Device
+from pysurgeon.training.protocol import Device, State, TrainSettings
 from pysurgeon.training.torch_engine.node import CannotRunError, Node
+from pysurgeon.training.torch_engine.optimizer import TorchOptimizer
 from pysurgeon.training.torch_engine.program import Program, reason
 from pysurgeon.training.torch_engine.types import tensor
 from pysurgeon.training.view import TrainingView
@@ -23,10 +23,6 @@ class TorchEngine:
 
     The number of threads is one of torch's own settings, for the whole process.
 
-    Attributes:
-        parameters: Live, writable float32 arrays by name; on the CPU, torch's tensors are in the same memory.
-        gradients: By parameter name; a step puts other arrays in their place.
-
     Raises:
         TrainingError: torch cannot compute the graph.
     """
@@ -35,9 +31,7 @@ class TorchEngine:
         torch.set_num_threads(threads)
         self._device = torch.device(device)
         tensors = {name: view.tensor(name) for name in (*view.trainable, *view.statistics)}
-        self.parameters: dict[str, Array] = {name: aligned(tensors[name]) for name in view.trainable}
-        self.gradients: dict[str, Array] = {n: np.zeros_like(p) for n, p in self.parameters.items()}
-        self._leaves = {n: tensor(p).to(self._device).requires_grad_() for n, p in self.parameters.items()}
+        self._leaves = {name: tensor(tensors[name].copy()).to(self._device).requires_grad_() for name in view.trainable}
         self._statistics = {n: tensor(tensors[n].copy()).to(self._device) for n in view.statistics}
         opset = view.ir.graph.opset_imports.get("", 0)
         try:
@@ -49,17 +43,20 @@ class TorchEngine:
             message = f"torch cannot compute the model: {error}"
             raise TrainingError(message) from error
 
+    @property
+    def gradients(self) -> dict[str, Array]:
+        """By parameter name; copied where they are not in memory of this process."""
+        found = {name: leaf.grad for name, leaf in self._leaves.items() if leaf.grad is not None}
+        return {name: np.asarray(gradient.cpu().numpy(), order="C") for name, gradient in found.items()}
+
     def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
         """Loss of a batch; its gradients are left where they can be read."""
         values = {
             name: tensor(array).to(self._device)
             for name, array in {**feeds, TARGETS: targets[0], WEIGHTS: targets[1]}.items()
         }
-        for name, leaf in self._leaves.items():
-            if self._device.type != "cpu":
-                with torch.no_grad():
-                    leaf.copy_(tensor(self.parameters[name]))
-            if not add:
+        if not add:
+            for leaf in self._leaves.values():
                 leaf.grad = None
         try:
             loss = self._program.run(values | self._leaves | self._statistics)
@@ -71,10 +68,12 @@ class TorchEngine:
             if leaf.grad is None:
                 message = f"parameter {name!r} gets no gradient from torch"
                 raise TrainingError(message)
-            self.gradients[name] = np.asarray(leaf.grad.cpu().numpy(), order="C")
         return float(loss.detach())
+
+    def optimizer(self, settings: TrainSettings, state: State) -> TorchOptimizer:
+        """One that changes the tensors where they are."""
+        return TorchOptimizer(settings, self._leaves, state)
 
     def tensors(self) -> dict[str, Array]:
         """Copies of parameters and statistics by name."""
-        copies = {name: array.copy() for name, array in self.parameters.items()}
-        return copies | {name: value.cpu().numpy().copy() for name, value in self._statistics.items()}
+        return {name: value.detach().cpu().numpy().copy() for name, value in (self._leaves | self._statistics).items()}

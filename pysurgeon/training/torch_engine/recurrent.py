@@ -24,7 +24,12 @@ def _ordered(tensor: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def _parameters(w: Tensor, r: Tensor, b: Tensor, order: Sequence[int]) -> list[Tensor]:
-    return [_ordered(tensor, order) for tensor in (w, r, *b.chunk(2))]
+    found = [_ordered(tensor, order) for tensor in (w, r, *b.chunk(2))]
+    if w.device.type == "cpu":
+        return found
+    # On a card they are wanted one behind the other in one piece of memory.
+    pieces = torch.split(torch.cat([tensor.flatten() for tensor in found]), [tensor.numel() for tensor in found])
+    return [piece.view(tensor.shape) for piece, tensor in zip(pieces, found, strict=True)]
 
 
 def _lstm(x: Tensor, w: Tensor, r: Tensor, b: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
