@@ -230,7 +230,9 @@ def recommend(
         UsageError: A number makes no sense.
         DataError: The data does not fit the model.
         ModelError: A layer gives values that are no finite numbers.
+        TrainingError: The trainer is not installed.
     """
+    ensure_device("cpu", trainer)
     dataset = _dataset(data, model)
     settings = EvolveSettings(
         dataset.name, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer, micro_batch=32

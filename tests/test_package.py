@@ -12,6 +12,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
+from engines import needs_ort
 
 import pysurgeon
 
@@ -51,6 +52,7 @@ def test_the_command_line_starts_without_what_is_heavy() -> None:
     assert loaded == "[]"
 
 
+@needs_ort
 def test_training_does_not_import_torch(tmp_path: Path) -> None:
     code = f"""
 import sys

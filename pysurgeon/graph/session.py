@@ -27,6 +27,9 @@ LARGE = 1 << 30
 # onnxruntime's name for its own memory as a place of external data; the offset is the address then.
 _ADDRESS = "*/_ORT_MEM_ADDR_/*"
 
+# A place that is never looked at: what lies there is handed over by name.
+_BY_NAME = "by name"
+
 
 class Session:
     """A model made ready to run.
@@ -51,19 +54,20 @@ class Session:
                 if name not in present:
                     graph.graph.outputs.append(values[name])
         # The engine works with the arrays of the model itself, which must live as long as it does.
-        graph_lent, self._lent = _lend(graph)
+        graph_lent, self._lent = _lend(graph, _ADDRESS)
         size = _external.tensor_bytes(graph)
         try:
             try:
-                self._session = _open(graph_lent, size, threads, lent=bool(self._lent))
+                self._session = _open(graph_lent, size, threads, self._lent)
             except ModelError:
                 raise
             except Exception:
-                if not self._lent or size > _external.LARGEST_MESSAGE:
+                if not self._lent:
                     raise
-                # An engine that does not take tensors from memory, or has to know the values of a large one.
-                self._lent = []
-                self._session = _open(graph, size, threads, lent=False)
+                # An engine that takes no address (1.20 did, 1.30 does not), or has to know the values of a large tensor.
+                large = size > _external.LARGEST_MESSAGE
+                graph_lent, self._lent = _lend(graph, _BY_NAME) if large else (graph, {})
+                self._session = _open(graph_lent, size, threads, self._lent, by_name=large)
         except Exception as error:  # onnxruntime raises a class of its own for every status
             lines = str(error).strip().splitlines() or [type(error).__name__]
             message = (
@@ -103,38 +107,43 @@ class Session:
             yield self.run(batch)
 
 
-def _lend(model: ir.Model) -> tuple[ir.Model, list[Array]]:
+def _lend(model: ir.Model, place: str) -> tuple[ir.Model, dict[str, Array]]:
     """Let the large tensors of a graph be references to the memory of their arrays.
 
     onnxruntime offers two other ways to hand over arrays. `add_external_initializers` copies them (1.19), and
     `add_initializer` goes wrong where an optimizer transposes a tensor or folds it into another: the session goes on
     with the array as it was. Tensors given by address are not copied, and optimizers can read them.
 
+    Args:
+        model: The graph.
+        place: Of the tensors that it refers to.
+
     Returns:
-        The graph, a copy where something was lent, and the arrays that have to stay where they are.
+        The graph, a copy where something was lent, and the arrays that have to stay where they are, by name.
     """
-    arrays: list[Array] = []
+    arrays: dict[str, Array] = {}
 
     def refer(name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor | None:
         array = tensor.numpy()
         if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
             return None
-        arrays.append(array)
+        arrays[name] = array
         shape = ir.Shape(array.shape)
-        return ir.ExternalTensor(_ADDRESS, array.ctypes.data, array.nbytes, tensor.dtype, shape=shape, name=name)
+        return ir.ExternalTensor(place, array.ctypes.data, array.nbytes, tensor.dtype, shape=shape, name=name)
 
     # Most models are small, and a copy of their graph would be all that comes of it.
     return (_external.referring(model, refer), arrays) if _external.has_large(model) else (model, arrays)
 
 
-def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
+def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *, by_name: bool = False) -> Any:
     """An onnxruntime session.
 
     Args:
         model: Its graph.
         size: Bytes of its weights.
         threads: Threads inside an operator.
-        lent: Whether some of its tensors are references to memory.
+        lent: Those of its tensors that are references to memory.
+        by_name: Whether the engine is given them by name, and not by where they lie.
     """
     ort = onnxruntime()
     proto = ir.to_proto(model)
@@ -146,6 +155,11 @@ def _open(model: ir.Model, size: int, threads: int, *, lent: bool) -> Any:
     options.log_severity_level = 4
     # Threads that spin after a run take the core from the kernels and workers beside them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Behind activations that are rounded to steps, newer versions round weights, too, which the file does not say.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if by_name:
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in lent.values()]
+        options.add_external_initializers(list(lent), values)
     disabled = []
     if size > LARGE:
         # Both make a second copy of the weights: in the order that the kernels like best, and behind a Transpose.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from engines import needs_ort
 from starts import cnn, mlp, text_model
 
 from tests.cli.commands import IMAGES, LABELS, QUICK, ROOT, Command, Done, complains, put, shell
@@ -52,6 +53,7 @@ def test_doctor_tries_the_data(command: Command, start: Path) -> None:
     assert f"as it is: validation accuracy {accuracy:.2%}" in found.out
 
 
+@needs_ort
 def test_doctor_knows_both_engines(command: Command, tmp_path: Path) -> None:
     lines = ["h = Atan (x)", "f = Flatten (h)", "z = MatMul (f, w)", "y = Atan (z)"]
     path = tmp_path / "arcs.onnx"
@@ -63,6 +65,7 @@ def test_doctor_knows_both_engines(command: Command, tmp_path: Path) -> None:
     assert command("train", path, *QUICK, "--trainer", "torch", "-o", tmp_path / "a.onnx").status == 0
 
 
+@needs_ort
 def test_both_engines_train_and_evolve(command: Command, start: Path, tmp_path: Path) -> None:
     found, runs = [], []
     for name in ("ort", "torch"):

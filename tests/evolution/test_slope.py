@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import ENGINES
 from hypothesis import given
 from hypothesis import strategies as st
 from starts import cnn, digits, mlp, model
@@ -24,6 +25,7 @@ from pysurgeon.training import (
     LocalTrainer,
     Schedule,
     State,
+    TrainerName,
     TrainSettings,
     WorkerTrainer,
 )
@@ -44,9 +46,10 @@ def loss(network: Model) -> float:
     return float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y]).mean())
 
 
-@pytest.mark.parametrize("trainer", [LocalTrainer("ort"), LocalTrainer("torch")], ids=["ort", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("proto", [mlp((6,)), mlp((9, 7), seed=3), cnn(4)], ids=["one", "two", "cnn"])
-def test_a_small_step_of_adamw_goes_down_as_the_slope_says(proto: Any, trainer: LocalTrainer) -> None:
+def test_a_small_step_of_adamw_goes_down_as_the_slope_says(proto: Any, engine: TrainerName) -> None:
+    trainer = LocalTrainer(engine)
     network = model(proto)
     after = trainer.train(network, DATA, HOW, state=State(), steps=1, evaluate_every=0).model
     fallen = loss(network) - loss(after)

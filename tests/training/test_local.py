@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import needs_ort
 
 from pysurgeon.data import Batches
 from pysurgeon.errors import DataError, TrainingError
@@ -243,6 +244,7 @@ def test_check_accepts_and_refuses(trainer: LocalTrainer) -> None:
         trainer.check(network("cnn"), images((2, 8, 8)))
 
 
+@needs_ort
 def test_check_refuses_an_operator_without_gradient() -> None:
     from torch import nn
 

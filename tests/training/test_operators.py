@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from engines import needs_ort
 from onnx import NodeProto, helper
 
 from pysurgeon.errors import TrainingError
@@ -24,6 +25,8 @@ TABLE, IMAGE, VOLUME = (4, 6), (4, 6, 6), (4, 3, 4, 3)
 # Values far apart, so that no maximum changes hands while a gradient is measured.
 SPREAD = (np.random.default_rng(0).permutation(144).reshape(IMAGE) / 3).astype(np.float32)
 STEP = 1e-2
+
+pytestmark = needs_ort
 
 
 def node(op_type: str, *names: str, out: str = "o", **attributes: Any) -> NodeProto:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import needs_ort
 from starts import text_model
 
 from pysurgeon import data as datasets
@@ -332,6 +333,7 @@ def test_nesterov_looks_ahead_as_torch_does(trainer: LocalTrainer) -> None:
         np.testing.assert_allclose(learnt.tensor(name), parameter.detach().numpy(), atol=1e-5)
 
 
+@needs_ort
 def test_a_device_that_is_not_there_is_refused_with_what_to_install() -> None:
     settings = TrainSettings(Schedule(1e-2, 10), device="cuda")
     with pytest.raises(TrainingError, match=r"GPU build.*CPUExecutionProvider.*onnxruntime-training"):

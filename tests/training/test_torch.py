@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import random_networks
+from engines import needs_ort
 from hypothesis import HealthCheck, given, settings
 
 from pysurgeon.data import Batches
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model
+from pysurgeon.graph.runtime import can_differentiate
 from pysurgeon.surgery.apply import NEW
 from pysurgeon.training import (
     LocalTrainer,
@@ -76,6 +79,7 @@ def assert_equal(ours: dict[str, Array], theirs: dict[str, Array], tolerance: fl
 # --- operators ----------------------------------------------------------------------------------------------------------
 
 
+@needs_ort
 @pytest.mark.parametrize("case", (AS_IT_STANDS | REWRITTEN).values(), ids=(AS_IT_STANDS | REWRITTEN).keys())
 def test_what_onnxruntime_trains_has_the_same_gradient(case: Case) -> None:
     model = case.model()
@@ -153,7 +157,8 @@ def test_an_operator_without_a_function_is_refused_by_name() -> None:
         training_view(model, trainer="torch")
     # Also where no gradient passes: it has to be computed.
     aside = Case((node("Hardmax", out="r"), node("Greater", "r", "z", out="g"), node("Where", "g", "h", "z")), ZERO)
-    training_view(aside.model())
+    if can_differentiate():
+        training_view(aside.model(), trainer="ort")
     with pytest.raises(TrainingError, match="Hardmax"):
         training_view(aside.model(), trainer="torch")
 
@@ -184,6 +189,7 @@ ZOO = {
 }
 
 
+@needs_ort
 @pytest.mark.parametrize("statistics", ["batch", "frozen"])
 @pytest.mark.parametrize("make", ZOO.values(), ids=ZOO.keys())
 def test_networks_have_the_same_loss_gradients_and_statistics(make: Any, statistics: str) -> None:
@@ -193,6 +199,7 @@ def test_networks_have_the_same_loss_gradients_and_statistics(make: Any, statist
     assert_equal(*found, tolerance=1e-5)
 
 
+@needs_ort
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(random_networks.networks())
 def test_random_networks_have_the_same_loss_and_gradients(model: Model) -> None:
@@ -205,6 +212,7 @@ def test_random_networks_have_the_same_loss_and_gradients(model: Model) -> None:
     assert_equal(*found, tolerance=1e-5)
 
 
+@needs_ort
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("make", ZOO.values(), ids=ZOO.keys())
 def test_training_comes_to_the_same_weights(make: Any, optimizer: Any) -> None:
@@ -317,6 +325,32 @@ def test_where_torch_is_missing_the_error_says_what_to_install(monkeypatch: pyte
     )
     with pytest.raises(TrainingError, match=r"pip install 'pysurgeon\[torch\]'"):
         LocalTrainer("torch").check(network("mlp"), images())
+
+
+def test_without_the_training_build_the_error_says_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pysurgeon.training._onnxruntime.can_differentiate", lambda: False)
+    for ask in (lambda: training_report(network("mlp"), trainer="ort"), lambda: ensure_device("cpu", "ort")):
+        with pytest.raises(
+            TrainingError, match=r"Python 3.11 and older.*pip install 'pysurgeon\[torch\]'.*the trainer torch"
+        ):
+            ask()
+    monkeypatch.setattr("pysurgeon.training.torch_engine.can_differentiate", lambda: False)
+    monkeypatch.setattr("pysurgeon.training.torch_engine.find_spec", {}.get)
+    with pytest.raises(TrainingError, match=r"pip install 'pysurgeon\[torch\]'$"):
+        ensure_device("cpu", "torch")
+
+
+def test_what_an_onnxruntime_can_do_is_known_without_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "onnxruntime"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError")
+    found = importlib.machinery.PathFinder.find_spec("onnxruntime", [str(tmp_path)])
+    monkeypatch.setattr("pysurgeon.graph.runtime.find_spec", {"onnxruntime": found}.get)
+    assert not can_differentiate.__wrapped__()
+    (package / "training").mkdir()
+    assert can_differentiate.__wrapped__()
+    monkeypatch.setattr("pysurgeon.graph.runtime.find_spec", {}.get)
+    assert not can_differentiate.__wrapped__()
 
 
 def test_a_step_that_fails_says_where(trainer: LocalTrainer) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from engines import needs_ort
 from onnx import TensorProto, helper, numpy_helper
 from starts import text_model
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.session import Session
-from pysurgeon.training import training_report, training_view
+from pysurgeon.training import DEFAULT_TRAINER, training_report, training_view
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
@@ -97,7 +98,7 @@ def test_newer_operators_train_by_their_definitions(opset: int, line: str) -> No
     inside = from_proto(view.proto)
     np.testing.assert_allclose(Session(inside).run(x)[view.logits], Session(model).run(x)["y"], atol=1e-5)
     loss = SquaredError("R²", np.ones(1), 0.0, np.zeros((1, 5, 6)), np.ones((1, 5, 6)))
-    engine = make_engine("ort", view, loss)
+    engine = make_engine(DEFAULT_TRAINER, view, loss)
     y = rng.standard_normal((2, 5, 6)).astype(np.float32)
     engine.step({"x": x}, loss.arrays(y))
     direction = rng.standard_normal((4, 6)).astype(np.float32)
@@ -248,6 +249,7 @@ def test_a_network_that_mixes_its_samples_is_refused() -> None:
         training_view(model)
 
 
+@needs_ort
 def test_quantized_weights_are_named_as_the_reason_why_nothing_is_trained() -> None:
     text = (
         '<ir_version: 10, opset_import: ["" : 21]> m (float[N, 4] x) => (float[N, 2] y)'

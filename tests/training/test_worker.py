@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import needs_ort
 
 from pysurgeon.errors import DataError, ModelError, TrainingError
 from pysurgeon.graph import _external
@@ -266,6 +267,7 @@ def test_models_that_no_message_holds_train_in_a_worker(trainer: WorkerTrainer, 
         assert result.history[-1].validation_loss < result.history[0].validation_loss
 
 
+@needs_ort
 def test_what_is_not_trained_must_fit_into_a_message(monkeypatch: Any) -> None:
     monkeypatch.setattr(_external, "LARGEST_MESSAGE", 4)
     frozen = replace(SETTINGS, statistics="frozen")  # which then are constants

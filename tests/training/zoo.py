@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from pysurgeon.data import Dataset, Split
 from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.training import TrainerName, TrainingView
+from pysurgeon.training import DEFAULT_TRAINER, TrainerName, TrainingView
 from pysurgeon.training._engine import Engine, make_engine
 from pysurgeon.training.loss import CrossEntropy
 
@@ -131,7 +131,7 @@ def attention(*, seed: int = 0) -> Any:
     return seeded(seed, Net)
 
 
-def engine_of(view: TrainingView, *, classes: int = len(CLASSES), trainer: TrainerName = "ort") -> Engine:
+def engine_of(view: TrainingView, *, classes: int = len(CLASSES), trainer: TrainerName = DEFAULT_TRAINER) -> Engine:
     """An engine on a view, for plain cross-entropy."""
     return make_engine(trainer, view, CrossEntropy("accuracy", np.ones(classes), 0.0))
 
