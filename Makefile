@@ -1,11 +1,11 @@
-# Two commands for a new machine with Python 3.11, g++ and make:
+# Two commands for a new machine with Python 3.11 or later, g++ and make:
 #   make demo    installs everything into .venv and evolves a network on the digits
 #   make test    installs everything into .venv and runs the tests
 # PIP_FLAGS is passed to every pip install. On machines with the public index alone,
 #   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 # takes the CPU build of torch, which is all that is needed and some gigabytes smaller.
 
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV ?= .venv
 PIP_FLAGS ?=
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
@@ -17,7 +17,7 @@ DEMO ?= runs/demo
 .PHONY: demo test test-cpp lint install corpus-install
 
 $(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; say make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "no Python was found; say make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@# First, so that nothing below pulls a larger build of it.
 	$(PIP) torch==2.13.0

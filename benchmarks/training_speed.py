@@ -302,7 +302,8 @@ def _ours(
         times: list[tuple[float, int]] = []
 
         def progress(step: int, loss: float, accuracy: float | None = None) -> None:  # noqa: ARG001
-            times.append((_now(device), step))
+            if accuracy is None:  # the last call is after the evaluation
+                times.append((_now(device), step))
 
         trainer.progress_seconds = 0.0
         trainer.train(model, data, settings, state=State(), steps=steps + 2, evaluate_every=0, progress=progress)

@@ -29,8 +29,8 @@ from .test_operators import AS_IT_STANDS, CROSS_ENTROPY, LABELS, REWRITTEN, Case
 from .test_torch import ZOO, assert_equal
 from .zoo import images, network
 
-SETTINGS = TrainSettings(Schedule(2e-3, 40), batch_size=32, seed=3)
-TOLERANCE = 5e-3  # both engines let the card round the inputs of convolutions to TF32, ten bits of a fraction
+SETTINGS = TrainSettings(Schedule(2e-2, 60), batch_size=32, seed=3)
+TOLERANCE = 5e-3  # a normalization by the batch makes much of rounding
 
 
 def missing(name: TrainerName) -> str:
@@ -88,11 +88,12 @@ def test_a_stretch_comes_to_nearly_the_same_losses(engine: TrainerName, optimize
     settings = replace(SETTINGS, optimizer=optimizer)
     here, there = (
         LocalTrainer(engine).train(
-            network("cnn"), images(), replace(settings, device=device), state=State(), steps=12, evaluate_every=4
+            network("cnn"), images(), replace(settings, device=device), state=State(), steps=40, evaluate_every=10
         )
         for device in ("cpu", "cuda")
     )
     assert here.outcome is there.outcome is Outcome.DONE
+    assert here.history[-1].train_loss < 0.9 * here.history[0].train_loss  # there is something to tell apart
     assert [p.train_loss for p in there.history] == pytest.approx([p.train_loss for p in here.history], rel=2e-2)
 
 

@@ -21,7 +21,7 @@ from pysurgeon.training.view import TrainingView
 class TorchEngine:
     """See `pysurgeon.training._engine.Engine`.
 
-    The number of threads is one of torch's own settings, for the whole process.
+    The number of threads and the precision of convolutions on a card are settings of torch, for the whole process.
 
     Raises:
         TrainingError: torch cannot compute the graph.
@@ -30,6 +30,10 @@ class TorchEngine:
     def __init__(self, view: TrainingView, loss: Loss, *, threads: int, device: Device) -> None:
         torch.set_num_threads(threads)
         self._device = torch.device(device)
+        if (
+            device != "cpu"
+        ):  # where convolutions would be rounded to TF32: a card is to compute what the processor computes
+            torch.backends.cudnn.allow_tf32 = False
         tensors = {name: view.tensor(name) for name in (*view.trainable, *view.statistics)}
         self._leaves = {name: tensor(tensors[name].copy()).to(self._device).requires_grad_() for name in view.trainable}
         self._statistics = {n: tensor(tensors[n].copy()).to(self._device) for n in view.statistics}
