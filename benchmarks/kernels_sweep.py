@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=300, help="side of a matrix")
     parser.add_argument("--few", action="store_true", help="at most one triplet of 32, which are found another way")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--instructions", default="best", help="avx512, avx2, baseline or best")
+    parser.add_argument("--instructions", default="best", help="avx512, avx2, baseline, vnni or best")
     arguments = parser.parse_args()
     if not _native.choose_instructions(arguments.instructions):
         parser.error(f"this processor has no {arguments.instructions}")

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "rounded.hpp"
 #include "simd/kernels.hpp"
 #include "svd_paths.hpp"
 #include "tridiagonal.hpp"
@@ -49,9 +50,16 @@ struct Gram {
   Buffer<float> lower;
   double trace = 0.0;
   double longest_row = 0.0;
+  double moved;  // By how much singular values may be, as a share of the largest, and all of the matrix, of its norm.
 
-  explicit Gram(const MatrixView& a) : size(std::min(a.rows, a.columns)), lower(size * size) {
-    blas::gram(a.rows <= a.columns, size, std::max(a.rows, a.columns), a.data, lower.data());
+  Gram(const MatrixView& a, bool rounded)
+      : size(std::min(a.rows, a.columns)), lower(size * size), moved(rounded ? kRoundedError : 0.0) {
+    const Index length = std::max(a.rows, a.columns);
+    if (rounded) {
+      rounded_gram(a.rows <= a.columns, size, length, a.data, lower.data());
+    } else {
+      blas::gram(a.rows <= a.columns, size, length, a.data, lower.data());
+    }
     std::vector<double> squares(to_size(size), 0.0);
     for (Index i = 0; i < size; ++i) {
       const float* row = lower.data() + i * size;
@@ -129,8 +137,9 @@ bool values_by(const Gram& gram, const MatrixView& a, float* values) {
   const double error = error_of<T>(gram, top * top);
   const auto below = [&](double share) { return t.below(share * top * top * t.scale); };
   // Refined values are right if error^2 / distance is below the square of what is promised.
-  const double share = std::pow(error / (2 * kPromise), 2);
-  const double distance = std::pow(error / kPromise, 2);
+  const double promise = kPromise - gram.moved;
+  const double share = std::pow(error / (2 * promise), 2);
+  const double distance = std::pow(error / promise, 2);
   const Index wrong = below(share);
   const Index near = wrong > 0 ? below(share + distance) : 0;
   if (near > p / 8) return false;
@@ -212,7 +221,11 @@ bool factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factor
     if (p - t.below(error / kCorrectable * top * top * t.scale) < k) return false;
     vectors = vectors_of(reduced, p, 0, k);
   }
-  return !vectors.empty() && factors_from(a, vectors, tall, error, gram.trace, factors);
+  if (vectors.empty() || !factors_from(a, vectors, tall, error, gram.trace, factors)) return false;
+  // The best approximation of a matrix that far away leaves so much more of this one, twice: it may be half of 1 %.
+  double rest = gram.trace;
+  for (Index i = 0; i < k; ++i) rest -= static_cast<double>(factors.s[i]) * static_cast<double>(factors.s[i]);
+  return std::pow(2 * gram.moved / 0.005, 2) * gram.trace <= rest;
 }
 
 }  // namespace
@@ -254,14 +267,19 @@ bool single_values(const MatrixView& a, float most, float* values) {
   // A small matrix that is nearly square is sooner done in float64 than refined.
   const Index p = std::min(a.rows, a.columns);
   if (!suits(a, most) || (p < 128 && a.rows * a.columns < 2 * p * p)) return false;
-  const Gram gram(a);
+  if (suits_rounding(p, std::max(a.rows, a.columns)) && values_by<float>(Gram(a, true), a, values)) return true;
+  const Gram gram(a, false);
   return values_by<float>(gram, a, values) || values_by<double>(gram, a, values);
 }
 
 bool single_factors(const MatrixView& a, float most, const FactorsView& factors) {
   if (!suits(a, most) || factors.rank == std::min(a.rows, a.columns)) return false;
   if (krylov_factors(a, factors)) return true;
-  const Gram gram(a);
+  if (suits_rounding(std::min(a.rows, a.columns), std::max(a.rows, a.columns)) &&
+      factors_by<float>(Gram(a, true), a, factors)) {
+    return true;
+  }
+  const Gram gram(a, false);
   return factors_by<float>(gram, a, factors) || factors_by<double>(gram, a, factors);
 }
 

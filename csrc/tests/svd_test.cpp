@@ -220,11 +220,19 @@ int main(int count, char** arguments) {
     test_what_is_not_finite_is_named();
     return surgeon::tests::failures == 0 ? 0 : 1;
   }
-  for (const char* instructions : {"avx512", "avx2", "baseline"}) {
+  for (const char* instructions : {"avx512", "avx2", "baseline", "vnni"}) {
     if (!surgeon::simd::choose(instructions)) continue;
     std::printf("%s\n", instructions);
-    for (const auto& [rows, columns] :
-         {std::pair<Index, Index>{1, 1}, {1, 9}, {9, 1}, {15, 16}, {17, 90}, {90, 17}, {34, 33}, {130, 140}}) {
+    for (const auto& [rows, columns] : {std::pair<Index, Index>{1, 1},
+                                        {1, 9},
+                                        {9, 1},
+                                        {15, 16},
+                                        {17, 90},
+                                        {90, 17},
+                                        {34, 33},
+                                        {130, 140},
+                                        {130, 200},
+                                        {200, 130}}) {
       for (const Matrix& a : surgeon::tests::zoo(rows, columns)) test_promises(a);
     }
     test_few_leading();

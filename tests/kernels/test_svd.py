@@ -19,7 +19,7 @@ from pysurgeon.kernels import _native, reference
 BOTH = pytest.mark.parametrize("backend", [kernels, reference], ids=["native", "reference"])
 
 
-LEVELS = ("avx512", "avx2", "baseline")
+LEVELS = ("avx512", "avx2", "baseline", "vnni")
 
 
 @pytest.fixture(params=LEVELS)
@@ -105,11 +105,17 @@ def test_values_are_as_promised(backend: ModuleType, name, shape):
 
 
 @pytest.mark.parametrize("shape", [(64, 576), (300, 700), (520, 130)])
-def test_values_of_layers_are_exact_to_rounding(shape):
+def test_values_of_layers_are_exact_to_rounding(instructions, shape):
     matrix = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
     exact = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
-    np.testing.assert_allclose(kernels.singular_values([matrix])[0], exact, rtol=0, atol=1e-6 * exact[0])
-    np.testing.assert_allclose(kernels.truncated_svd([matrix], 20)[0].s, exact[:20], rtol=0, atol=1e-6 * exact[0])
+    off = (1e-5 if instructions == "vnni" else 1e-6) * exact[0]
+    np.testing.assert_allclose(kernels.singular_values([matrix])[0], exact, rtol=0, atol=off)
+    np.testing.assert_allclose(kernels.truncated_svd([matrix], 20)[0].s, exact[:20], rtol=0, atol=off)
+
+
+def test_the_best_instructions_are_exact_to_rounding():
+    _native.choose_instructions("best")
+    assert _native.instructions() != "vnni"
 
 
 @pytest.mark.parametrize("name", SPECTRA)
