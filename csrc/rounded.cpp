@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
+#include <numeric>
+#include <vector>
 
 #include "buffer.hpp"
 #include "simd/kernels.hpp"
@@ -16,11 +19,13 @@ using simd::kRounded;
 constexpr Index kBlocks = 8;
 constexpr Index kPacked = kRounded * kRounded / 2;
 
+std::size_t to_size(Index value) { return static_cast<std::size_t>(value); }
+
 }  // namespace
 
 bool suits_rounding(Index n, Index k) { return simd::active().round_block != nullptr && n >= 128 && 2 * k >= 3 * n; }
 
-void rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
+Roundings rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
   const simd::Kernels& kernels = simd::active();
   const Index panels = (n + kRounded - 1) / kRounded;
   const Index stride = panels * kRounded;
@@ -30,6 +35,9 @@ void rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
   std::array<std::uint32_t, kRounded> random;
   std::uint32_t seed = 1;
   for (std::uint32_t& state : random) state = (seed = seed * 1664525U + 1013904223U) | 1U;
+
+  // Sums of squared steps: of every vector, and of every block across all vectors.
+  std::vector<double> of_vector(to_size(stride), 0.0), of_block(to_size((k + kRounded - 1) / kRounded), 0.0);
 
   const auto round = [&](Index panel, Index block, Index start) {
     const Index vector = panel * kRounded;
@@ -47,6 +55,11 @@ void rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
     const Index place = panel * kBlocks + block;
     kernels.round_block(outer, x, x_stride, packed.data() + place * kPacked, scale.data() + place * kRounded,
                         random.data());
+    for (Index i = 0; i < vectors; ++i) {
+      const double step = static_cast<double>(scale[place * kRounded + i]);
+      of_vector[to_size(vector + i)] += step * step;
+      of_block[to_size(start / kRounded)] += step * step;
+    }
   };
 
   for (Index start = 0; start < k; start += kBlocks * kRounded) {
@@ -65,6 +78,11 @@ void rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
     }
   }
   for (Index i = 0; i < n; ++i) std::copy_n(sums.data() + i * stride, i + 1, c + i * n);
+  const double elements = static_cast<double>(kRounded);
+  const double row = std::sqrt(elements * *std::max_element(of_vector.begin(), of_vector.end()));
+  const double column = std::sqrt(*std::max_element(of_block.begin(), of_block.end()));
+  const double all = std::sqrt(elements * std::accumulate(of_vector.begin(), of_vector.end(), 0.0));
+  return {(row + column) / 2, all / 2};
 }
 
 }  // namespace surgeon

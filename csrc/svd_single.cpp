@@ -50,13 +50,12 @@ struct Gram {
   Buffer<float> lower;
   double trace = 0.0;
   double longest_row = 0.0;
-  double moved;  // By how much singular values may be, as a share of the largest, and all of the matrix, of its norm.
+  Roundings roundings;  // of the matrix, if to integers
 
-  Gram(const MatrixView& a, bool rounded)
-      : size(std::min(a.rows, a.columns)), lower(size * size), moved(rounded ? kRoundedError : 0.0) {
+  Gram(const MatrixView& a, bool rounded) : size(std::min(a.rows, a.columns)), lower(size * size) {
     const Index length = std::max(a.rows, a.columns);
     if (rounded) {
-      rounded_gram(a.rows <= a.columns, size, length, a.data, lower.data());
+      roundings = rounded_gram(a.rows <= a.columns, size, length, a.data, lower.data());
     } else {
       blas::gram(a.rows <= a.columns, size, length, a.data, lower.data());
     }
@@ -136,8 +135,9 @@ bool values_by(const Gram& gram, const MatrixView& a, float* values) {
   const double top = t.roots(0, 1, 1e-3).front();
   const double error = error_of<T>(gram, top * top);
   const auto below = [&](double share) { return t.below(share * top * top * t.scale); };
+  const double promise = kPromise - gram.roundings.norm / top;
+  if (promise < kPromise / 10) return false;
   // Refined values are right if error^2 / distance is below the square of what is promised.
-  const double promise = kPromise - gram.moved;
   const double share = std::pow(error / (2 * promise), 2);
   const double distance = std::pow(error / promise, 2);
   const Index wrong = below(share);
@@ -216,16 +216,18 @@ bool factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factor
     const Reduced<T> reduced(p, gram.lower.data());
     const Tridiagonal& t = reduced.tridiagonal();
     const double top = t.roots(0, 1, 1e-3).front();
+    if (gram.roundings.norm > 0.9 * kPromise * top) return false;
     error = error_of<T>(gram, top * top);
     // Dot products of the other side's vectors are about error * top^2 / (s_i s_j).
     if (p - t.below(error / kCorrectable * top * top * t.scale) < k) return false;
     vectors = vectors_of(reduced, p, 0, k);
   }
   if (vectors.empty() || !factors_from(a, vectors, tall, error, gram.trace, factors)) return false;
-  // The best approximation of a matrix that far away leaves so much more of this one, twice: it may be half of 1 %.
+  // The best approximation of the rounded matrix leaves at most twice the roundings more of this one than its own best
+  // does: that may be half of 1 %.
   double rest = gram.trace;
   for (Index i = 0; i < k; ++i) rest -= static_cast<double>(factors.s[i]) * static_cast<double>(factors.s[i]);
-  return std::pow(2 * gram.moved / 0.005, 2) * gram.trace <= rest;
+  return std::pow(2 * gram.roundings.all / 0.005, 2) <= rest;
 }
 
 }  // namespace

@@ -497,8 +497,9 @@ inline void round_block(bool by_row, const float* x, Index stride, std::int32_t*
     sum *= 1 / (kLongestRounded * kLongestRounded);
     most *= 1 / (kLargestRounded * kLargestRounded);
     store(scale + first, most > sum ? most : sum);
-    // What is added keeps numbers small whose squares vanish, and zeros from a division by zero.
-    for (Index i = first; i < first + lanes; ++i) scale[i] = __builtin_sqrtf(scale[i]) + 1e-22F;
+    // What is added keeps numbers small whose squares vanish (even where denormal ones count as zero), and zeros from a
+    // division by zero.
+    for (Index i = first; i < first + lanes; ++i) scale[i] = __builtin_sqrtf(scale[i]) + 2e-19F;
     const V<float> factor = 65536.0F / load(scale + first);
     Words bits;
     __builtin_memcpy(&bits, random + first, sizeof bits);
