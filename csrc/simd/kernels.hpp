@@ -87,8 +87,7 @@ const Kernels* vnni();
 // The best that the processor has, unless `choose` was called.
 const Kernels& active();
 
-// Takes "avx512", "avx2", "baseline", "vnni", or "best", which is one of the first three. False: unknown, or this
-// processor has not got it.
+// Takes "vnni", "avx512", "avx2", "baseline", or "best". False: unknown, or this processor has not got it.
 bool choose(const char* name);
 
 }  // namespace surgeon::simd

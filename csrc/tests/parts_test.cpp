@@ -186,7 +186,7 @@ void test_optimizer() {
 
 int main() {
   surgeon::blas::use_one_thread();
-  for (const char* instructions : {"avx512", "avx2", "baseline", "vnni"}) {
+  for (const char* instructions : {"vnni", "avx512", "avx2", "baseline"}) {
     if (!surgeon::simd::choose(instructions)) continue;
     for (const Index n : {2, 3, 16, 17, 100}) test_tridiagonal(n);
     test_repeated_eigenvalues();
