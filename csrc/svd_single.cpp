@@ -127,8 +127,8 @@ bool refine(const MatrixView& a, const Reduced<T>& reduced, Index wanted, Index 
   return true;
 }
 
-// What one way led to. Values too small for it are so with any Gram matrix in float32; a matrix that was rounded too
-// much is to be tried as it is.
+// What one way led to. Values too small for it are so with a Gram matrix that was not rounded, too; a matrix that was
+// rounded too much is to be tried as it is.
 enum class Outcome { found, too_small, too_rounded };
 
 // Roundings that leave less of the promise than this share of it to everything else are too much.
@@ -149,7 +149,10 @@ Outcome values_by(const Gram& gram, const MatrixView& a, float* values) {
   const double distance = std::pow(error / promise, 2);
   const Index wrong = below(share);
   const Index near = wrong > 0 ? below(share + distance) : 0;
-  if (near > p / 8) return promise < kPromise / 2 ? Outcome::too_rounded : Outcome::too_small;
+  if (near > p / 8) {
+    const bool so_without = below(1.25 * std::pow(error / kPromise, 2)) > p / 8;
+    return so_without ? Outcome::too_small : Outcome::too_rounded;
+  }
   const std::vector<double> roots = t.roots(0, p, kTolerance);
   std::transform(roots.begin(), roots.end(), values, to_float);
   return wrong == 0 || refine(a, reduced, wrong, near, values) ? Outcome::found : Outcome::too_small;
