@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--spectrum", choices=SPECTRA, default="trained-like")
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="for the second row of ours")
-    parser.add_argument("--instructions", default="best", help="of our loops: avx512, avx2, baseline or best")
+    parser.add_argument("--instructions", default="best", help="of our loops: vnni, avx512, avx2, baseline or best")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
     parser.add_argument("--batch", type=int, default=500, help="matrices of the tables named so")
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="the layers of its ONNX files instead of tables")

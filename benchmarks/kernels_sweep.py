@@ -85,9 +85,21 @@ def planted(rng: np.random.Generator, m: int, n: int, values: np.ndarray) -> np.
     return (left * values) @ right.T
 
 
+def rotated(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
+    """Blocks near the identity: one element dwarfs those about it, and all values are equal."""
+    matrix = np.zeros((m, n))
+    side = int(rng.integers(2, 65))
+    small = 10.0 ** -rng.uniform(1, 4)
+    for start in range(0, min(m, n) - side + 1, side):
+        skew = small * rng.standard_normal((side, side))
+        skew -= skew.T
+        matrix[start : start + side, start : start + side] = np.linalg.solve(np.eye(side) + skew, np.eye(side) - skew)
+    return matrix
+
+
 def raw(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
     """A matrix that is not made from its singular values."""
-    kind = int(rng.integers(0, 6))
+    kind = int(rng.integers(0, 7))
     if kind == 0:
         return rng.standard_normal((m, n)) + 10.0 ** rng.uniform(-3, 3)  # nearly all the same
     if kind == 1:
@@ -98,6 +110,8 @@ def raw(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
         return rng.standard_normal((m, n)) * 10.0 ** rng.uniform(-8, 8, (m, 1))  # graded rows
     if kind == 4:
         return np.repeat(rng.standard_normal((m, 1)), n, axis=1)
+    if kind == 5:
+        return rotated(rng, m, n)
     return rng.standard_t(1.1, (m, n))  # heavy tails
 
 
@@ -145,7 +159,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=300, help="side of a matrix")
     parser.add_argument("--few", action="store_true", help="at most one triplet of 32, which are found another way")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--instructions", default="best", help="avx512, avx2, baseline or best")
+    parser.add_argument("--instructions", default="best", help="vnni, avx512, avx2, baseline or best")
     arguments = parser.parse_args()
     if not _native.choose_instructions(arguments.instructions):
         parser.error(f"this processor has no {arguments.instructions}")

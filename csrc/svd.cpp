@@ -24,10 +24,10 @@ float largest_of(const MatrixView& a) {
   return most;
 }
 
-void values_of(const MatrixView& a, float* values) {
+void values_of(const MatrixView& a, bool may_round, float* values) {
   const float most = largest_of(a);
   if (most > 0.0F) {
-    if (!single_values(a, most, values)) exact_values(a, values);
+    if (!single_values(a, most, may_round, values)) exact_values(a, values);
   } else {
     std::fill(values, values + std::min(a.rows, a.columns), 0.0F);
   }
@@ -116,9 +116,10 @@ float to_float(double value) {
   return static_cast<float>(value);
 }
 
-bool singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, int threads,
-                     const Interrupted& interrupted) {
-  return for_each_matrix(matrices, threads, interrupted, [&](std::size_t i) { values_of(matrices[i], values[i]); });
+bool singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, bool may_round,
+                     int threads, const Interrupted& interrupted) {
+  return for_each_matrix(matrices, threads, interrupted,
+                         [&](std::size_t i) { values_of(matrices[i], may_round, values[i]); });
 }
 
 bool truncated_svd(const std::vector<MatrixView>& matrices, const std::vector<FactorsView>& factors, int threads,

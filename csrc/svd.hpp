@@ -34,9 +34,10 @@ class MatrixError : public std::runtime_error {
 using Interrupted = std::function<bool()>;
 
 // values[i] receives the descending singular values of matrices[i], as many as its smaller side. One thread a matrix.
-// False: it was interrupted, and the results are not complete.
-bool singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, int threads,
-                     const Interrupted& interrupted);
+// may_round: elements may be rounded to 16-bit integers where that is faster; what is promised holds in any case, but
+// most errors are ten times those of float32. False: it was interrupted, and the results are not complete.
+bool singular_values(const std::vector<MatrixView>& matrices, const std::vector<float*>& values, bool may_round,
+                     int threads, const Interrupted& interrupted);
 
 // factors[i] receives the leading singular triplets of matrices[i]. One thread a matrix. False: it was interrupted.
 bool truncated_svd(const std::vector<MatrixView>& matrices, const std::vector<FactorsView>& factors, int threads,

@@ -7,7 +7,7 @@ namespace surgeon {
 
 // In float32, with `most` the largest magnitude. False, and anything in the result: this matrix needs float64 for what
 // is promised of every one.
-bool single_values(const MatrixView& a, float most, float* values);
+bool single_values(const MatrixView& a, float most, bool may_round, float* values);
 bool single_factors(const MatrixView& a, float most, const FactorsView& factors);
 
 // A few leading ones, in float32. False: too many are wanted, they lie too close, or it would take too long.

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "rounded.hpp"
 #include "simd/kernels.hpp"
 #include "svd_paths.hpp"
 #include "tridiagonal.hpp"
@@ -49,9 +50,15 @@ struct Gram {
   Buffer<float> lower;
   double trace = 0.0;
   double longest_row = 0.0;
+  Roundings roundings;  // of the matrix, if to integers
 
-  explicit Gram(const MatrixView& a) : size(std::min(a.rows, a.columns)), lower(size * size) {
-    blas::gram(a.rows <= a.columns, size, std::max(a.rows, a.columns), a.data, lower.data());
+  Gram(const MatrixView& a, bool rounded) : size(std::min(a.rows, a.columns)), lower(size * size) {
+    const Index length = std::max(a.rows, a.columns);
+    if (rounded) {
+      roundings = rounded_gram(a.rows <= a.columns, size, length, a.data, lower.data());
+    } else {
+      blas::gram(a.rows <= a.columns, size, length, a.data, lower.data());
+    }
     std::vector<double> squares(to_size(size), 0.0);
     for (Index i = 0; i < size; ++i) {
       const float* row = lower.data() + i * size;
@@ -120,23 +127,35 @@ bool refine(const MatrixView& a, const Reduced<T>& reduced, Index wanted, Index 
   return true;
 }
 
+// What one way led to. Values too small for it are so with a Gram matrix that was not rounded, too; a matrix that was
+// rounded too much is to be tried as it is.
+enum class Outcome { found, too_small, too_rounded };
+
+// Roundings that leave less of the promise than this share of it to everything else are too much.
+constexpr double kLeft = 0.1;
+
 template <typename T>
-bool values_by(const Gram& gram, const MatrixView& a, float* values) {
+Outcome values_by(const Gram& gram, const MatrixView& a, float* values) {
   const Index p = gram.size;
   const Reduced<T> reduced(p, gram.lower.data());
   const Tridiagonal& t = reduced.tridiagonal();
   const double top = t.roots(0, 1, 1e-3).front();
   const double error = error_of<T>(gram, top * top);
   const auto below = [&](double share) { return t.below(share * top * top * t.scale); };
+  const double promise = kPromise - gram.roundings.norm / top;
+  if (promise < kLeft * kPromise) return Outcome::too_rounded;
   // Refined values are right if error^2 / distance is below the square of what is promised.
-  const double share = std::pow(error / (2 * kPromise), 2);
-  const double distance = std::pow(error / kPromise, 2);
+  const double share = std::pow(error / (2 * promise), 2);
+  const double distance = std::pow(error / promise, 2);
   const Index wrong = below(share);
   const Index near = wrong > 0 ? below(share + distance) : 0;
-  if (near > p / 8) return false;
+  if (near > p / 8) {
+    const bool so_without = below(1.25 * std::pow(error / kPromise, 2)) > p / 8;
+    return so_without ? Outcome::too_small : Outcome::too_rounded;
+  }
   const std::vector<double> roots = t.roots(0, p, kTolerance);
   std::transform(roots.begin(), roots.end(), values, to_float);
-  return wrong == 0 || refine(a, reduced, wrong, near, values);
+  return wrong == 0 || refine(a, reduced, wrong, near, values) ? Outcome::found : Outcome::too_small;
 }
 
 // The norms of the columns of a (rows x columns), which are divided by them; or of its rows.
@@ -197,7 +216,7 @@ bool orthonormalize(Index rows, Index columns, bool by_column, float* a) {
 }
 
 template <typename T>
-bool factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factors) {
+Outcome factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factors) {
   const Index p = gram.size;
   const Index k = factors.rank;
   const bool tall = a.rows > a.columns;
@@ -207,12 +226,35 @@ bool factors_by(const Gram& gram, const MatrixView& a, const FactorsView& factor
     const Reduced<T> reduced(p, gram.lower.data());
     const Tridiagonal& t = reduced.tridiagonal();
     const double top = t.roots(0, 1, 1e-3).front();
+    if (gram.roundings.all > 0.0) {
+      if (gram.roundings.norm > (1.0 - kLeft) * kPromise * top) return Outcome::too_rounded;
+      // The best approximation of the rounded matrix leaves at most twice the roundings more of this one than its own
+      // best does: that may be half of 1 %.
+      double rest = gram.trace;
+      for (const double root : t.roots(0, k, kTolerance)) rest -= root * root;
+      if (std::pow(2 * gram.roundings.all / 0.005, 2) > rest) return Outcome::too_rounded;
+    }
     error = error_of<T>(gram, top * top);
     // Dot products of the other side's vectors are about error * top^2 / (s_i s_j).
-    if (p - t.below(error / kCorrectable * top * top * t.scale) < k) return false;
+    if (p - t.below(error / kCorrectable * top * top * t.scale) < k) return Outcome::too_small;
     vectors = vectors_of(reduced, p, 0, k);
   }
-  return !vectors.empty() && factors_from(a, vectors, tall, error, gram.trace, factors);
+  if (vectors.empty()) return Outcome::too_small;
+  return factors_from(a, vectors, tall, error, gram.trace, factors) ? Outcome::found : Outcome::too_rounded;
+}
+
+// Tries the way with a reduction in float32 and then with one in float64; with a rounded matrix first, where that pays.
+template <typename Way>
+bool by_gram(const MatrixView& a, bool may_round, const Way& way) {
+  const auto tried = [&](bool rounded) {
+    const Gram gram(a, rounded);
+    const Outcome outcome = way(gram, float());
+    return outcome == Outcome::found || (rounded && outcome == Outcome::too_rounded) ? outcome : way(gram, double());
+  };
+  Outcome outcome = Outcome::too_rounded;
+  if (may_round && suits_rounding(std::min(a.rows, a.columns), std::max(a.rows, a.columns))) outcome = tried(true);
+  if (outcome == Outcome::too_rounded) outcome = tried(false);
+  return outcome == Outcome::found;
 }
 
 }  // namespace
@@ -250,19 +292,20 @@ bool factors_from(const MatrixView& a, std::vector<float> vectors, bool right, d
   return true;
 }
 
-bool single_values(const MatrixView& a, float most, float* values) {
+bool single_values(const MatrixView& a, float most, bool may_round, float* values) {
   // A small matrix that is nearly square is sooner done in float64 than refined.
   const Index p = std::min(a.rows, a.columns);
   if (!suits(a, most) || (p < 128 && a.rows * a.columns < 2 * p * p)) return false;
-  const Gram gram(a);
-  return values_by<float>(gram, a, values) || values_by<double>(gram, a, values);
+  return by_gram(a, may_round, [&](const Gram& gram, auto type) { return values_by<decltype(type)>(gram, a, values); });
 }
 
 bool single_factors(const MatrixView& a, float most, const FactorsView& factors) {
   if (!suits(a, most) || factors.rank == std::min(a.rows, a.columns)) return false;
   if (krylov_factors(a, factors)) return true;
-  const Gram gram(a);
-  return factors_by<float>(gram, a, factors) || factors_by<double>(gram, a, factors);
+  // The other side's vectors of a rounded matrix have to be made orthogonal: with many, that takes longer than it
+  // saves.
+  const bool few = 3 * factors.rank <= std::min(a.rows, a.columns);
+  return by_gram(a, few, [&](const Gram& gram, auto type) { return factors_by<decltype(type)>(gram, a, factors); });
 }
 
 }  // namespace surgeon

@@ -23,7 +23,7 @@ bool interrupted() {
   return PyErr_CheckSignals() != 0;
 }
 
-py::list singular_values_of(const std::vector<FloatArray>& matrices, int threads) {
+py::list singular_values_of(const std::vector<FloatArray>& matrices, bool may_round, int threads) {
   const std::vector<MatrixView> views = views_of(matrices);
   py::list result;
   std::vector<float*> outputs;
@@ -36,7 +36,7 @@ py::list singular_values_of(const std::vector<FloatArray>& matrices, int threads
   {
     // Safe: from here on only raw pointers are used, into arrays that `matrices` and `result` keep alive.
     const py::gil_scoped_release release;
-    complete = singular_values(views, outputs, threads, &interrupted);
+    complete = singular_values(views, outputs, may_round, threads, &interrupted);
   }
   if (!complete) throw py::error_already_set();
   return result;
@@ -75,7 +75,8 @@ void register_svd(py::module_& module) {
       PyErr_SetString(type.ptr(), error.what());
     }
   });
-  module.def("singular_values", &singular_values_of, py::arg("matrices").noconvert(), py::arg("threads"));
+  module.def("singular_values", &singular_values_of, py::arg("matrices").noconvert(), py::arg("may_round"),
+             py::arg("threads"));
   module.def("truncated_svd", &truncated_svd_of, py::arg("matrices").noconvert(), py::arg("ranks"), py::arg("threads"));
 }
 

@@ -6,17 +6,20 @@
 namespace surgeon::simd {
 namespace {
 
+constexpr int kRanks = 4;
+
 // Those that this processor has, the best first; null where it has not.
 const Kernels* supported(int rank) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (rank == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+  if (rank <= 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-    return avx512();
+    if (rank == 1) return avx512();
+    return __builtin_cpu_supports("avx512vnni") ? vnni() : nullptr;
   }
-  if (rank == 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2();
+  if (rank == 2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2();
 #endif
-  return rank == 2 ? baseline() : nullptr;
+  return rank == kRanks - 1 ? baseline() : nullptr;
 }
 
 std::atomic<const Kernels*> chosen{nullptr};
@@ -24,7 +27,7 @@ std::atomic<const Kernels*> chosen{nullptr};
 }  // namespace
 
 bool choose(const char* name) {
-  for (int rank = 0; rank < 3; ++rank) {
+  for (int rank = 0; rank < kRanks; ++rank) {
     const Kernels* kernels = supported(rank);
     if (kernels == nullptr) continue;
     if (std::strcmp(name, "best") != 0 && std::strcmp(name, kernels->name) != 0) continue;

@@ -20,6 +20,10 @@ constexpr Index kVectors = 8;
 // Vectors that are multiplied at a time.
 constexpr Index kProducts = 2;
 
+// Vectors, and elements of each, that are rounded to integers at a time; and vectors that are multiplied by so many.
+constexpr Index kRounded = 32;
+constexpr Index kRoundedRows = 8;
+
 struct Kernels {
   const char* name;
 
@@ -59,17 +63,31 @@ struct Kernels {
 
   // The sum of the squares, in float64.
   double (*sum_of_squares)(const float* a, Index size);
+
+  // Rounds a block (kRounded vectors of kRounded elements) to 16-bit integers times scale[vector], small enough for dot
+  // products in 32 bits. Up or down is decided at random, so that all errors have the mean zero and nothing to do with
+  // each other: `random` has a state other than zero for each vector. A vector is a row of x where `by_row`, else a
+  // column. In packed[j / 2 * kRounded + vector] are elements j and j + 1. Null: this processor multiplies floats as
+  // fast.
+  void (*round_block)(bool by_row, const float* x, Index stride, std::int32_t* packed, float* scale,
+                      std::uint32_t* random) = nullptr;
+
+  // c (kRoundedRows x kRounded, rows of `stride`) += the dot products of kRoundedRows vectors of the blocks a with all
+  // of the blocks b.
+  void (*multiply_rounded)(Index blocks, const std::int32_t* a, const float* a_scale, const std::int32_t* b,
+                           const float* b_scale, float* c, Index stride) = nullptr;
 };
 
 // Those of one instruction set, or null if it was not compiled for this processor family.
 const Kernels* baseline();
 const Kernels* avx2();
 const Kernels* avx512();
+const Kernels* vnni();
 
 // The best that the processor has, unless `choose` was called.
 const Kernels& active();
 
-// Takes "avx512", "avx2", "baseline", or "best". False: unknown, or this processor has not got it.
+// Takes "vnni", "avx512", "avx2", "baseline", or "best". False: unknown, or this processor has not got it.
 bool choose(const char* name);
 
 }  // namespace surgeon::simd

@@ -11,6 +11,9 @@ using V = typename Wide<T>::type;
 template <typename T>
 constexpr Index kLanes = kBytes / static_cast<Index>(sizeof(T));
 
+typedef std::int32_t Integers __attribute__((vector_size(kBytes)));
+typedef std::uint32_t Words __attribute__((vector_size(kBytes)));
+
 typedef float FourFloats __attribute__((vector_size(16)));
 typedef double FourDoubles __attribute__((vector_size(32)));
 
@@ -399,7 +402,6 @@ inline void gram_times(Index rows, Index n, const float* a, Index stride, float 
 inline float largest(const float* a, Index size) {
   // As integers the magnitudes have the order of the numbers, with NaN above infinity.
   constexpr Index lanes = kLanes<float>;
-  typedef std::int32_t Integers __attribute__((vector_size(kBytes)));
   Integers most[4] = {};
   Index i = 0;
   for (; i + 4 * lanes <= size; i += 4 * lanes) {
@@ -446,3 +448,109 @@ inline double sum_of_squares(const float* a, Index size) {
   for (; i < size; ++i) total += static_cast<double>(a[i]) * static_cast<double>(a[i]);
   return total;
 }
+
+#if defined(__AVX512VNNI__)
+// y (16 x 16) = x'.
+inline void transpose(const float* x, Index stride, float* y, Index y_stride) {
+  V<float> rows[16], next[16];
+  for (int i = 0; i < 16; ++i) rows[i] = load(x + i * stride);
+#pragma GCC unroll 4
+  for (int round = 0; round < 4; ++round) {  // The eight bits of an element's place turn by one; by four in the end.
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const V<float> a = rows[i], b = rows[i + 8];
+      next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) rows[i] = next[i];
+  }
+  for (int i = 0; i < 16; ++i) store(y + i * y_stride, rows[i]);
+}
+
+// The largest integers, and the longest vectors of kRounded of them: whichever way each element is rounded, it fits
+// into 16 bits and a dot product into 32.
+constexpr float kLargestRounded = 32766.0F;
+constexpr float kLongestRounded = 46330.0F;
+
+inline void round_block(bool by_row, const float* x, Index stride, std::int32_t* packed, float* scale,
+                        std::uint32_t* random) {
+  constexpr Index lanes = kLanes<float>;
+  float turned[kRounded * kRounded];
+  if (by_row) {
+    for (Index i = 0; i < kRounded; i += lanes) {
+      for (Index j = 0; j < kRounded; j += lanes) {
+        transpose(x + i * stride + j, stride, turned + j * kRounded + i, kRounded);
+      }
+    }
+    x = turned;
+    stride = kRounded;
+  }
+  for (Index first = 0; first < kRounded; first += lanes) {
+    V<float> sum = {}, most = {};
+    for (Index j = 0; j < kRounded; ++j) {
+      const V<float> e = load(x + j * stride + first);
+      const V<float> square = e * e;
+      sum += square;
+      most = most > square ? most : square;
+    }
+    sum *= 1 / (kLongestRounded * kLongestRounded);
+    most *= 1 / (kLargestRounded * kLargestRounded);
+    store(scale + first, most > sum ? most : sum);
+    // What is added keeps numbers small whose squares vanish (even where denormal ones count as zero), and zeros from a
+    // division by zero.
+    for (Index i = first; i < first + lanes; ++i) scale[i] = __builtin_sqrtf(scale[i]) + 2e-19F;
+    const V<float> factor = 65536.0F / load(scale + first);
+    Words bits;
+    __builtin_memcpy(&bits, random + first, sizeof bits);
+    for (Index j = 0; j < kRounded; j += 2) {  // With 16 bits behind the point, random ones added and then cut off.
+      bits ^= bits << 13;
+      bits ^= bits >> 17;
+      bits ^= bits << 5;
+      const Words low = (Words) __builtin_convertvector(load(x + j * stride + first) * factor, Integers);
+      const Words high = (Words) __builtin_convertvector(load(x + (j + 1) * stride + first) * factor, Integers);
+      const Words pair = ((low + (bits & 0xffff)) >> 16) | ((high + (bits >> 16)) & 0xffff0000);
+      __builtin_memcpy(packed + j / 2 * kRounded + first, &pair, sizeof pair);
+    }
+    __builtin_memcpy(random + first, &bits, sizeof bits);
+  }
+}
+
+// sums += the dot products of pairs of 16-bit integers.
+inline Integers add_pairs(Integers sums, Integers a, Integers b) {
+  __asm__("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(a), "v"(b));
+  return sums;
+}
+
+inline void multiply_rounded(Index blocks, const std::int32_t* a, const float* a_scale, const std::int32_t* b,
+                             const float* b_scale, float* c, Index stride) {
+  constexpr int lanes = kLanes<float>;
+  for (Index block = 0; block < blocks; ++block) {
+    Integers sums[kRoundedRows][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRoundedRows; ++r) sums[r][0] = sums[r][1] = Integers{};
+    for (Index j = 0; j < kRounded / 2; ++j) {
+      Integers b0, b1;
+      __builtin_memcpy(&b0, b, sizeof b0);
+      __builtin_memcpy(&b1, b + lanes, sizeof b1);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRoundedRows; ++r) {
+        const Integers ar = Integers{} + a[r];
+        sums[r][0] = add_pairs(sums[r][0], ar, b0);
+        sums[r][1] = add_pairs(sums[r][1], ar, b1);
+      }
+      a += kRounded;
+      b += kRounded;
+    }
+    const V<float> s0 = load(b_scale), s1 = load(b_scale + lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRoundedRows; ++r) {
+      float* to = c + r * stride;
+      store(to, load(to) + a_scale[r] * s0 * __builtin_convertvector(sums[r][0], V<float>));
+      store(to + lanes, load(to + lanes) + a_scale[r] * s1 * __builtin_convertvector(sums[r][1], V<float>));
+    }
+    a_scale += kRounded;
+    b_scale += kRounded;
+  }
+}
+#endif

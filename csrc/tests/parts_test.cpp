@@ -7,6 +7,7 @@
 #include "elimination.hpp"
 #include "matrices.hpp"
 #include "optimizer.hpp"
+#include "rounded.hpp"
 #include "simd/kernels.hpp"
 #include "tridiagonal.hpp"
 
@@ -85,6 +86,34 @@ void test_gram_times(Index rows, Index n) {
   CHECK(same);
 }
 
+// No element is wrong by more than all its roundings together, and they are up as often as down.
+void test_rounded_gram(Index rows, Index columns) {
+  if (surgeon::simd::active().round_block == nullptr) return;
+  const bool outer = rows < columns;
+  const Index n = std::min(rows, columns), k = std::max(rows, columns);
+  for (const surgeon::tests::Matrix& a : surgeon::tests::zoo(rows, columns)) {
+    if (a.kind == "huge" || a.kind == "denormal") continue;
+    std::vector<float> exact(at(n * n)), rounded(at(n * n));
+    surgeon::blas::gram(outer, n, k, a.data.data(), exact.data());
+    surgeon::rounded_gram(outer, n, k, a.data.data(), rounded.data());
+    double sum = 0.0, most = 0.0;
+    bool near = true;
+    for (Index i = 0; i < n; ++i) {
+      for (Index j = 0; j <= i; ++j) {
+        const double norms =
+            std::sqrt(static_cast<double>(exact[at(i * n + i)]) * static_cast<double>(exact[at(j * n + j)]));
+        const double error = static_cast<double>(rounded[at(i * n + j)] - exact[at(i * n + j)]);
+        near &= std::fabs(error) <= 2.5e-4 * norms + 1e-30;
+        sum += error;
+        most += norms;
+      }
+    }
+    if (!CHECK(near) || !CHECK(std::fabs(sum) <= 1e-5 * most)) {
+      std::fprintf(stderr, "  with %s, %td x %td\n", a.kind.c_str(), rows, columns);
+    }
+  }
+}
+
 void test_gather(Index inner, int threads) {
   const Index outer = 30, n = 40;
   std::vector<float> source(at(outer * n * inner));
@@ -157,13 +186,16 @@ void test_optimizer() {
 
 int main() {
   surgeon::blas::use_one_thread();
-  for (const char* instructions : {"avx512", "avx2", "baseline"}) {
+  for (const char* instructions : {"vnni", "avx512", "avx2", "baseline"}) {
     if (!surgeon::simd::choose(instructions)) continue;
     for (const Index n : {2, 3, 16, 17, 100}) test_tridiagonal(n);
     test_repeated_eigenvalues();
     test_sums_and_magnitudes();
     for (const Index rows : {1, 4, 7}) {
       for (const Index n : {1, 16, 37}) test_gram_times(rows, n);
+    }
+    for (const auto& [rows, columns] : {std::pair<Index, Index>{32, 256}, {33, 290}, {300, 65}, {600, 128}}) {
+      test_rounded_gram(rows, columns);
     }
   }
   for (const int threads : {1, 3}) {

@@ -64,7 +64,7 @@ void test_promises(const Matrix& a) {
   const double largest = exact.front();
   const double smallest = 1.5e-45;  // the step of denormal numbers
   std::vector<float> values(at(p));
-  CHECK(surgeon::singular_values({a.view()}, {values.data()}, 1, kNever));
+  CHECK(surgeon::singular_values({a.view()}, {values.data()}, true, 1, kNever));
   bool right = true;
   for (Index i = 0; i < p; ++i) {
     right &= std::fabs(static_cast<double>(values[at(i)]) - exact[at(i)]) <= 1e-4 * largest + smallest;
@@ -155,7 +155,7 @@ void test_few_of_a_diagonal_matrix() {
 
 void test_threads_change_nothing() {
   std::vector<Matrix> all;
-  for (const auto& [rows, columns] : {std::pair<Index, Index>{7, 30}, {40, 40}, {33, 5}, {20, 64}}) {
+  for (const auto& [rows, columns] : {std::pair<Index, Index>{7, 30}, {40, 40}, {33, 5}, {20, 64}, {130, 200}}) {
     for (Matrix& a : surgeon::tests::zoo(rows, columns)) all.push_back(std::move(a));
   }
   std::vector<std::vector<float>> first;
@@ -168,7 +168,7 @@ void test_threads_change_nothing() {
       results.emplace_back(at(std::min(a.rows, a.columns)));
     }
     for (std::vector<float>& result : results) outputs.push_back(result.data());
-    CHECK(surgeon::singular_values(views, outputs, threads, kNever));
+    CHECK(surgeon::singular_values(views, outputs, true, threads, kNever));
     if (threads == 1) first = results;
     CHECK(results == first);
   }
@@ -183,7 +183,7 @@ void test_what_is_not_finite_is_named() {
       std::vector<float> values(3), more(3);
       bool refused = false;
       try {
-        surgeon::singular_values({good.view(), bad.view()}, {values.data(), more.data()}, 2, kNever);
+        surgeon::singular_values({good.view(), bad.view()}, {values.data(), more.data()}, true, 2, kNever);
       } catch (const surgeon::MatrixError& error) {
         refused = std::strstr(error.what(), "Matrix 1 (3 x 4)") != nullptr;
       }
@@ -196,19 +196,19 @@ void test_any_alignment() {
   const Matrix a = surgeon::tests::zoo(20, 50).front();
   std::vector<float> shifted(a.data.size() + 1), values(20), expected(20);
   std::copy(a.data.begin(), a.data.end(), shifted.begin() + 1);
-  surgeon::singular_values({a.view()}, {expected.data()}, 1, kNever);
-  surgeon::singular_values({{shifted.data() + 1, 20, 50}}, {values.data()}, 1, kNever);
+  surgeon::singular_values({a.view()}, {expected.data()}, true, 1, kNever);
+  surgeon::singular_values({{shifted.data() + 1, 20, 50}}, {values.data()}, true, 1, kNever);
   for (std::size_t i = 0; i < 20; ++i) CHECK(std::fabs(values[i] - expected[i]) <= 1e-6F * expected[0]);
 }
 
 void test_empty_and_interrupted() {
-  CHECK(surgeon::singular_values({}, {}, 2, kNever));
-  CHECK(surgeon::singular_values({{nullptr, 0, 5}, {nullptr, 4, 0}}, {nullptr, nullptr}, 1, kNever));
+  CHECK(surgeon::singular_values({}, {}, true, 2, kNever));
+  CHECK(surgeon::singular_values({{nullptr, 0, 5}, {nullptr, 4, 0}}, {nullptr, nullptr}, true, 1, kNever));
   const Matrix a = surgeon::tests::zoo(60, 60).front();
   std::vector<float> values(60);
   const std::vector<MatrixView> many(20000, a.view());
   const std::vector<float*> outputs(20000, values.data());
-  CHECK(!surgeon::singular_values(many, outputs, 1, [] { return true; }));
+  CHECK(!surgeon::singular_values(many, outputs, true, 1, [] { return true; }));
 }
 
 }  // namespace
@@ -220,11 +220,19 @@ int main(int count, char** arguments) {
     test_what_is_not_finite_is_named();
     return surgeon::tests::failures == 0 ? 0 : 1;
   }
-  for (const char* instructions : {"avx512", "avx2", "baseline"}) {
+  for (const char* instructions : {"vnni", "avx512", "avx2", "baseline"}) {
     if (!surgeon::simd::choose(instructions)) continue;
     std::printf("%s\n", instructions);
-    for (const auto& [rows, columns] :
-         {std::pair<Index, Index>{1, 1}, {1, 9}, {9, 1}, {15, 16}, {17, 90}, {90, 17}, {34, 33}, {130, 140}}) {
+    for (const auto& [rows, columns] : {std::pair<Index, Index>{1, 1},
+                                        {1, 9},
+                                        {9, 1},
+                                        {15, 16},
+                                        {17, 90},
+                                        {90, 17},
+                                        {34, 33},
+                                        {130, 140},
+                                        {130, 200},
+                                        {200, 130}}) {
       for (const Matrix& a : surgeon::tests::zoo(rows, columns)) test_promises(a);
     }
     test_few_leading();

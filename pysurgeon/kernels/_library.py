@@ -41,7 +41,7 @@ def load_native() -> None:
     """Imports ``pysurgeon.kernels._native``, so that the modules beside this one can.
 
     Its loops exist for several instruction sets. The best one that the processor has is taken, or that of the
-    environment variable ``PYSURGEON_INSTRUCTIONS``: ``avx512``, ``avx2``, ``baseline`` or ``best``.
+    environment variable ``PYSURGEON_INSTRUCTIONS``: ``vnni``, ``avx512``, ``avx2``, ``baseline`` or ``best``.
 
     Raises:
         ImportError: It was not compiled, or not for this Python; or the variable names instructions that are not there.
@@ -60,6 +60,6 @@ def load_native() -> None:
     if not native.choose_instructions(wanted):
         msg = (
             f"PYSURGEON_INSTRUCTIONS is {wanted!r}, which this processor does not have or nobody knows: "
-            "expected avx512, avx2, baseline or best."
+            "expected vnni, avx512, avx2, baseline or best."
         )
         raise ImportError(msg)

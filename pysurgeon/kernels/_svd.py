@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy.typing as npt
@@ -17,12 +18,15 @@ from pysurgeon.kernels._arguments import (
     ranks_for,
 )
 
+# Where elements are rounded to integers, what a rank leaves is off by up to 1e-4 of the norm: by 1 % of this share.
+_LEAST_ROUNDED = 0.01
+
 
 def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> list[FloatArray]:
     """Computes the singular values of every matrix.
 
-    They are right to 1e-4 of the largest one of their matrix, those of most layers to 1e-6. The result does not depend
-    on ``threads``.
+    They are right to 1e-4 of the largest one of their matrix, those of most layers to 1e-6, or to 1e-5 where
+    the processor multiplies 16-bit integers faster. The result does not depend on ``threads``.
 
     Args:
         matrices: 2-D arrays of any shapes. They are not modified; C-contiguous float32 ones are not copied either.
@@ -37,7 +41,7 @@ def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> l
         UsageError: ``threads`` is no whole number from 1.
     """
     check_threads(threads)
-    return _native.singular_values(as_matrices(matrices), threads)
+    return _native.singular_values(as_matrices(matrices), True, threads)
 
 
 def truncated_svd(
@@ -52,8 +56,8 @@ def truncated_svd(
 
     Values are right to 1e-4 of the largest one of their matrix, and the residual is within 1 % of the best one of that
     rank. Vectors are orthonormal to 1e-5, those of singular values that are zero (rank-deficient matrices) included.
-    The work is done in float32 where that keeps these promises, and in float64 where it does not. The result does not
-    depend on ``threads``.
+    The work is done in float32, or partly in 16-bit integers, where that keeps these promises, and in float64 where it
+    does not. The result does not depend on ``threads``.
 
     Args:
         matrices: 2-D arrays of any shapes. They are not modified; C-contiguous float32 ones are not copied either.
@@ -77,5 +81,6 @@ def truncated_svd(
     check_one_of(rank, tolerance, energy)
     arrays = as_matrices(matrices)
     if rank is None:
-        rank = ranks_for(_native.singular_values(arrays, threads), tolerance, energy)
+        left = tolerance if tolerance is not None else math.sqrt(1.0 - (energy or 0.0))
+        rank = ranks_for(_native.singular_values(arrays, left >= _LEAST_ROUNDED, threads), tolerance, energy)
     return [Factors(*factors) for factors in _native.truncated_svd(arrays, as_ranks(rank, arrays), threads)]

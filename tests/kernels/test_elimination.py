@@ -31,7 +31,7 @@ def readers(seed, n, count):
     seed=st.integers(0, 2**32 - 1),
     most=st.sampled_from([np.inf, 30.0, 0.0]),
     share=st.sampled_from([0.0, 0.3, 1.0]),
-    level=st.sampled_from(["avx512", "avx2", "baseline"]),
+    level=st.sampled_from(["vnni", "avx512", "avx2", "baseline"]),
 )
 def test_elimination_is_its_twin(n, count, seed, most, share, level):
     given_ = readers(seed, n, count)

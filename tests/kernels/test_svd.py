@@ -19,7 +19,7 @@ from pysurgeon.kernels import _native, reference
 BOTH = pytest.mark.parametrize("backend", [kernels, reference], ids=["native", "reference"])
 
 
-LEVELS = ("avx512", "avx2", "baseline")
+LEVELS = ("vnni", "avx512", "avx2", "baseline")  # the best first
 
 
 @pytest.fixture(params=LEVELS)
@@ -104,12 +104,47 @@ def test_values_are_as_promised(backend: ModuleType, name, shape):
     np.testing.assert_allclose(values, exact, rtol=0, atol=VALUE * exact[0] + SMALLEST)
 
 
+@pytest.mark.parametrize("mean", [0.0, 0.5])  # a mean adds up what is not rounded up as often as down
 @pytest.mark.parametrize("shape", [(64, 576), (300, 700), (520, 130)])
-def test_values_of_layers_are_exact_to_rounding(shape):
-    matrix = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
+def test_values_of_layers_are_exact_to_rounding(instructions, shape, mean):
+    matrix = (np.random.default_rng(4).standard_normal(shape) + mean).astype(np.float32)
     exact = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
-    np.testing.assert_allclose(kernels.singular_values([matrix])[0], exact, rtol=0, atol=1e-6 * exact[0])
+    rounded = instructions == "vnni" and min(shape) >= 128  # to 16 bits; else to float32
+    off = (1e-5 if rounded else 1e-6) * exact[0]
+    np.testing.assert_allclose(kernels.singular_values([matrix])[0], exact, rtol=0, atol=off)
     np.testing.assert_allclose(kernels.truncated_svd([matrix], 20)[0].s, exact[:20], rtol=0, atol=1e-6 * exact[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "rounded"),
+    [((300, 700), True), ((700, 300), True), ((128, 192), True), ((127, 576), False), ((300, 400), False)],
+)
+def test_integers_are_multiplied_where_that_pays(shape, rounded):
+    if not _native.choose_instructions("vnni"):
+        pytest.skip("no vnni here")
+    matrix = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
+    try:
+        values = kernels.singular_values([matrix])[0]
+        _native.choose_instructions("avx512")
+        assert np.array_equal(values, kernels.singular_values([matrix])[0]) != rounded
+    finally:
+        _native.choose_instructions("best")
+
+
+@pytest.mark.parametrize("small", [1e-1, 1e-2, 1e-3])
+def test_blocks_near_the_identity(instructions, small):
+    """One element of a vector dwarfs its neighbours and all values are equal: rounding to integers moves these the most."""
+    rng = np.random.default_rng(0)
+    matrix = np.zeros((512, 768), dtype=np.float32)
+    for i in range(0, 512, 32):
+        skew = small * rng.standard_normal((32, 32))
+        skew -= skew.T
+        matrix[i : i + 32, i : i + 32] = np.linalg.solve(np.eye(32) + skew, np.eye(32) - skew)  # a rotation
+    for each in (matrix, np.ascontiguousarray(matrix.T)):
+        exact = np.linalg.svd(each.astype(np.float64), compute_uv=False)
+        values = kernels.singular_values([each])[0]
+        np.testing.assert_allclose(values, exact, rtol=0, atol=VALUE * exact[0])
+        check_factors(each, kernels.truncated_svd([each], 128)[0], 128)
 
 
 @pytest.mark.parametrize("name", SPECTRA)
@@ -127,6 +162,12 @@ def test_every_instruction_set_keeps_the_promises(instructions, name, shape):
 def test_instructions_that_nobody_knows_are_refused():
     assert not _native.choose_instructions("sse9")
     assert _native.instructions() in LEVELS
+
+
+def test_the_best_instructions_are_the_first_that_there_are():
+    best = next(level for level in LEVELS if _native.choose_instructions(level))
+    _native.choose_instructions("best")
+    assert _native.instructions() == best
 
 
 @settings(max_examples=60, deadline=None)
@@ -177,6 +218,8 @@ def test_results_do_not_depend_on_threads_or_company():
     ranks = [int(rank) for rank in rng.integers(0, 20, 23)]
     matrices.append(spectrum(300, 270, 1.0 / np.arange(1, 271)))  # few of many, which are found another way
     ranks.append(2)
+    matrices.append(rng.standard_normal((150, 400)).astype(np.float32))  # large enough for products of integers
+    ranks.append(40)
     alone = [kernels.truncated_svd([matrix], rank)[0] for matrix, rank in zip(matrices, ranks, strict=True)]
     for threads in (1, 2, 5, 64):
         together = kernels.truncated_svd(matrices, ranks, threads=threads)
@@ -293,6 +336,14 @@ def test_the_rank_by_what_may_be_left(backend: ModuleType):
     for wrong in ({"energy": 1.5}, {"tolerance": -0.1}, {"energy": np.nan}):
         with pytest.raises(UsageError, match="from 0 to 1"):
             ranks(**wrong)
+
+
+def test_a_small_tolerance_is_not_left_to_integers(instructions):
+    """Units that repeat others leave values of zero, which the rank that is asked for tells from small ones."""
+    matrix = np.random.default_rng(0).standard_normal((256, 512)).astype(np.float32)
+    matrix[-12:] = matrix[:12]
+    for share in ({"tolerance": 2e-6}, {"energy": 1 - 1e-11}):
+        assert len(kernels.truncated_svd([matrix], **share)[0].s) == 244
 
 
 @BOTH

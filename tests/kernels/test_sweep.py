@@ -16,7 +16,7 @@ SWEEP = Path(__file__).parents[2] / "benchmarks" / "kernels_sweep.py"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["avx512", "avx2", "baseline"])
+@pytest.mark.parametrize("level", ["vnni", "avx512", "avx2", "baseline"])
 @pytest.mark.parametrize(
     "sizes",
     [("--count", "400", "--largest", "80"), ("--count", "30", "--smallest", "200", "--largest", "400", "--few")],

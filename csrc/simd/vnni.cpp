@@ -1,0 +1,30 @@
+#include "simd/kernels.hpp"
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
+#define PYSURGEON_VECTOR_BYTES 64
+
+namespace surgeon::simd {
+namespace {
+
+constexpr Index kBytes = PYSURGEON_VECTOR_BYTES;
+#include "simd/kernels.inl"
+
+constexpr Kernels kKernels{"vnni",   &reduce<float>,  &reduce<double>, &count_below,
+                           &bisect,  &twisted,        &eliminate,      &gram_times,
+                           &largest, &sum_of_squares, &round_block,    &multiply_rounded};
+
+}  // namespace
+
+const Kernels* vnni() { return &kKernels; }
+
+}  // namespace surgeon::simd
+
+#else
+
+namespace surgeon::simd {
+
+const Kernels* vnni() { return nullptr; }
+
+}  // namespace surgeon::simd
+
+#endif
