@@ -141,7 +141,7 @@ def ensure_device(device: Device) -> None:
         message = (
             f"the device cuda needs the GPU build of the training engine; the onnxruntime {ort.__version__} that is installed "
             f"has {', '.join(found)}: install onnxruntime-training (for CUDA 11.8 and cuDNN 8) in the place of "
-            "onnxruntime-training-cpu, or take the device cpu"
+            "onnxruntime-training-cpu, or take the trainer torch, with a build of torch for CUDA, or the device cpu"
         )
         raise TrainingError(message)
 
