@@ -1,7 +1,7 @@
 """Every model of a folder through training: does it train, is the gradient right, do the weights go back?
 
     python -m benchmarks.training FOLDER [--only REGEX] [--seconds S] [--megabytes M] [--memory GB] [--without-slopes]
-        [--trainer ort|torch] [--beside] [--out training.jsonl]
+        [--trainer ort|torch] [--rate RATE] [--beside] [--out training.jsonl]
 
 For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` makes some hundred), in a process of its own:
 
@@ -56,7 +56,7 @@ from pysurgeon.training.fit import Fit
 from pysurgeon.training.head import head
 from pysurgeon.training.loss import Loss, make_loss
 
-SAMPLES, STEPS, RATE = 4, 4, 1e-4
+SAMPLES, STEPS = 4, 4
 # Of a slope, measured in float32 through a whole network; of outputs, relative to the largest: deep networks with random weights multiply
 # rounding errors, and what is not the same function is off by much more.
 SLOPE_TOLERANCE, OUTPUT_TOLERANCE = 1e-2, 1e-3
@@ -93,6 +93,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=None, help="JSON lines; models that it holds already are left out")
     parser.add_argument("--without-slopes", action="store_true", help="leave out the longest part, the gradients")
     parser.add_argument("--trainer", choices=get_args(TrainerName), default="ort", help="the engine")
+    parser.add_argument("--rate", type=float, default=1e-4, help="of learning; a lower one for the deepest networks")
     parser.add_argument("--beside", action="store_true", help="compare the gradients of both engines")
     parser.add_argument("--one", action="store_true", help="FOLDER is a file; print its JSON and nothing else")
     arguments = parser.parse_args()
@@ -125,6 +126,7 @@ def _apart(path: Path, arguments: argparse.Namespace) -> Row:
     found: list[str] = []
     seconds, gigabytes = arguments.seconds, arguments.memory
     command = [sys.executable, __file__, str(path), "--one", "--trainer", arguments.trainer]
+    command += ["--rate", str(arguments.rate)]
     command += ["--without-slopes"] * arguments.without_slopes + ["--beside"] * arguments.beside
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
@@ -181,7 +183,7 @@ def _train(row: Row, model: Model, arguments: argparse.Namespace) -> None:
     row.rewritten = " ".join(sorted({f.operator for f in view.facts if f.status == "rewritten"}))
     row.slope_error = None if arguments.without_slopes else slopes(model, data, fit, loss, trainer)
     row.engine_error = beside(model, data, fit, loss) if arguments.beside else None
-    settings = TrainSettings(Schedule(RATE, STEPS, decay="constant"), batch_size=SAMPLES)
+    settings = TrainSettings(Schedule(arguments.rate, STEPS, decay="constant"), batch_size=SAMPLES)
     result = LocalTrainer(trainer).train(model, data, settings, state=State(), steps=STEPS, evaluate_every=1)
     row.losses = tuple(round(p.train_loss, 6) for p in result.history)
     problems = []
