@@ -160,11 +160,12 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
     if by_name:
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in lent.values()]
         options.add_external_initializers(list(lent), values)
-    disabled = []
+    # Up to 1.20 it takes a Pad of zeros into a pool that leaves out what it pads (microsoft/onnxruntime#23190).
+    disabled = ["Pad_Fusion"]
     if size > LARGE:
         # Both make a second copy of the weights: in the order that the kernels like best, and behind a Transpose.
         options.add_session_config_entry("session.disable_prepacking", "1")
-        disabled = ["ConstantFolding"]
+        disabled.append("ConstantFolding")
     settings = {"sess_options": options, "providers": ["CPUExecutionProvider"], "disabled_optimizers": disabled}
     if not lent:
         content = proto.SerializeToString()

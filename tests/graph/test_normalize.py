@@ -324,3 +324,25 @@ def test_weights_that_are_left_alone_are_named():
         (*notes, unknown) = from_proto(models.parsed(text.format(inputs), w1=(4, 5), w2=(5, 3))).notes
         assert "operators that are not known are left alone: 1 Mystery of 'some.domain'" in unknown
         assert any("1 initializers are inputs, too" in n for n in notes) is fed
+
+
+@pytest.mark.parametrize("attributes", ["count_include_pad = 0, ", ""], ids=["counting no pads", "of the default"])
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
+def test_onnxruntime_computes_what_a_pool_behind_a_pad_whose_sizes_were_computed_says(pool, attributes):
+    # As exporters write "same" padding of images of any size. Below zero, a maximum over zeros is another one than over nothing.
+    counted = attributes if pool == "AveragePool" else ""
+    model = from_proto(
+        models.parsed(
+            f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 2, 6, 6] x) => (float[N, 2, 4, 4] y)
+            <int64[4] before = {{0, 0, 1, 1}}, int64[4] after = {{0, 0, 1, 1}}, float zero = {{0.0}}> {{
+                sizes = Concat <axis = 0> (before, after)
+                p = Pad (x, sizes, zero)
+                y = {pool} <{counted}kernel_shape = [2, 2], pads = [0, 0, 0, 0], strides = [2, 2]> (p)
+            }}"""
+        )
+    )
+    x = -1 - np.random.default_rng(0).random((3, 2, 6, 6), dtype=np.float32)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))).reshape(3, 2, 4, 2, 4, 2)
+    expected = padded.max((3, 5)) if pool == "MaxPool" else padded.mean((3, 5))
+    np.testing.assert_allclose(Session(model).run(x)["y"], expected, atol=1e-6)
+    np.testing.assert_allclose(run_file(model.to_proto(), {"x": x})["y"], expected, atol=1e-6)
