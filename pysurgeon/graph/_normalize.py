@@ -13,8 +13,8 @@
 - Branches, loops and sequences of which it is known how they run are written out (see `pysurgeon.graph._control_flow`).
 - Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
 - Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
-- A pool behind a Pad does not write down that it pads by nothing itself: onnxruntime up to 1.20 then takes the Pad into it, now that its sizes are
-  constants, although the pool leaves out what it pads, or counts it as minus infinity.
+- A pool behind a Pad says by `auto_pad` that it pads by nothing itself. Otherwise onnxruntime (1.19 to 1.23 at least) takes the Pad into it, now that
+  its sizes are constants, although a pool leaves out what it pads or counts it as minus infinity.
 - What nobody uses is dropped.
 """
 
@@ -80,7 +80,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     if written:
         notes.append(f"{written} branches, loops and uses of sequences always run the same way; they were written out")
     _sizes_of_parts(graph)
-    _no_idle_pads(graph)
+    _unpadded_pools(graph)
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
     notes += _left_alone(graph)
@@ -297,15 +297,23 @@ def _sizes_of_parts(graph: ir.Graph) -> None:
             node.replace_input_with(1, _add(graph, names, name, np.array(parts, dtype=np.int64)))
 
 
-def _no_idle_pads(graph: ir.Graph) -> None:
-    """Leave out that a pool behind a Pad pads by nothing, which is the default."""
+def _unpadded_pools(graph: ir.Graph) -> None:
+    """Pools behind a Pad that pad by nothing say so in the way that keeps the two apart. Rounded up, sizes would not be the same."""
     for node in graph:
-        pool = node.domain == "" and node.op_type in ("MaxPool", "AveragePool")
-        before = node.inputs[0].producer() if pool and node.inputs[0] is not None else None
-        if before is None or before.op_type != "Pad" or node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
+        if node.domain != "" or node.op_type not in ("MaxPool", "AveragePool"):
             continue
-        if not any(node.attributes.get_ints("pads", ())):
+        before = None if node.inputs[0] is None else node.inputs[0].producer()
+        padded = (
+            any(node.attributes.get_ints("pads", ())) or node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET"
+        )
+        if (
+            before is not None
+            and before.op_type == "Pad"
+            and not padded
+            and not node.attributes.get_int("ceil_mode", 0)
+        ):
             node.attributes.pop("pads", None)
+            node.attributes["auto_pad"] = ir.AttrString("auto_pad", "VALID")
 
 
 def _inline(model: ir.Model, notes: list[str]) -> None:
