@@ -17,7 +17,7 @@ DEMO ?= runs/demo
 .PHONY: demo test test-cpp lint install corpus-install
 
 $(VENV)/bin/python:
-	@command -v "$(PYTHON)" >/dev/null || { echo "no Python was found; say make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(or $(PYTHON),Python) was not found; say make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@# First, so that nothing below pulls a larger build of it.
 	$(PIP) torch==2.13.0

@@ -40,12 +40,12 @@ from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, Model, from_proto, load
 from pysurgeon.graph.session import Session, output_error
+from pysurgeon.runtime import TrainerName
 from pysurgeon.training import (
     LocalTrainer,
     Outcome,
     Schedule,
     State,
-    TrainerName,
     TrainSettings,
     fit_input,
     training_view,

@@ -34,13 +34,12 @@ from torch import nn
 from pysurgeon.data import Batches, Dataset, Split
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.runtime import onnxruntime
+from pysurgeon.runtime import TrainerName, onnxruntime
 from pysurgeon.training import (
     Device,
     LocalTrainer,
     Schedule,
     State,
-    TrainerName,
     TrainSettings,
     WorkerTrainer,
     ensure_device,

@@ -30,14 +30,13 @@ from pysurgeon.graph import Model, ensure_free, load, save
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import compare, inspect, write_report
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.surgery import Calibration, Operation, Record, operate
 from pysurgeon.training import (
-    DEFAULT_TRAINER,
     NodeFact,
     Outcome,
     Progress,
     State,
-    TrainerName,
     TrainResult,
     WorkerTrainer,
     as_expected,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pysurgeon.graph.runtime import can_differentiate
+from pysurgeon.runtime import can_differentiate
 
 needs_ort = pytest.mark.skipif(not can_differentiate(), reason="onnxruntime-training is not installed")
 

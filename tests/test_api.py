@@ -12,7 +12,7 @@ import pytest
 from starts import digits, mlp, model
 
 import pysurgeon as ps
-from pysurgeon.errors import DataError, OutputExistsError, Refused, RunError, UsageError
+from pysurgeon.errors import DataError, OutputExistsError, Refused, RunError, TrainingError, UsageError
 from pysurgeon.training import evaluate
 
 QUICK: dict[str, Any] = {"epochs": None, "steps": 20, "generations": 1, "branches": 1, "batch_size": 32, "workers": 1}
@@ -173,3 +173,11 @@ def test_evolve_leaves_nothing_behind_where_it_cannot_begin(start: ps.Model, tmp
 def test_resume_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not the folder of a run"):
         ps.resume(tmp_path)
+
+
+def test_recommend_says_what_to_install_where_there_is_no_engine(
+    start: ps.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pysurgeon.training.torch_engine.find_spec", {}.get)
+    with pytest.raises(TrainingError, match=r"pip install 'pysurgeon\[torch\]'"):
+        ps.recommend(start, digits(), trainer="torch")

@@ -24,6 +24,7 @@ from pysurgeon.cli._options import (
     Threads,
     Trainer,
 )
+from pysurgeon.runtime import DEFAULT_TRAINER
 
 # How many outputs are named before the rest is left out.
 _NAMES = 20
@@ -59,18 +60,18 @@ def doctor(
     model: ModelPath,
     data: OptionalData = None,
     data_dir: DataDir = None,
-    trainer: Trainer = None,
+    trainer: Trainer = DEFAULT_TRAINER,
     as_json: Json = False,
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
     from pysurgeon import api, report
-    from pysurgeon.training import DEFAULT_TRAINER, load_for
+    from pysurgeon.training import load_for
 
     loaded = opened(model)
     dataset = None if data is None else load_for(data, loaded, data_dir=data_dir)
     if dataset is not None:
         err.print(dataset.summary(), markup=False, soft_wrap=True)
-    found = api.doctor(loaded, dataset, trainer=trainer or DEFAULT_TRAINER)
+    found = api.doctor(loaded, dataset, trainer=trainer)
     if as_json:
         accuracy = {} if dataset is None else {"validation_accuracy": found.validation_accuracy, "metric": found.metric}
         nodes = [asdict(f) for f in found.nodes]
@@ -98,25 +99,19 @@ def recommend(
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 12,
     seed: Seed = 0,
     threads: Threads = 1,
-    trainer: Trainer = None,
+    trainer: Trainer = DEFAULT_TRAINER,
     as_json: Json = False,
 ) -> None:
     """Ranked operations with their evidence."""
     from pysurgeon import api, report
-    from pysurgeon.training import DEFAULT_TRAINER, load_for
+    from pysurgeon.training import load_for
 
     loaded = opened(model)
     dataset = load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
     err.print(dataset.summary(), markup=False, soft_wrap=True)
     with err.status("looking at the model"):
         found = api.recommend(
-            loaded,
-            dataset,
-            objective=objective,
-            price=price,
-            seed=seed,
-            threads=threads,
-            trainer=trainer or DEFAULT_TRAINER,
+            loaded, dataset, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer
         )
     shown = list(found.recommendations[:top])
     if as_json:

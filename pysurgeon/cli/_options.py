@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from pysurgeon.runtime import TrainerName
+
 Normalize = Literal["auto", "standard", "unit", "none"]
 Objective = Literal["accuracy", "size", "latency"]
 Goal = Literal["accuracy", "size", "latency", "pareto"]
@@ -63,7 +65,7 @@ Statistics = Annotated[
     typer.Option("--statistics", help="What batch normalization goes by: the batch, or what it came with."),
 ]
 Trainer = Annotated[
-    Literal["ort", "torch"] | None,
+    TrainerName,
     typer.Option("--trainer", help="The engine: onnxruntime-training where that is installed, otherwise torch."),
 ]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="cuda needs the engine's GPU build.")]

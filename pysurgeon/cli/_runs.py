@@ -39,6 +39,7 @@ from pysurgeon.cli._options import (
     Validation,
 )
 from pysurgeon.errors import DataError, UsageError
+from pysurgeon.runtime import DEFAULT_TRAINER
 
 if TYPE_CHECKING:
     from pysurgeon.data import Dataset
@@ -68,7 +69,7 @@ def train(
     label_smoothing: Smoothing = 0.0,
     micro_batch: MicroBatch = None,
     statistics: Statistics = "batch",
-    trainer: Trainer = None,
+    trainer: Trainer = DEFAULT_TRAINER,
     device: Device = "cpu",
     seed: Seed = 0,
     threads: Threads = 1,
@@ -79,7 +80,6 @@ def train(
     from pysurgeon import api, report
     from pysurgeon.evolution import EvolveSettings, Plan, load_data
     from pysurgeon.graph import ensure_free, written
-    from pysurgeon.training import DEFAULT_TRAINER
 
     loaded = opened(model)
     ensure_free([output], force=force)
@@ -100,7 +100,7 @@ def train(
         label_smoothing=label_smoothing,
         micro_batch=micro_batch,
         statistics=statistics,
-        trainer=trainer or DEFAULT_TRAINER,
+        trainer=trainer,
         device=device,
         seed=seed,
         threads=threads,
@@ -187,7 +187,7 @@ def evolve(
     label_smoothing: Smoothing = 0.0,
     micro_batch: MicroBatch = None,
     statistics: Statistics = "batch",
-    trainer: Trainer = None,
+    trainer: Trainer = DEFAULT_TRAINER,
     device: Device = "cpu",
     seed: Seed = 0,
     threads: Threads = 1,
@@ -198,7 +198,6 @@ def evolve(
     """Let the Surgeon train a model and operate on it meanwhile."""
     from pysurgeon.evolution import EvolveSettings, begin
     from pysurgeon.graph import ensure_free
-    from pysurgeon.training import DEFAULT_TRAINER
 
     loaded = opened(model)
     ensure_free([output] if output else [], force=force)
@@ -229,7 +228,7 @@ def evolve(
         label_smoothing=label_smoothing,
         micro_batch=micro_batch,
         statistics=statistics,
-        trainer=trainer or DEFAULT_TRAINER,
+        trainer=trainer,
         device=device,
         seed=seed,
         threads=threads,

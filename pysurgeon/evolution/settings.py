@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 
 from pysurgeon.data import Augment, Normalize
 from pysurgeon.errors import RunError, SettingError, UsageError
-from pysurgeon.training import DEFAULT_TRAINER, ClassWeights, Device, Optim, Statistics, TrainerName
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
+from pysurgeon.training import ClassWeights, Device, Optim, Statistics
 
 StrategyName = Literal["bic", "random", "paper"]
 Objective = Literal["accuracy", "size", "latency", "pareto"]

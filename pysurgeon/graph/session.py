@@ -15,7 +15,7 @@ from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _older
 from pysurgeon.graph._tensors import Array
 from pysurgeon.graph.model import Model
-from pysurgeon.graph.runtime import onnxruntime
+from pysurgeon.runtime import onnxruntime
 
 # onnxruntime 1.19 reads no newer ones.
 NEWEST_IR = 10
@@ -64,7 +64,7 @@ class Session:
             except Exception:
                 if not self._lent:
                     raise
-                # An engine that takes no address (1.20 did, 1.30 does not), or has to know the values of a large tensor.
+                # An engine that takes no address (1.19 does, 1.32 does not), or has to know the values of a large tensor.
                 large = size > _external.LARGEST_MESSAGE
                 graph_lent, self._lent = _lend(graph, _BY_NAME) if large else (graph, {})
                 self._session = _open(graph_lent, size, threads, self._lent, by_name=large)
@@ -160,7 +160,7 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
     if by_name:
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in lent.values()]
         options.add_external_initializers(list(lent), values)
-    # Up to 1.20 it takes a Pad of zeros into a pool that leaves out what it pads (microsoft/onnxruntime#23190).
+    # It takes a Pad of zeros into a pool that leaves out what it pads, or counts it as minus infinity (1.19 to 1.23 at least).
     disabled = ["Pad_Fusion"]
     if size > LARGE:
         # Both make a second copy of the weights: in the order that the kernels like best, and behind a Transpose.

@@ -1,5 +1,6 @@
 """Training: a protocol, and the engines behind it: onnxruntime-training, or torch. Nothing else knows which one it is."""
 
+from pysurgeon.runtime import TrainerName
 from pysurgeon.training._engine import ensure_device
 from pysurgeon.training.evaluate import Evaluation, evaluate
 from pysurgeon.training.fit import Fit, InputFit, fit_input
@@ -8,7 +9,6 @@ from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.loss import ClassWeights, metric
 from pysurgeon.training.normalization import as_expected, with_input_metadata
 from pysurgeon.training.protocol import (
-    DEFAULT_TRAINER,
     Device,
     Optim,
     Outcome,
@@ -18,7 +18,6 @@ from pysurgeon.training.protocol import (
     State,
     Statistics,
     Trainer,
-    TrainerName,
     TrainResult,
     TrainSettings,
 )
@@ -26,7 +25,6 @@ from pysurgeon.training.view import NodeFact, TrainingView, training_report, tra
 from pysurgeon.training.worker import WorkerTrainer
 
 __all__ = [
-    "DEFAULT_TRAINER",
     "ClassWeights",
     "Device",
     "Evaluation",

@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection
 from pysurgeon.data import Dataset
 from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array, Model
-from pysurgeon.graph.runtime import onnxruntime
+from pysurgeon.runtime import TrainerName, onnxruntime
 from pysurgeon.training._transfer import parcel, receive
 from pysurgeon.training.local import LocalTrainer
-from pysurgeon.training.protocol import Outcome, Point, State, TrainerName, TrainSettings
+from pysurgeon.training.protocol import Outcome, Point, State, TrainSettings
 
 
 @dataclass(frozen=True)

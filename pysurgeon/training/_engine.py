@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pysurgeon.graph import Array
-from pysurgeon.training.protocol import DEFAULT_TRAINER, Device, State, TrainerName, TrainSettings
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
+from pysurgeon.training.protocol import Device, State, TrainSettings
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,7 +31,7 @@ class Engine(Protocol):
 
     @property
     def gradients(self) -> Mapping[str, Array]:
-        """Contiguous float32 arrays by parameter name, of the last step; for as long as the optimizer has not taken its own."""
+        """Contiguous float32 arrays by parameter name, of the last step. The optimizer may scale them by its own."""
 
     def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
         """Compute loss and gradients of a batch and update the statistics.

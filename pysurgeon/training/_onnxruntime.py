@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, Model
-from pysurgeon.graph.runtime import can_differentiate, onnxruntime
+from pysurgeon.runtime import can_differentiate, onnxruntime
 from pysurgeon.training._arrays import aligned
 from pysurgeon.training._gradients import WITH_GRADIENT
 from pysurgeon.training._optimizer import Optimizer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -41,18 +42,7 @@ class Optimizer:
         self._settings = settings
         self._parameters, self._gradients = parameters, gradients
         self._updates = state.updates
-        self._moments = {
-            kind: {
-                name: moment(name, state.moments.get(kind, {}).get(name), parameter.shape)
-                for name, parameter in parameters.items()
-            }
-            for kind in MOMENTS[settings.optimizer]
-        }
-        self._new = {
-            name: moment(name, array, parameters[name].shape)
-            for name, array in state.moments.get(NEW, {}).items()
-            if name in parameters and settings.new_units_rate != 1
-        }
+        self._moments, self._new = kept(settings, {n: p.shape for n, p in parameters.items()}, state)
         self._decay = {name: decay(settings, parameter.ndim) for name, parameter in parameters.items()}
 
     def step(self, learning_rate: float) -> float:
@@ -76,21 +66,13 @@ class Optimizer:
         else:
             self._sgd(learning_rate, scale)
         for name, old in before.items():
-            self._slow_down(name, old)
+            if slow_down(self._new[name], self._parameters[name], old, self._settings.new_units_rate):
+                del self._new[name]
         return norm
 
     def state(self, step: int) -> State:
         """The moments as they are now; the arrays are the optimizer's own."""
         return State(step, self._updates, self._moments | ({NEW: self._new} if self._new else {}))
-
-    def _slow_down(self, name: str, before: Array) -> None:
-        """Give what is new in a parameter its own share of the step that was taken, and let it grow older."""
-        new, parameter = self._new[name], self._parameters[name]
-        # Where nothing is new, this adds zero: old units get the very step that they would have got.
-        parameter += (self._settings.new_units_rate - 1) * new * (parameter - before)
-        new *= 0.5 ** (1 / HALF_LIFE)
-        if new.max() < SETTLED:
-            del self._new[name]
 
     def _adamw(self, learning_rate: float, scale: float) -> None:
         m, v = self._moments["m"], self._moments["v"]
@@ -129,12 +111,49 @@ def decay(settings: TrainSettings, rank: int) -> float:
     return settings.weight_decay if rank >= 2 else 0.0
 
 
-def moment(name: str, given: Array | None, shape: tuple[int, ...]) -> Array:
-    """A copy of a moment to go on from, of zeros where there is none.
+def kept(
+    settings: TrainSettings, shapes: Mapping[str, tuple[int, ...]], state: State
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Copies of what an optimizer goes on from.
+
+    Args:
+        settings: Which optimizer, and whether new units have a learning rate of their own.
+        shapes: Of the parameters, by name.
+        state: Where a parameter has no moments, they are zero.
+
+    Returns:
+        Moments by kind and parameter, and by parameter how new its units are.
 
     Raises:
-        TrainingError: It does not have the shape of its parameter.
+        TrainingError: A moment does not have the shape of its parameter.
     """
+    moments = {
+        kind: {name: _moment(name, state.moments.get(kind, {}).get(name), shape) for name, shape in shapes.items()}
+        for kind in MOMENTS[settings.optimizer]
+    }
+    marks = state.moments.get(NEW, {}) if settings.new_units_rate != 1 else {}
+    return moments, {name: _moment(name, array, shapes[name]) for name, array in marks.items() if name in shapes}
+
+
+def slow_down(new: Any, parameter: Any, before: Any, rate: float) -> bool:
+    """Give what is new in a parameter its own share of the step that was taken, and let it grow older.
+
+    Args:
+        new: How new, 1 to 0; an array or a tensor, changed in place like the parameter.
+        parameter: After the step.
+        before: The same before it.
+        rate: Of new units, as a multiple of that of the others.
+
+    Returns:
+        Whether nothing in it is new any more.
+    """
+    # Where nothing is new, this adds zero: old units get the very step that they would have got.
+    parameter += (rate - 1) * new * (parameter - before)
+    new *= 0.5 ** (1 / HALF_LIFE)
+    return bool(new.max() < SETTLED)
+
+
+def _moment(name: str, given: Array | None, shape: tuple[int, ...]) -> Array:
     if given is None:
         return aligned(np.zeros(shape, np.float32))
     if given.shape != shape:

@@ -12,8 +12,8 @@ import tempfile
 from multiprocessing.connection import Pipe
 from typing import IO, Any
 
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training._transfer import Parcel, parcel, receive
-from pysurgeon.training.protocol import DEFAULT_TRAINER, TrainerName
 
 # Python code rather than a file or multiprocessing's spawn: the caller's main module must not be run again, so that scripts
 # without a guard work.

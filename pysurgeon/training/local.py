@@ -9,19 +9,18 @@ import numpy as np
 
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.graph import Array, Model
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training._engine import Engine, make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import Fit, fit_input
 from pysurgeon.training.loss import Loss, make_loss
 from pysurgeon.training.protocol import (
-    DEFAULT_TRAINER,
     SLOPE_SAMPLES,
     Outcome,
     Point,
     Progress,
     State,
-    TrainerName,
     TrainResult,
     TrainSettings,
 )

@@ -11,7 +11,6 @@ import numpy as np
 
 from pysurgeon.data import Augment, Dataset
 from pysurgeon.graph import Model
-from pysurgeon.graph.runtime import can_differentiate
 from pysurgeon.training.loss import ClassWeights
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -20,11 +19,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Optim = Literal["adamw", "sgd", "nesterov"]
 Statistics = Literal["batch", "frozen"]
 Device = Literal["cpu", "cuda"]
-TrainerName = Literal["ort", "torch"]
-
-# The engine where none is named: onnxruntime-training, where it is the onnxruntime that is installed.
-DEFAULT_TRAINER: TrainerName = "ort" if can_differentiate() else "torch"
-
 # Samples that `Trainer.slope` looks at: twice as many rank operations no better.
 SLOPE_SAMPLES = 256
 

@@ -16,10 +16,10 @@ from pysurgeon.data import Task
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, CannotWriteError, Model, from_proto, lowered
 from pysurgeon.graph.names import Names, value_names
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training._engine import Dialect, make_dialect
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
-from pysurgeon.training.protocol import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training.rewrites import Builder
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ from types import TracebackType
 from pysurgeon.data import Dataset
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training._child import CheckJob, Failed, Progress, Sloped, SlopeJob, Trained, TrainJob
 from pysurgeon.training._process import WorkerDied, WorkerProcess
 from pysurgeon.training._transfer import Parcel
 from pysurgeon.training.fit import fit_input
-from pysurgeon.training.protocol import DEFAULT_TRAINER, Outcome, State, TrainerName, TrainResult, TrainSettings
+from pysurgeon.training.protocol import Outcome, State, TrainResult, TrainSettings
 from pysurgeon.training.protocol import Progress as Report
 
 # A worker notices its deadline within a step or an evaluation; one that does not answer so long after it hangs.

@@ -20,12 +20,12 @@ from pysurgeon.evolution import calibrated, slope
 from pysurgeon.graph import Model
 from pysurgeon.graph.session import Session
 from pysurgeon.graph.widths import Structure
+from pysurgeon.runtime import TrainerName
 from pysurgeon.surgery import AddBypass, InsertLayer, RemoveLayer, Widen, operate
 from pysurgeon.training import (
     LocalTrainer,
     Schedule,
     State,
-    TrainerName,
     TrainSettings,
     WorkerTrainer,
 )

@@ -23,8 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pysurgeon.errors import ModelError, OutputExistsError
 from pysurgeon.graph import Model, _external, ensure_free, from_proto, load, save
-from pysurgeon.graph.runtime import can_differentiate
 from pysurgeon.graph.session import Session
+from pysurgeon.runtime import can_differentiate
 from pysurgeon.surgery import Widen, operate
 
 

@@ -11,12 +11,12 @@ import pytest
 import pysurgeon as ps
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model
+from pysurgeon.runtime import TrainerName
 from pysurgeon.training import (
     LocalTrainer,
     Outcome,
     Schedule,
     State,
-    TrainerName,
     TrainSettings,
     WorkerTrainer,
     ensure_device,

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from pysurgeon.data import Batches
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model
-from pysurgeon.graph.runtime import can_differentiate
+from pysurgeon.runtime import can_differentiate
 from pysurgeon.surgery.apply import NEW
 from pysurgeon.training import (
     LocalTrainer,
@@ -345,11 +345,11 @@ def test_what_an_onnxruntime_can_do_is_known_without_it(tmp_path: Any, monkeypat
     package.mkdir()
     (package / "__init__.py").write_text("raise AssertionError")
     found = importlib.machinery.PathFinder.find_spec("onnxruntime", [str(tmp_path)])
-    monkeypatch.setattr("pysurgeon.graph.runtime.find_spec", {"onnxruntime": found}.get)
+    monkeypatch.setattr("pysurgeon.runtime.find_spec", {"onnxruntime": found}.get)
     assert not can_differentiate.__wrapped__()
     (package / "training").mkdir()
     assert can_differentiate.__wrapped__()
-    monkeypatch.setattr("pysurgeon.graph.runtime.find_spec", {}.get)
+    monkeypatch.setattr("pysurgeon.runtime.find_spec", {}.get)
     assert not can_differentiate.__wrapped__()
 
 

@@ -12,7 +12,8 @@ from starts import text_model
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Model, from_proto
 from pysurgeon.graph.session import Session
-from pysurgeon.training import DEFAULT_TRAINER, training_report, training_view
+from pysurgeon.runtime import DEFAULT_TRAINER
+from pysurgeon.training import training_report, training_view
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head

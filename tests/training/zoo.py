@@ -16,7 +16,8 @@ from onnx import helper, numpy_helper
 
 from pysurgeon.data import Dataset, Split
 from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.training import DEFAULT_TRAINER, TrainerName, TrainingView
+from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
+from pysurgeon.training import TrainingView
 from pysurgeon.training._engine import Engine, make_engine
 from pysurgeon.training.loss import CrossEntropy
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.graph import CannotWriteError, constant, sizes
-from pysurgeon.graph.runtime import onnxruntime
+from pysurgeon.runtime import onnxruntime
 from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
 

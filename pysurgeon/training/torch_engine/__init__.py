@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pysurgeon.errors import TrainingError
-from pysurgeon.graph.runtime import can_differentiate
+from pysurgeon.runtime import can_differentiate
 from pysurgeon.training.protocol import Device
 
 if TYPE_CHECKING:

@@ -30,9 +30,8 @@ class TorchEngine:
     def __init__(self, view: TrainingView, loss: Loss, *, threads: int, device: Device) -> None:
         torch.set_num_threads(threads)
         self._device = torch.device(device)
-        if (
-            device != "cpu"
-        ):  # where convolutions would be rounded to TF32: a card is to compute what the processor computes
+        if device != "cpu":
+            # A card is to compute what the processor computes. By default torch rounds what convolutions take to TF32.
             torch.backends.cudnn.allow_tf32 = False
         tensors = {name: view.tensor(name) for name in (*view.trainable, *view.statistics)}
         self._leaves = {name: tensor(tensors[name].copy()).to(self._device).requires_grad_() for name in view.trainable}

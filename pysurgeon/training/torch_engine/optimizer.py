@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +14,30 @@ from torch.optim.sgd import sgd
 
 from pysurgeon.graph import Array
 from pysurgeon.surgery.apply import NEW
-from pysurgeon.training._optimizer import BETA1, BETA2, EPSILON, HALF_LIFE, MOMENTS, MOMENTUM, SETTLED, decay, moment
+from pysurgeon.training._optimizer import BETA1, BETA2, EPSILON, MOMENTUM, decay, kept, slow_down
 from pysurgeon.training.protocol import State, TrainSettings
 from pysurgeon.training.torch_engine.types import tensor
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Parameters of one weight decay, which one call changes.
+
+    Attributes:
+        weight_decay: Decoupled with AdamW.
+        parameters: Leaves.
+        moments: Of each kind, in the order of the parameters.
+        counts: Updates of each, which torch counts where the parameter is.
+    """
+
+    weight_decay: float
+    parameters: list[Tensor]
+    moments: list[list[Any]]
+    counts: list[Tensor]
+
+    def gradients(self) -> list[Tensor]:
+        """Of the last step."""
+        return [leaf.grad for leaf in self.parameters if leaf.grad is not None]
 
 
 class TorchOptimizer:
@@ -31,24 +54,24 @@ class TorchOptimizer:
 
     def __init__(self, settings: TrainSettings, parameters: Mapping[str, Tensor], state: State) -> None:
         self._settings, self._parameters, self._updates = settings, parameters, state.updates
+        moments, new = kept(settings, {name: tuple(leaf.shape) for name, leaf in parameters.items()}, state)
 
-        def placed(name: str, array: Array | None) -> Tensor:
-            leaf = parameters[name]
-            return tensor(moment(name, array, tuple(leaf.shape))).to(leaf.device)
+        def placed(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+            return {name: tensor(array).to(parameters[name].device) for name, array in arrays.items()}
 
-        self._moments = {
-            kind: {name: placed(name, state.moments.get(kind, {}).get(name)) for name in parameters}
-            for kind in MOMENTS[settings.optimizer]
-        }
-        self._new = {
-            name: placed(name, array)
-            for name, array in state.moments.get(NEW, {}).items()
-            if name in parameters and settings.new_units_rate != 1
-        }
-        # One call for all parameters of a weight decay.
-        self._groups: dict[float, list[str]] = {}
+        self._moments, self._new = {kind: placed(arrays) for kind, arrays in moments.items()}, placed(new)
+        decays: dict[float, list[str]] = {}
         for name, leaf in parameters.items():
-            self._groups.setdefault(decay(settings, leaf.ndim), []).append(name)
+            decays.setdefault(decay(settings, leaf.ndim), []).append(name)
+        self._groups = [
+            _Group(
+                weight_decay,
+                [parameters[name] for name in names],
+                [[arrays[name] for name in names] for arrays in self._moments.values()],
+                [torch.tensor(float(state.updates), device=parameters[name].device) for name in names],
+            )
+            for weight_decay, names in decays.items()
+        ]
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> float:
@@ -59,13 +82,14 @@ class TorchOptimizer:
             return norm
         self._updates += 1
         before = {name: self._parameters[name].clone() for name in self._new}
-        for weight_decay, names in self._groups.items():
+        for group in self._groups:
             if self._settings.optimizer == "adamw":
-                self._adamw(names, learning_rate, weight_decay)
+                self._adamw(group, learning_rate)
             else:
-                self._sgd(names, learning_rate, weight_decay)
+                self._sgd(group, learning_rate)
         for name, old in before.items():
-            self._slow_down(name, old)
+            if slow_down(self._new[name], self._parameters[name], old, self._settings.new_units_rate):
+                del self._new[name]
         return norm
 
     def state(self, step: int) -> State:
@@ -73,47 +97,33 @@ class TorchOptimizer:
         moments = {kind: _arrays(tensors) for kind, tensors in self._moments.items()}
         return State(step, self._updates, moments | ({NEW: _arrays(self._new)} if self._new else {}))
 
-    def _slow_down(self, name: str, before: Tensor) -> None:
-        new, parameter = self._new[name], self._parameters[name]
-        parameter += (self._settings.new_units_rate - 1) * new * (parameter - before)
-        new *= 0.5 ** (1 / HALF_LIFE)
-        if new.max() < SETTLED:
-            del self._new[name]
-
-    def _lists(self, names: list[str], *kinds: str) -> list[list[Tensor]]:
-        """Parameters, gradients and moments."""
-        leaves = [self._parameters[name] for name in names]
-        gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
-        return [leaves, gradients, *([self._moments[kind][name] for name in names] for kind in kinds)]
-
-    def _adamw(self, names: list[str], learning_rate: float, weight_decay: float) -> None:
-        leaves, gradients, m, v = self._lists(names, "m", "v")
-        count = torch.tensor(float(self._updates - 1), device=leaves[0].device)
+    def _adamw(self, group: _Group, learning_rate: float) -> None:
+        m, v = group.moments
         adamw(
-            leaves,
-            gradients,
+            group.parameters,
+            group.gradients(),
             m,
             v,
             [],
-            [count.clone() for _ in names],
+            group.counts,
             fused=True,
             amsgrad=False,
             beta1=BETA1,
             beta2=BETA2,
             lr=learning_rate,
-            weight_decay=weight_decay,
+            weight_decay=group.weight_decay,
             eps=EPSILON,
             maximize=False,
         )
 
-    def _sgd(self, names: list[str], learning_rate: float, weight_decay: float) -> None:
-        leaves, gradients, momentum = self._lists(names, "momentum")
+    def _sgd(self, group: _Group, learning_rate: float) -> None:
+        (momentum,) = group.moments
         sgd(
-            leaves,
-            gradients,
-            momentum,  # type: ignore[arg-type]  # a list of tensors is one of tensors and nothing
+            group.parameters,
+            group.gradients(),
+            momentum,
             foreach=True,
-            weight_decay=weight_decay,
+            weight_decay=group.weight_decay,
             momentum=MOMENTUM,
             lr=learning_rate,
             dampening=0.0,
