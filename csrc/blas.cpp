@@ -14,11 +14,7 @@ void scipy_dstemr_(const char*, const char*, const int*, double*, double*, const
                    const int*, int*, double*, double*, const int*, const int*, int*, int*, double*, const int*, int*,
                    const int*, int*, std::size_t, std::size_t);
 void scipy_dsteqr_(const char*, const int*, double*, double*, double*, const int*, double*, int*, std::size_t);
-void scipy_dormtr_(const char*, const char*, const char*, const int*, const int*, const double*, const int*,
-                   const double*, double*, const int*, double*, const int*, int*, std::size_t, std::size_t,
-                   std::size_t);
-void scipy_sormtr_(const char*, const char*, const char*, const int*, const int*, const float*, const int*,
-                   const float*, float*, const int*, float*, const int*, int*, std::size_t, std::size_t, std::size_t);
+void scipy_spotrf_(const char*, const int*, float*, const int*, int*, std::size_t);
 void scipy_dgeqrf_(const int*, const int*, double*, const int*, double*, double*, const int*, int*);
 void scipy_dorgqr_(const int*, const int*, const int*, double*, const int*, const double*, double*, const int*, int*);
 }
@@ -34,6 +30,10 @@ int to_int(Index value) {
 CBLAS_TRANSPOSE to_cblas(Transpose transpose) { return transpose == Transpose::yes ? CblasTrans : CblasNoTrans; }
 
 std::size_t to_size(Index value) { return static_cast<std::size_t>(value); }
+
+// Up to so many products OpenBLAS multiplies by kernels for small matrices, which want none of its buffers. There is a
+// lock around these.
+constexpr Index kSmall = 1000000;
 
 // Calls a LAPACK routine twice, as it wants to be called: for the size of its workspace, then to work.
 template <typename T, typename Routine>
@@ -67,6 +67,11 @@ void multiply(Transpose transpose_a, Transpose transpose_b, Index m, Index n, In
 }
 
 void gram(bool outer, Index n, Index k, const float* a, float* c) {
+  if (n * n * k <= kSmall) {
+    const Transpose first = outer ? Transpose::no : Transpose::yes, second = outer ? Transpose::yes : Transpose::no;
+    const Index stride = outer ? k : n;
+    return multiply(first, second, n, n, k, a, stride, a, stride, c, n);
+  }
   scipy_cblas_ssyrk(CblasRowMajor, CblasLower, outer ? CblasNoTrans : CblasTrans, to_int(n), to_int(k), 1.0F, a,
                     to_int(outer ? k : n), 0.0F, c, to_int(n));
 }
@@ -120,25 +125,18 @@ bool vectors_by_rotation(Index n, const double* diagonal, const double* beside, 
   return info == 0;
 }
 
-// The rows of a row-major matrix are what LAPACK calls columns, and its lower triangle the upper one: hence "U".
-void turn_back(Index n, const double* g, Index stride, const double* tau, Index count, double* vectors) {
+bool cholesky(Index n, float* a) {
   const int size = to_int(n);
-  const int columns = to_int(count);
-  const int leading = to_int(stride);
   int info = 0;
-  with_workspace<double>([&](double* work, const int* length) {
-    scipy_dormtr_("L", "U", "N", &size, &columns, g, &leading, tau, vectors, &size, work, length, &info, 1, 1, 1);
-  });
+  scipy_spotrf_("U", &size, a, &size, &info, 1);  // The lower triangle of a row-major matrix is LAPACK's upper one.
+  return info == 0;
 }
 
-void turn_back(Index n, const float* g, Index stride, const float* tau, Index count, float* vectors) {
-  const int size = to_int(n);
-  const int columns = to_int(count);
-  const int leading = to_int(stride);
-  int info = 0;
-  with_workspace<float>([&](float* work, const int* length) {
-    scipy_sormtr_("L", "U", "N", &size, &columns, g, &leading, tau, vectors, &size, work, length, &info, 1, 1, 1);
-  });
+void divide(bool by_column, Index rows, Index columns, const float* lower, float* a) {
+  const Index n = by_column ? columns : rows;
+  scipy_cblas_strsm(CblasRowMajor, by_column ? CblasRight : CblasLeft, CblasLower,
+                    by_column ? CblasTrans : CblasNoTrans, CblasNonUnit, to_int(rows), to_int(columns), 1.0F, lower,
+                    to_int(n), a, to_int(columns));
 }
 
 void orthonormalize_rows(Index count, Index n, double* a) {

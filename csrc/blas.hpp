@@ -41,10 +41,11 @@ bool tridiagonal_vectors(Index n, const double* diagonal, const double* beside, 
 bool vectors_by_rotation(Index n, const double* diagonal, const double* beside, Index first, Index count,
                          double* vectors);
 
-// Turns rows of vectors (count x n) of a tridiagonal matrix into vectors of the matrix that simd::Kernels::reduce_*
-// made it from, and left its reflectors in.
-void turn_back(Index n, const float* g, Index stride, const float* tau, Index count, float* vectors);
-void turn_back(Index n, const double* g, Index stride, const double* tau, Index count, double* vectors);
+// The lower triangle of a (n x n) becomes that of the matrix l with l l' = a. False: a is not positive definite.
+bool cholesky(Index n, float* a);
+
+// a := l^-1 a for a lower triangle l of (rows x rows); by column: a := a l'^-1, l of (columns x columns).
+void divide(bool by_column, Index rows, Index columns, const float* lower, float* a);
 
 // Replaces the rows of a (count x n, count <= n) by orthonormal ones: row i spans, with those before it, what it
 // spanned, points into the same half-space, and is some unit vector where it depends on those before it.

@@ -36,8 +36,9 @@ Roundings rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
   std::uint32_t seed = 1;
   for (std::uint32_t& state : random) state = (seed = seed * 1664525U + 1013904223U) | 1U;
 
-  // Sums of squared steps: of every vector, and of every block across all vectors.
-  std::vector<double> of_vector(to_size(stride), 0.0), of_block(to_size((k + kRounded - 1) / kRounded), 0.0);
+  // Sums of squared steps: of every vector, and of every block across all vectors (in kRounded parts).
+  const Index depths = (k + kRounded - 1) / kRounded;
+  std::vector<double> of_vector(to_size(stride), 0.0), of_block(to_size(depths * kRounded), 0.0);
 
   const auto round = [&](Index panel, Index block, Index start) {
     const Index vector = panel * kRounded;
@@ -55,10 +56,12 @@ Roundings rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
     const Index place = panel * kBlocks + block;
     kernels.round_block(outer, x, x_stride, packed.data() + place * kPacked, scale.data() + place * kRounded,
                         random.data());
-    for (Index i = 0; i < vectors; ++i) {
-      const double step = static_cast<double>(scale[place * kRounded + i]);
-      of_vector[to_size(vector + i)] += step * step;
-      of_block[to_size(start / kRounded)] += step * step;
+    const float* steps = scale.data() + place * kRounded;
+    double *here = of_vector.data() + vector, *there = of_block.data() + start;
+    for (Index i = 0; i < kRounded; ++i) {
+      const double square = static_cast<double>(steps[i]) * static_cast<double>(steps[i]);
+      here[i] += square;
+      there[i] += square;
     }
   };
 
@@ -80,7 +83,11 @@ Roundings rounded_gram(bool outer, Index n, Index k, const float* a, float* c) {
   for (Index i = 0; i < n; ++i) std::copy_n(sums.data() + i * stride, i + 1, c + i * n);
   const double elements = static_cast<double>(kRounded);
   const double row = std::sqrt(elements * *std::max_element(of_vector.begin(), of_vector.end()));
-  const double column = std::sqrt(*std::max_element(of_block.begin(), of_block.end()));
+  double longest = 0.0;
+  for (auto part = of_block.begin(); part != of_block.end(); part += kRounded) {
+    longest = std::max(longest, std::accumulate(part, part + kRounded, 0.0));
+  }
+  const double column = std::sqrt(longest);
   const double all = std::sqrt(elements * std::accumulate(of_vector.begin(), of_vector.end(), 0.0));
   return {(row + column) / 2, all / 2};
 }

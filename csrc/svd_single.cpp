@@ -31,8 +31,7 @@ constexpr double kGramError = 16 * kRounding;
 // Roots of eigenvalues are bisected to this share of the largest.
 constexpr double kTolerance = 1e-6;
 
-// Dot products of two unit vectors that need no correction, and the norm of all of them that the correction takes away
-// up to its square.
+// Dot products of two unit vectors that need no correction, and the norm of all of them that may be corrected.
 constexpr double kOrthogonal = 4e-6;
 constexpr double kCorrectable = 2e-3;
 
@@ -184,8 +183,8 @@ std::vector<double> normalize(Index rows, Index columns, bool by_column, float* 
   return norms;
 }
 
-// Makes nearly orthonormal columns (or rows) of a (rows x columns) more so, each changed as little as possible, by the
-// first term of the series of (a' a)^(-1/2). False: they are too far from it.
+// Makes nearly orthonormal columns (or rows) of a (rows x columns) more so, each by what the ones before it have of it
+// (by the Cholesky factor of a' a). False: they are too far from it.
 bool orthonormalize(Index rows, Index columns, bool by_column, float* a) {
   const Index count = by_column ? columns : rows;
   const Index length = by_column ? rows : columns;
@@ -197,21 +196,12 @@ bool orthonormalize(Index rows, Index columns, bool by_column, float* a) {
       const double error = static_cast<double>(products[i * count + j]) - (i == j ? 1.0 : 0.0);
       most = std::max(most, std::fabs(error));
       sum += (i == j ? 1.0 : 2.0) * error * error;
-      products[i * count + j] = products[j * count + i] = static_cast<float>(-error / 2);
     }
   }
   if (!(sum <= kCorrectable * kCorrectable)) return false;
   if (most <= kOrthogonal) return true;
-  using blas::Transpose;
-  Buffer<float> change(rows * columns);
-  if (by_column) {
-    blas::multiply(Transpose::no, Transpose::no, rows, count, count, a, count, products.data(), count, change.data(),
-                   count);
-  } else {
-    blas::multiply(Transpose::no, Transpose::no, count, columns, count, products.data(), count, a, columns,
-                   change.data(), columns);
-  }
-  for (Index i = 0; i < rows * columns; ++i) a[i] += change[i];
+  if (!blas::cholesky(count, products.data())) return false;
+  blas::divide(by_column, rows, columns, products.data(), a);
   return true;
 }
 

@@ -173,7 +173,12 @@ Tridiagonal Reduced<T>::reduce(const From* g) {
 
 template <typename T>
 void Reduced<T>::turn_back(Index count, T* rows) const {
-  blas::turn_back(size_, a_.data(), stride_, tau_.data(), count, rows);
+  Buffer<T> work(size_ * (count + simd::kTurned));
+  if constexpr (sizeof(T) == sizeof(float)) {
+    simd::active().turn_back_f(size_, a_.data(), stride_, tau_.data(), count, rows, work.data());
+  } else {
+    simd::active().turn_back_d(size_, a_.data(), stride_, tau_.data(), count, rows, work.data());
+  }
 }
 
 template class Reduced<float>;

@@ -9,8 +9,9 @@ namespace {
 constexpr Index kBytes = PYSURGEON_VECTOR_BYTES;
 #include "simd/kernels.inl"
 
-constexpr Kernels kKernels{"avx2",   &reduce<float>, &reduce<double>, &count_below, &bisect,
-                           &twisted, &eliminate,     &gram_times,     &largest,     &sum_of_squares};
+constexpr Kernels kKernels{"avx2",       &reduce<float>, &reduce<double>, &turn_back<float>, &turn_back<double>,
+                           &count_below, &bisect,        &twisted,        &eliminate,        &gram_times,
+                           &largest,     &sum_of_squares};
 
 }  // namespace
 

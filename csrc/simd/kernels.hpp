@@ -17,6 +17,9 @@ constexpr Index padded(Index n) { return (n + kPadding - 1) / kPadding * kPaddin
 constexpr Index kShifts = 32;
 constexpr Index kVectors = 8;
 
+// What turn_back_* keeps of every element beside those of the vectors.
+constexpr Index kTurned = 40;
+
 // Vectors that are multiplied at a time.
 constexpr Index kProducts = 2;
 
@@ -30,10 +33,17 @@ struct Kernels {
   // Householder reduction of a symmetric matrix to tridiagonal form, each element read once a step. On entry: the lower
   // triangle of a (padded(n) rows of `stride`, a multiple of kPadding), its diagonal blocks of kPadding full, zeros
   // beyond n, the norm about 1. On exit: diagonal (n), beside (n - 1), tau (n - 1), and in row r of a the first r - 1
-  // elements of the reflector that was applied r-th from the end, as LAPACK's ?sytrd with "U" leaves them in column r.
+  // elements of the reflector that was applied r-th from the end, and a one.
   // work: 4 * padded(n).
   void (*reduce_f)(Index n, float* a, Index stride, float* diagonal, float* beside, float* tau, float* work);
   void (*reduce_d)(Index n, double* a, Index stride, double* diagonal, double* beside, double* tau, double* work);
+
+  // Turns rows of vectors (count x n) of the tridiagonal matrix into vectors of the matrix that was reduced to it, by
+  // the reflectors and tau that are left of it. work: n * (count + kTurned).
+  void (*turn_back_f)(Index n, const float* a, Index stride, const float* tau, Index count, float* vectors,
+                      float* work);
+  void (*turn_back_d)(Index n, const double* a, Index stride, const double* tau, Index count, double* vectors,
+                      double* work);
 
   // counts[i] = how many eigenvalues of the tridiagonal matrix are below shifts[i]. `squares` are those of the elements
   // beside the diagonal, none below 1e-40; the norm is about 1. count is a multiple of kShifts.
@@ -67,8 +77,8 @@ struct Kernels {
   // Rounds a block (kRounded vectors of kRounded elements) to 16-bit integers times scale[vector], small enough for dot
   // products in 32 bits. Up or down is decided at random, so that all errors have the mean zero and nothing to do with
   // each other: `random` has a state other than zero for each vector. A vector is a row of x where `by_row`, else a
-  // column. In packed[j / 2 * kRounded + vector] are elements j and j + 1. Null: this processor multiplies floats as
-  // fast.
+  // column. In packed[j * kRounded + vector] are elements j and j + kRounded / 2. Null: this processor multiplies
+  // floats as fast.
   void (*round_block)(bool by_row, const float* x, Index stride, std::int32_t* packed, float* scale,
                       std::uint32_t* random) = nullptr;
 

@@ -185,6 +185,101 @@ void reduce(Index n, T* a, Index stride, T* diagonal, T* beside, T* tau, T* work
   }
 }
 
+// Reflectors that are applied at a time, as many as the registers hold sums of.
+constexpr int kReflectors = kBytes == 64 ? 8 : 4;
+
+template <typename T>
+struct Reflectors {
+  Index length;                       // of the longest
+  const T* elements;                  // length x kReflectors, zeros where one has no more
+  T inner[kReflectors][kReflectors];  // dot products
+  T tau[kReflectors];
+};
+
+// x (length x Width vectors, one lane for each vector that is turned) := H ... H x, the first reflector first.
+template <int Width, typename T>
+void reflect(const Reflectors<T>& h, T* x) {
+  constexpr Index lanes = kLanes<T>;
+  V<T> w[kReflectors][Width] = {};
+  const T* v = h.elements;
+  for (Index j = 0; j < h.length; ++j, v += kReflectors) {
+    V<T> xj[Width];
+    for (int i = 0; i < Width; ++i) xj[i] = load(x + (j * Width + i) * lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kReflectors; ++r) {
+      for (int i = 0; i < Width; ++i) w[r][i] += v[r] * xj[i];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kReflectors; ++r) {  // What the reflectors before it change is due first.
+    for (int i = 0; i < Width; ++i) {
+#pragma GCC unroll 8
+      for (int before = 0; before < r; ++before) w[r][i] -= h.inner[r][before] * w[before][i];
+      w[r][i] *= h.tau[r];
+    }
+  }
+  v = h.elements;
+  for (Index j = 0; j < h.length; ++j, v += kReflectors) {
+    for (int i = 0; i < Width; ++i) {
+      V<T> e = load(x + (j * Width + i) * lanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < kReflectors; ++r) e -= v[r] * w[r][i];
+      store(x + (j * Width + i) * lanes, e);
+    }
+  }
+}
+
+// Where vector i of `count` lies: its first element in x, and how far apart its elements are. Twice as many as there
+// are lanes make a group, and what is left over, if it is few enough, half of one.
+template <typename T>
+T* lane_of(Index i, Index count, Index n, T* x, Index& step) {
+  constexpr Index lanes = kLanes<T>;
+  const Index group = i / (2 * lanes) * 2 * lanes;
+  step = count - group > lanes ? 2 * lanes : lanes;
+  return x + group * n + (i - group);
+}
+
+template <typename T>
+void turn_back(Index n, const T* a, Index stride, const T* tau, Index count, T* vectors, T* work) {
+  constexpr Index lanes = kLanes<T>;
+  T *elements = work, *x = work + n * kReflectors;
+  for (Index i = 0; i < n * (count + 2 * lanes); ++i) x[i] = 0;
+  Index step;
+  for (Index i = 0; i < count; ++i) {
+    T* to = lane_of(i, count, n, x, step);
+    for (Index j = 0; j < n; ++j) to[j * step] = vectors[i * n + j];
+  }
+  for (Index first = 1; first < n; first += kReflectors) {
+    const Index used = n - first < kReflectors ? n - first : kReflectors;
+    Reflectors<T> h{first + used - 1, elements, {}, {}};
+    for (int r = 0; r < kReflectors; ++r) {
+      const T* row = a + (first + r) * stride;
+      const Index length = r < used ? first + r : 0;
+      h.tau[r] = r < used ? tau[first + r - 1] : 0;
+      for (Index j = 0; j < length; ++j) elements[j * kReflectors + r] = row[j];
+      for (Index j = length; j < h.length; ++j) elements[j * kReflectors + r] = 0;
+    }
+    for (Index j = 0; j < h.length; ++j) {
+      const T* v = elements + j * kReflectors;
+#pragma GCC unroll 8
+      for (int r = 0; r < kReflectors; ++r) {
+        for (int other = 0; other < kReflectors; ++other) h.inner[r][other] += v[r] * v[other];
+      }
+    }
+    for (Index group = 0; group < count; group += 2 * lanes) {
+      if (count - group > lanes) {
+        reflect<2>(h, x + group * n);
+      } else {
+        reflect<1>(h, x + group * n);
+      }
+    }
+  }
+  for (Index i = 0; i < count; ++i) {
+    const T* from = lane_of(i, count, n, x, step);
+    for (Index j = 0; j < n; ++j) vectors[i * n + j] = from[j * step];
+  }
+}
+
 typedef std::uint64_t Bits __attribute__((vector_size(kBytes)));
 
 inline V<double> absolute(V<double> x) { return (V<double>)((Bits)x & 0x7fffffffffffffffULL); }
@@ -450,22 +545,67 @@ inline double sum_of_squares(const float* a, Index size) {
 }
 
 #if defined(__AVX512VNNI__)
-// y (16 x 16) = x'.
-inline void transpose(const float* x, Index stride, float* y, Index y_stride) {
-  V<float> rows[16], next[16];
-  for (int i = 0; i < 16; ++i) rows[i] = load(x + i * stride);
+// Elements of two vectors in turn: of their first halves, and of their last.
+inline V<float> first_halves(V<float> a, V<float> b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline V<float> last_halves(V<float> a, V<float> b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+inline void transpose(V<float> (&rows)[16]) {
+  V<float> next[16];
 #pragma GCC unroll 4
   for (int round = 0; round < 4; ++round) {  // The eight bits of an element's place turn by one; by four in the end.
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {
-      const V<float> a = rows[i], b = rows[i + 8];
-      next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      next[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      next[2 * i] = first_halves(rows[i], rows[i + 8]);
+      next[2 * i + 1] = last_halves(rows[i], rows[i + 8]);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) rows[i] = next[i];
   }
-  for (int i = 0; i < 16; ++i) store(y + i * y_stride, rows[i]);
+}
+
+// Lane i becomes what `combine` makes of the lanes of vector i; rows: combined halves of vectors i and i + 8.
+template <typename Combine>
+V<float> across(V<float> (&rows)[8], const Combine& combine) {
+#pragma GCC unroll 3
+  for (int half = 4; half > 0; half /= 2) {
+#pragma GCC unroll 4
+    for (int i = 0; i < half; ++i) {
+      rows[i] = combine(first_halves(rows[i], rows[i + half]), last_halves(rows[i], rows[i + half]));
+    }
+  }
+  return rows[0];
+}
+
+inline V<float> add(V<float> a, V<float> b) { return a + b; }
+inline V<float> larger(V<float> a, V<float> b) { return a > b ? a : b; }
+
+inline V<float> roots(V<float> x) {
+  __asm__("vsqrtps %1, %0" : "=v"(x) : "v"(x));
+  return x;
+}
+
+// Where the next row begins, found when it is needed. GCC would keep the places of all rows, in memory.
+inline const float* next_row(const float* row, Index stride) {
+  row += stride;
+  __asm__("" : "+r"(row));
+  return row;
+}
+
+// The next random numbers (xorshift).
+inline void step(Words& state) {
+  state ^= state << 13;
+  state ^= state >> 17;
+  state ^= state << 5;
+}
+
+// Pairs of 16-bit integers with another 16 bits behind the point: random ones are added there, and then cut off.
+inline Words rounded_pairs(V<float> low, V<float> high, Words random) {
+  const Words l = (Words) __builtin_convertvector(low, Integers), h = (Words) __builtin_convertvector(high, Integers);
+  return ((l + (random & 0xffff)) >> 16) | ((h + (random >> 16)) & 0xffff0000);
 }
 
 // The largest integers, and the longest vectors of kRounded of them: whichever way each element is rounded, it fits
@@ -475,44 +615,68 @@ constexpr float kLongestRounded = 46330.0F;
 
 inline void round_block(bool by_row, const float* x, Index stride, std::int32_t* packed, float* scale,
                         std::uint32_t* random) {
-  constexpr Index lanes = kLanes<float>;
-  float turned[kRounded * kRounded];
-  if (by_row) {
-    for (Index i = 0; i < kRounded; i += lanes) {
-      for (Index j = 0; j < kRounded; j += lanes) {
-        transpose(x + i * stride + j, stride, turned + j * kRounded + i, kRounded);
+  constexpr Index lanes = kLanes<float>;  // Half of a block's vectors, and of the elements of each.
+  for (Index first = 0; first < kRounded; first += lanes) {
+    V<float> squares, most;
+    if (by_row) {
+      V<float> sums[8], largest_ones[8];
+      const float* row = x + first * stride;
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r, row = next_row(row, stride)) {
+        V<float> sum[2], more[2];
+        for (int half = 0; half < 2; ++half) {
+          const float* here = row + half * 8 * stride;
+          const V<float> low = load(here), high = load(here + lanes);
+          __builtin_prefetch(here + kRounded * stride, 0, 2);
+          __builtin_prefetch(here + kRounded * stride + lanes, 0, 2);
+          sum[half] = low * low + high * high;
+          more[half] = larger(low * low, high * high);
+        }
+        sums[r] = add(first_halves(sum[0], sum[1]), last_halves(sum[0], sum[1]));
+        largest_ones[r] = larger(first_halves(more[0], more[1]), last_halves(more[0], more[1]));
+      }
+      squares = across(sums, add);
+      most = across(largest_ones, larger);
+    } else {
+      squares = most = V<float>{};
+      for (Index j = 0; j < kRounded; ++j) {
+        const V<float> e = load(x + j * stride + first);
+        __builtin_prefetch(x + j * stride + kRounded + first, 0, 2);
+        squares += e * e;
+        most = larger(most, e * e);
       }
     }
-    x = turned;
-    stride = kRounded;
-  }
-  for (Index first = 0; first < kRounded; first += lanes) {
-    V<float> sum = {}, most = {};
-    for (Index j = 0; j < kRounded; ++j) {
-      const V<float> e = load(x + j * stride + first);
-      const V<float> square = e * e;
-      sum += square;
-      most = most > square ? most : square;
-    }
-    sum *= 1 / (kLongestRounded * kLongestRounded);
-    most *= 1 / (kLargestRounded * kLargestRounded);
-    store(scale + first, most > sum ? most : sum);
     // What is added keeps numbers small whose squares vanish (even where denormal ones count as zero), and zeros from a
     // division by zero.
-    for (Index i = first; i < first + lanes; ++i) scale[i] = __builtin_sqrtf(scale[i]) + 2e-19F;
-    const V<float> factor = 65536.0F / load(scale + first);
-    Words bits;
-    __builtin_memcpy(&bits, random + first, sizeof bits);
-    for (Index j = 0; j < kRounded; j += 2) {  // With 16 bits behind the point, random ones added and then cut off.
-      bits ^= bits << 13;
-      bits ^= bits >> 17;
-      bits ^= bits << 5;
-      const Words low = (Words) __builtin_convertvector(load(x + j * stride + first) * factor, Integers);
-      const Words high = (Words) __builtin_convertvector(load(x + (j + 1) * stride + first) * factor, Integers);
-      const Words pair = ((low + (bits & 0xffff)) >> 16) | ((high + (bits >> 16)) & 0xffff0000);
-      __builtin_memcpy(packed + j / 2 * kRounded + first, &pair, sizeof pair);
+    const V<float> unit = roots(larger(most * (1 / (kLargestRounded * kLargestRounded)),
+                                       squares * (1 / (kLongestRounded * kLongestRounded)))) +
+                          2e-19F;
+    store(scale + first, unit);
+    const V<float> factor = 65536.0F / unit;
+    Words state;
+    __builtin_memcpy(&state, random + first, sizeof state);
+    std::int32_t* to = packed + first;
+    if (by_row) {
+      const float* row = x + first * stride;
+      V<float> pairs[16];
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; ++r, row = next_row(row, stride)) {
+        step(state);
+        const V<float> f = V<float>{} + factor[r];
+        pairs[r] = (V<float>)rounded_pairs(load(row) * f, load(row + lanes) * f, state);
+      }
+      transpose(pairs);
+#pragma GCC unroll 16
+      for (Index j = 0; j < lanes; ++j) __builtin_memcpy(to + j * kRounded, &pairs[j], sizeof pairs[j]);
+    } else {
+      for (Index j = 0; j < lanes; ++j) {
+        step(state);
+        const float *low = x + j * stride + first, *high = low + lanes * stride;
+        const Words pairs = rounded_pairs(load(low) * factor, load(high) * factor, state);
+        __builtin_memcpy(to + j * kRounded, &pairs, sizeof pairs);
+      }
     }
-    __builtin_memcpy(random + first, &bits, sizeof bits);
+    __builtin_memcpy(random + first, &state, sizeof state);
   }
 }
 

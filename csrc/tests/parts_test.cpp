@@ -86,6 +86,39 @@ void test_gram_times(Index rows, Index n) {
   CHECK(same);
 }
 
+// Reflectors one after the other, beside all of them in blocks. What lies beyond the end of one is not to be read.
+template <typename T, typename TurnBack>
+void test_turn_back(Index n, Index count, double tolerance, const TurnBack& turn_back) {
+  const Index stride = surgeon::simd::padded(n);
+  std::vector<T> a(at(stride * stride), std::numeric_limits<T>::quiet_NaN()), tau(at(n)), vectors(at(count * n));
+  const auto some = [](Index i) { return static_cast<T>((i * 37) % 101) / 101 - static_cast<T>(0.5); };
+  for (Index i = 0; i < count * n; ++i) vectors[at(i)] = some(i + 5);
+  std::vector<double> expected(vectors.begin(), vectors.end());
+  for (Index r = 1; r < n; ++r) {
+    double squares = 0.0;
+    for (Index i = 0; i < r; ++i) {
+      const T v = i == r - 1 ? 1 : some(i + r * r);
+      a[at(r * stride + i)] = v;
+      squares += static_cast<double>(v) * static_cast<double>(v);
+    }
+    tau[at(r - 1)] = static_cast<T>(r % 5 == 0 ? 0.0 : 2.0 / squares);
+    for (Index v = 0; v < count; ++v) {
+      double dot = 0.0;
+      for (Index i = 0; i < r; ++i) dot += static_cast<double>(a[at(r * stride + i)]) * expected[at(v * n + i)];
+      dot *= static_cast<double>(tau[at(r - 1)]);
+      for (Index i = 0; i < r; ++i) expected[at(v * n + i)] -= dot * static_cast<double>(a[at(r * stride + i)]);
+    }
+  }
+  std::vector<T> work(at(n * (count + surgeon::simd::kTurned)));
+  turn_back(n, a.data(), stride, tau.data(), count, vectors.data(), work.data());
+  double worst = 0.0;
+  for (Index i = 0; i < count * n; ++i) {
+    const double error = std::fabs(static_cast<double>(vectors[at(i)]) - expected[at(i)]);
+    worst = error <= worst ? worst : error;  // NaN, too
+  }
+  CHECK(worst <= tolerance);
+}
+
 // No element is wrong by more than all its roundings together, and they are up as often as down.
 void test_rounded_gram(Index rows, Index columns) {
   if (surgeon::simd::active().round_block == nullptr) return;
@@ -193,6 +226,12 @@ int main() {
     test_sums_and_magnitudes();
     for (const Index rows : {1, 4, 7}) {
       for (const Index n : {1, 16, 37}) test_gram_times(rows, n);
+    }
+    for (const Index n : {1, 2, 8, 9, 12, 70}) {
+      for (const Index count : {1, 2, 16, 17, 33, 50}) {
+        test_turn_back<float>(n, count, 1e-5, surgeon::simd::active().turn_back_f);
+        test_turn_back<double>(n, count, 1e-13, surgeon::simd::active().turn_back_d);
+      }
     }
     for (const auto& [rows, columns] : {std::pair<Index, Index>{32, 256}, {33, 290}, {300, 65}, {600, 128}}) {
       test_rounded_gram(rows, columns);
