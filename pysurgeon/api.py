@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pysurgeon.data import Dataset
+from pysurgeon.arguments import DataSource, ModelSource, loaded, operation_of, settings_of
 from pysurgeon.diagnosis import Objective, Recommendation, diagnose
 from pysurgeon.diagnosis import recommend as rank
-from pysurgeon.errors import TrainingError, UsageError
+from pysurgeon.errors import TrainingError
 from pysurgeon.evolution import (
     Checkpoint,
     EvolveResult,
@@ -29,7 +30,9 @@ from pysurgeon.evolution import (
 from pysurgeon.graph import Model, ensure_free, load, save
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.widths import Structure
-from pysurgeon.report import compare, inspect, write_report
+from pysurgeon.report import Comparison, InspectResult, write_report
+from pysurgeon.report import compare as compare_models
+from pysurgeon.report import inspect as inspect_model
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.surgery import Calibration, Operation, Record, operate
 from pysurgeon.training import (
@@ -39,7 +42,6 @@ from pysurgeon.training import (
     State,
     TrainResult,
     WorkerTrainer,
-    as_expected,
     ensure_device,
     evaluate,
     load_for,
@@ -147,27 +149,59 @@ class TrainOutcome:
     metric: str = "accuracy"
 
 
-def apply(model: Model, *operations: Operation, data: str | Dataset | None = None) -> ApplyResult:
+def inspect(model: ModelSource) -> InspectResult:
+    """Say what a model is made of, what can be operated on and, if not, why.
+
+    Args:
+        model: Not modified.
+    """
+    return inspect_model(loaded(model))
+
+
+def compare(model_a: ModelSource, model_b: ModelSource, data: DataSource | None = None, threads: int = 1) -> Comparison:
+    """Compare two models: outputs, accuracy, parameters, MACs, latency.
+
+    Args:
+        model_a: The reference.
+        model_b: The other one.
+        data: Its training samples are the calibration batch and its test split tells the accuracies; standard normal
+            input of the first model's shape where `None`. Each model gets it normalized as it expects, if that is left open.
+        threads: For inference.
+
+    Raises:
+        DataError: The models take different input, or the data does not fit one of them.
+        ModelError: onnxruntime cannot run one of them.
+    """
+    models = loaded(model_a), loaded(model_b)
+    return compare_models(*models, None if data is None else load_for(data, *models), threads)
+
+
+def apply(model: ModelSource, *operations: Operation | str, data: DataSource | None = None) -> ApplyResult:
     """Operate on a model and verify every operation by running the models before and after it.
 
     Args:
         model: Not modified.
-        operations: In this order; later ones may name what earlier ones made.
+        operations: In this order; later ones may name what earlier ones made. As text they are read by `parse`.
         data: Samples for fits and for the verification; standard normal input of the model's shape where `None`.
 
     Raises:
         Refused: An operation is not possible.
+        UsageError: Something is no operation.
     """
-    calibration = Calibration(model) if data is None else calibrated(model, _dataset(data, model))
+    model = loaded(model)
+    wanted = [operation_of(o) for o in operations]
+    calibration = Calibration(model) if data is None else calibrated(model, load_for(data, model))
     before, records = costs(model), []
-    for operation in operations:
+    for operation in wanted:
         done = operate(model, operation, calibration)
         model = done.model
         records.append(done.record)
     return ApplyResult(model, tuple(records), before, costs(model))
 
 
-def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerName = DEFAULT_TRAINER) -> DoctorResult:
+def doctor(
+    model: ModelSource, data: DataSource | None = None, *, trainer: TrainerName = DEFAULT_TRAINER
+) -> DoctorResult:
     """Say whether a model will train, node by node.
 
     Args:
@@ -179,7 +213,8 @@ def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerN
         DataError: The data does not fit the model.
         TrainingError: The engine does not take the model, although nothing that is known is in the way.
     """
-    dataset = None if data is None else _dataset(data, model)
+    model = loaded(model)
+    dataset = None if data is None else load_for(data, model)
     facts = training_report(model, "classification" if dataset is None else dataset.task, trainer=trainer)
     found = None
     blocked = [f for f in facts if f.status == "no gradient"]
@@ -202,8 +237,8 @@ def doctor(model: Model, data: str | Dataset | None = None, *, trainer: TrainerN
 
 
 def recommend(
-    model: Model,
-    data: str | Dataset,
+    model: ModelSource,
+    data: DataSource,
     *,
     objective: Objective = "accuracy",
     price: float = 1e-4,
@@ -232,7 +267,8 @@ def recommend(
         TrainingError: The trainer is not installed.
     """
     ensure_device("cpu", trainer)
-    dataset = _dataset(data, model)
+    model = loaded(model)
+    dataset = load_for(data, model)
     settings = EvolveSettings(
         dataset.name, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer, micro_batch=32
     )
@@ -254,11 +290,11 @@ def recommend(
 
 
 def train(
-    model: Model,
+    model: ModelSource,
     settings: EvolveSettings | None = None,
     *,
-    output: str | Path | None = None,
-    data: str | Dataset | None = None,
+    output: str | os.PathLike[str] | None = None,
+    data: DataSource | None = None,
     observer: Observer | None = None,
     force: bool = False,
     **options: Any,
@@ -272,7 +308,7 @@ def train(
         model: Not modified.
         settings: Those that concern branching are not used; `EvolveSettings(data=...)` where `None`.
         output: Where to save it.
-        data: Name of the data set in place of that in the settings, or the data itself.
+        data: In place of that in the settings.
         observer: Is told about the progress.
         force: Whether `output` may be replaced.
         **options: Fields of `EvolveSettings` that differ from the settings, such as `epochs=5`.
@@ -284,12 +320,13 @@ def train(
         DataError: The data does not fit the model.
         OutputExistsError: `output` exists, or an unfinished training of something else, and `force` is not given.
     """
-    settings = _settings(settings, data, options)
+    settings = settings_of(settings, data, options)
+    model = loaded(model)
     output = None if output is None else Path(output)
     ensure_free([] if output is None else [output], force=force)
     model.ensure_finite()
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
-    dataset = as_expected(model, data) if isinstance(data, Dataset) else load_data(settings, model)
+    dataset = load_data(settings, model, data)
     plan = Plan.of(settings, dataset)
     steps = plan.strategy.timeline.total
     began = time.monotonic()
@@ -331,11 +368,11 @@ def train(
 
 
 def evolve(
-    model: Model,
+    model: ModelSource,
     settings: EvolveSettings | None = None,
     *,
-    data: str | Dataset | None = None,
-    run: str | Path,
+    data: DataSource | None = None,
+    run: str | os.PathLike[str],
     observer: Observer | None = None,
     force: bool = False,
     **options: Any,
@@ -345,7 +382,7 @@ def evolve(
     Args:
         model: Not modified.
         settings: How; `EvolveSettings(data=...)` where `None`.
-        data: Name of the data set in place of that in the settings, or the data itself.
+        data: In place of that in the settings.
         run: The folder; must not exist.
         observer: Is told about the progress.
         force: Whether an older run there may be replaced.
@@ -359,13 +396,16 @@ def evolve(
         DataError: The data does not fit the model.
         TrainingError: The model cannot be trained, or every branch diverged.
     """
-    settings = _settings(settings, data, options)
-    dataset = as_expected(model, data) if isinstance(data, Dataset) else load_data(settings, model)
+    settings = settings_of(settings, data, options)
+    model = loaded(model)
+    dataset = load_data(settings, model, data)
     check(model, settings, dataset)
     return _finish(begin(model, settings, Path(run), force=force), dataset, observer)
 
 
-def resume(run: str | Path, *, observer: Observer | None = None, data: Dataset | None = None) -> EvolveResult:
+def resume(
+    run: str | os.PathLike[str], *, observer: Observer | None = None, data: DataSource | None = None
+) -> EvolveResult:
     """Go on with a run from wherever it stands.
 
     Args:
@@ -376,29 +416,12 @@ def resume(run: str | Path, *, observer: Observer | None = None, data: Dataset |
     return _finish(Journal.open(Path(run)), data, observer)
 
 
-def _finish(journal: Journal, data: Dataset | None, observer: Observer | None) -> EvolveResult:
+def _finish(journal: Journal, data: DataSource | None, observer: Observer | None) -> EvolveResult:
     start = load(journal.start)
-    dataset = load_data(EvolveSettings.from_json(journal.settings), start) if data is None else as_expected(start, data)
+    dataset = load_data(EvolveSettings.from_json(journal.settings), start, data)
     result = go_on(journal, dataset, observer)
     write_report(journal, journal.folder / "report.html", force=True)
     return result
-
-
-def _settings(
-    settings: EvolveSettings | None, data: str | Dataset | None, options: Mapping[str, Any]
-) -> EvolveSettings:
-    """The settings that a call asks for, one way or the other."""
-    changes = dict(options)
-    if data is not None:
-        changes["data"] = data.name if isinstance(data, Dataset) else data
-    if "steps" in changes:
-        changes.setdefault("epochs", None)  # who gives the one does not want the default of the other
-    if settings is not None:
-        return replace(settings, **changes)
-    if "data" not in changes:
-        message = "there is nothing to learn from; give data, or settings that name it"
-        raise UsageError(message)
-    return EvolveSettings(**changes)
 
 
 def _told(observer: Observer, name: str) -> Progress:
@@ -411,10 +434,6 @@ def _told(observer: Observer, name: str) -> Progress:
             observer.happened({"event": "measured", "step": step, "loss": loss, "accuracy": accuracy, "metric": name})
 
     return progress
-
-
-def _dataset(data: str | Dataset, model: Model) -> Dataset:
-    return as_expected(model, data) if isinstance(data, Dataset) else load_for(data, model)
 
 
 def _check(result: TrainResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_settings_may_be_given_one_by_one(start: ps.Model, tmp_path: Path) -> No
     assert one_by_one.model.tensor("fc1.weight").tobytes() == together.model.tensor("fc1.weight").tobytes()
     changed = ps.train(start, ps.EvolveSettings("digits", epochs=7), data=digits(), steps=3, batch_size=32)
     assert changed.steps == 3
-    with pytest.raises(TypeError, match="epoch"):
+    with pytest.raises(UsageError, match="epochs"):
         ps.evolve(start, data="digits", run=tmp_path / "run", epoch=2)
     with pytest.raises(UsageError, match=r"rate is 0"):
         ps.evolve(start, data="digits", run=tmp_path / "run", rate=0)
@@ -181,3 +182,37 @@ def test_recommend_says_what_to_install_where_there_is_no_engine(
     monkeypatch.setattr("pysurgeon.training.torch_engine.find_spec", {}.get)
     with pytest.raises(TrainingError, match=r"pip install 'pysurgeon\[torch\]'"):
         ps.recommend(start, digits(), trainer="torch")
+
+
+def test_a_path_is_a_model_text_an_operation_and_arrays_are_data(start: ps.Model, tmp_path: Path) -> None:
+    data = digits()
+    path = ps.save(start, tmp_path / "start.onnx")
+    arrays = {"x_train": data.train.x, "y_train": data.train.y, "x_test": data.test.x, "y_test": data.test.y}
+    assert ps.inspect(path).to_json() == ps.inspect(start).to_json()
+    (text,) = ps.apply(path, "widen:fc1=9").operations
+    (written,) = ps.apply(start, ps.Widen("fc1", np.int64(9))).operations
+    assert text == written
+    assert json.dumps(text.operation) == json.dumps("widen:fc1=9")
+    assert ps.doctor(path, arrays).trains
+    done = ps.train(path, data=arrays, steps=3, output=tmp_path / "trained.onnx")
+    found = ps.compare(path, str(tmp_path / "trained.onnx"), arrays)
+    assert found.b.accuracy == done.test_accuracy
+    run = tmp_path / "run"
+    ps.evolve(path, data=arrays, steps=4, generations=1, branches=1, run=run)
+    with pytest.raises(DataError, match="data given in Python"):
+        ps.resume(run)
+    assert ps.resume(run, data=arrays).run == run
+
+
+def test_what_is_no_model_no_operation_no_data_and_no_setting_is_said(start: ps.Model, tmp_path: Path) -> None:
+    proto = onnx.ModelProto()
+    for call, words in (
+        (lambda: ps.inspect(proto), "ModelProto cannot be loaded.*from_proto"),  # type: ignore[arg-type]
+        (lambda: ps.apply(start, [ps.Widen("fc1", 8)]), "is no operation; give such as"),  # type: ignore[arg-type]
+        (lambda: ps.Widen("fc1", 8.0), "the size of Widen is 8.0; it must be a whole number"),  # type: ignore[arg-type]
+        (lambda: ps.recommend(start, (1, 2)), "the data is of type tuple; give a name"),  # type: ignore[arg-type]
+        (lambda: ps.recommend(start, None), "the data is of type NoneType; give a name"),  # type: ignore[arg-type]
+        (lambda: ps.evolve(start, data="digits", step=3, run=tmp_path / "run"), "no setting 'step'; there is steps"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            call()

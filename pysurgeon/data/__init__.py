@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pysurgeon.data._batches import Batches
 from pysurgeon.data._dataset import Dataset
-from pysurgeon.data._load import load
+from pysurgeon.data._load import load, name_of
 from pysurgeon.data._normalization import Normalization
 from pysurgeon.data._normalization import fit as fit_normalization
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Augment, ImageSize, Inputs, Normalize, Part, Targets, Task
+from pysurgeon.data._types import Augment, ImageSize, Inputs, Normalize, Part, Source, Targets, Task
 
 __all__ = [
     "Augment",
@@ -19,9 +19,11 @@ __all__ = [
     "Normalization",
     "Normalize",
     "Part",
+    "Source",
     "Split",
     "Targets",
     "Task",
     "fit_normalization",
     "load",
+    "name_of",
 ]

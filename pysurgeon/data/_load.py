@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from pysurgeon.data._arrays import read_function, read_npz
+from pysurgeon.data._arrays import from_arrays, read_function, read_npz
 from pysurgeon.data._checks import check_values
 from pysurgeon.data._dataset import Dataset
 from pysurgeon.data._digits import read_digits
@@ -17,7 +19,7 @@ from pysurgeon.data._random import Stream, generator
 from pysurgeon.data._raw import RawData
 from pysurgeon.data._split import Split
 from pysurgeon.data._stratify import cut
-from pysurgeon.data._types import PART_TITLES, ImageSize, Normalize, Part, WantedSize
+from pysurgeon.data._types import PART_TITLES, ImageSize, Normalize, Part, Source, WantedSize
 from pysurgeon.errors import DataError, UsageError
 
 _TEST_SHARE = 0.25
@@ -25,7 +27,7 @@ _TEST_SEED = 0
 
 
 def load(
-    name: str,
+    source: Source,
     *,
     data_dir: Path | None = None,
     seed: int = 0,
@@ -41,8 +43,8 @@ def load(
     Where there is no validation part, one is cut from the training part, stratified by class.
 
     Args:
-        name: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``folder:DIR``,
-            ``FILE.npz`` or ``module:function``. See `read_folder` and `from_arrays` for the last three.
+        source: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``folder:DIR``,
+            ``FILE.npz`` or ``module:function``, or the arrays themselves. See `read_folder` and `from_arrays`.
         data_dir: Folder with the files of published sets; else ``$PYSURGEON_DATA``, else the user's cache folder.
         seed: Decides the validation part and what ``limit`` keeps; at least 0.
         validation: Share of the training part that becomes the validation part, between 0 and 1, where the data has no
@@ -60,6 +62,7 @@ def load(
         DataError: The set is unknown, its files are missing or damaged, or the data breaks a rule of `Dataset`.
         UsageError: An argument is out of its range.
     """
+    name = name_of(source)
     if not 0 < validation < 1:
         message = f"validation is {validation}; it must be a share between 0 and 1, such as 0.1"
         raise UsageError(message)
@@ -69,7 +72,7 @@ def load(
     if isinstance(size, tuple) and not name.startswith("folder:"):
         message = f"size is for folder:DIR; {name} comes as it is"
         raise UsageError(message)
-    raw = _read(name, data_dir, size)
+    raw = from_arrays(source, name) if isinstance(source, Mapping) else _read(name, data_dir, size)
     # Before anything is cut, so that places in messages are places in the files.
     parts: dict[Part, Split | None] = {"train": raw.train, "validation": raw.validation, "test": raw.test}
     for part, split in parts.items():
@@ -97,6 +100,20 @@ def load(
         notes=tuple(notes),
         task=raw.task,
     )
+
+
+def name_of(source: object) -> str:
+    """What data is called.
+
+    Raises:
+        UsageError: It is nothing that data could come from.
+    """
+    if isinstance(source, Mapping):
+        return "data given in Python"
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    message = f"the data is of type {type(source).__name__}; give a name, a file, or arrays as {{'x_train': ..., 'y_train': ...}}"
+    raise UsageError(message)
 
 
 def _read(name: str, data_dir: Path | None, size: ImageSize | WantedSize | None) -> RawData:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
+"""Where data comes from: its name, a file, or arrays named as in an ``.npz`` file."""
 
 Part: TypeAlias = Literal["train", "validation", "test"]
 """The three parts of a data set. ``test`` is for one final report; whatever chooses looks at ``validation``."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pysurgeon.data import Dataset
+from pysurgeon.data import Dataset, Source
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.fitness import Fitness
@@ -99,14 +99,14 @@ class EvolveResult:
 LoadData = Callable[[EvolveSettings], Dataset]
 
 
-def load_data(settings: EvolveSettings, model: Model) -> Dataset:
-    """The data set that a run's settings name, as its start expects it; see `load_for`.
+def load_data(settings: EvolveSettings, model: Model, source: Source | Dataset | None = None) -> Dataset:
+    """The data set that a run's settings name, or that comes in its place, as its start expects it; see `load_for`.
 
     Raises:
         DataError: There is none, or it does not fit the model.
     """
     return load_for(
-        settings.data,
+        settings.data if source is None else source,
         model,
         data_dir=Path(settings.data_dir) if settings.data_dir else None,
         seed=settings.seed,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from pysurgeon.data import Augment, Normalize
 from pysurgeon.errors import RunError, SettingError, UsageError
@@ -57,7 +60,7 @@ class EvolveSettings:
     """
 
     data: str
-    data_dir: str | None = None
+    data_dir: str | os.PathLike[str] | None = None
     limit: int | None = None
     normalize: Normalize = "auto"
     validation: float = 0.1
@@ -95,6 +98,12 @@ class EvolveSettings:
         Raises:
             UsageError: A number makes no sense.
         """
+        for field in fields(self):  # Runs write them down: paths as text, NumPy's numbers as Python's.
+            given = getattr(self, field.name)
+            if isinstance(given, os.PathLike):
+                object.__setattr__(self, field.name, os.fspath(given))
+            elif isinstance(given, np.generic):
+                object.__setattr__(self, field.name, given.item())
         for name, low in (
             ("branches", 0),
             ("generations", 0),

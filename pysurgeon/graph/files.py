@@ -13,23 +13,31 @@ from typing import IO
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.errors import ModelError, OutputExistsError
+from pysurgeon.errors import ModelError, OutputExistsError, UsageError
 from pysurgeon.graph import _external
 from pysurgeon.graph.model import Model, first_line, read
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | os.PathLike[str]) -> Model:
     """Load and normalize an ONNX file.
 
     Weights in data files are mapped and not read: they take no memory before they are used, and what they take then can
     be given back by the system. The data files may be deleted or replaced afterwards; nobody may write into them.
 
     Raises:
+        UsageError: It is no path.
         ModelError: The file or one of its data files is missing, is not ONNX, is truncated or is not valid.
     """
     import onnx
     from google.protobuf.message import DecodeError
 
+    given: object = path
+    if not isinstance(given, str | os.PathLike):
+        message = (
+            f"a model of type {type(given).__name__} cannot be loaded; give the path of an .onnx file (for an onnx.ModelProto "
+            "there is pysurgeon.graph.from_proto)"
+        )
+        raise UsageError(message)
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -56,7 +64,7 @@ def load(path: str | Path) -> Model:
     return read(proto, str(path), path=path)
 
 
-def save(model: Model, path: str | Path, *, force: bool = False) -> Path:
+def save(model: Model, path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Write a model to an `.onnx` file, all at once: either the whole file is there afterwards or nothing is.
 
     A model of more than 2 GB, or one that was loaded with its weights in a data file, gets a data file: `NAME.onnx.data`

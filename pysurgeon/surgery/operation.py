@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import numpy as np
 
-from pysurgeon.errors import ModelError, Refused, VerificationError
+from pysurgeon.errors import ModelError, Refused, UsageError, VerificationError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.session import output_error
@@ -65,11 +66,27 @@ class Plan:
     undo: Operation | None = None
 
 
+@dataclass(frozen=True)
 class Operation(ABC):
     """A change of the topology, as data. Frozen dataclasses derive from it, one a file."""
 
     kind: ClassVar[str]
     exact: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        """Take whole numbers of any type.
+
+        Raises:
+            UsageError: A number is not whole.
+        """
+        for field in fields(self):
+            if field.type == "int":
+                given = getattr(self, field.name)
+                try:
+                    object.__setattr__(self, field.name, operator.index(given))
+                except TypeError as error:
+                    message = f"the {field.name} of {type(self).__name__} is {given!r}; it must be a whole number"
+                    raise UsageError(message) from error
 
     @property
     @abstractmethod

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 
-from pysurgeon.data import Dataset, ImageSize, Normalize, load
+from pysurgeon.data import Dataset, ImageSize, Normalize, Source, load
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Model
 from pysurgeon.training.fit import image_size
@@ -14,7 +14,7 @@ from pysurgeon.training.normalization import as_expected
 
 
 def load_for(
-    name: str,
+    source: Source | Dataset,
     *models: Model,
     data_dir: Path | None = None,
     seed: int = 0,
@@ -22,13 +22,13 @@ def load_for(
     limit: int | None = None,
     normalize: Normalize = "auto",
 ) -> Dataset:
-    """Load a data set for a model, or for several that are to be fed the same samples.
+    """Load a data set for a model, or for several that are to be fed the same samples; or take it as it is.
 
     Images of a folder that are not of the height and width that the model's input has are resized to them: bilinear, with
     antialiasing; the aspect ratio is not kept.
 
     Args:
-        name: See `pysurgeon.data.load`, as for all else.
+        source: See `pysurgeon.data.load`, as for all else.
         *models: If it is one, samples are normalized as it expects; of several, each may expect something else, so that
             this is left open (`as_expected`).
         data_dir: Folder with the files of published sets.
@@ -42,16 +42,17 @@ def load_for(
         ModelError: A model has no output that could be trained.
         UsageError: An argument is out of its range.
     """
-    data = load(
-        name,
-        data_dir=data_dir,
-        seed=seed,
-        validation=validation,
-        limit=limit,
-        normalize=normalize,
-        size=partial(_common_size, models),
-    )
-    return as_expected(models[0], data) if len(models) == 1 else data
+    if not isinstance(source, Dataset):
+        source = load(
+            source,
+            data_dir=data_dir,
+            seed=seed,
+            validation=validation,
+            limit=limit,
+            normalize=normalize,
+            size=partial(_common_size, models),
+        )
+    return as_expected(models[0], source) if len(models) == 1 else source
 
 
 def _common_size(models: tuple[Model, ...], channels: int, sizes: AbstractSet[ImageSize]) -> ImageSize | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,13 @@ settings = st.builds(
     seed=st.integers(0, 2**63),
     time_limit=st.one_of(st.none(), share),
 )
+
+
+def test_paths_and_numbers_of_numpy_are_written_as_text_and_as_python_s() -> None:
+    exact = EvolveSettings("digits", data_dir="somewhere", seed=3, rate=0.5)
+    loose = EvolveSettings("digits", data_dir=Path("somewhere"), seed=np.int64(3), rate=np.float32(0.5))  # type: ignore[arg-type]
+    assert loose == exact
+    assert json.dumps(loose.to_json()) == json.dumps(exact.to_json())
 
 
 @given(settings)
