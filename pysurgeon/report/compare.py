@@ -58,19 +58,7 @@ class Comparison:
 
 
 def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads: int = 1) -> Comparison:
-    """Compare two models: outputs, accuracy, parameters, MACs, latency.
-
-    Args:
-        model_a: The reference.
-        model_b: The other one.
-        data: Its training samples are the calibration batch and its test split tells the accuracies; standard normal
-            input of the first model's shape where `None`. Each model gets it normalized as it expects, if that is left open.
-        threads: For inference.
-
-    Raises:
-        DataError: The models take different input, or the data does not fit one of them.
-        ModelError: onnxruntime cannot run one of them.
-    """
+    """Compare two loaded models on loaded data; see `pysurgeon.api.compare`."""
     data_a = None if data is None else as_expected(model_a, data)
     data_b = None if data is None else as_expected(model_b, data)
     feeds_a, feeds_b = _feeds(model_a, model_b, data_a, data_b)
