@@ -242,6 +242,7 @@ T* lane_of(Index i, Index count, Index n, T* x, Index& step) {
 template <typename T>
 void turn_back(Index n, const T* a, Index stride, const T* tau, Index count, T* vectors, T* work) {
   constexpr Index lanes = kLanes<T>;
+  static_assert(kReflectors + 2 * lanes <= kTurned, "work is too short");
   T *elements = work, *x = work + n * kReflectors;
   for (Index i = 0; i < n * (count + 2 * lanes); ++i) x[i] = 0;
   Index step;
