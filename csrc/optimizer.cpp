@@ -37,6 +37,28 @@ void adamw_loop(const AdamWFactors& f, Index size, float* parameter, const float
   }
 }
 
+// The same by cohort, side by side, as the vector units pick them.
+struct AdamWTables {
+  std::vector<float> keep;
+  std::vector<float> epsilon;
+  std::vector<float> step_size;
+};
+
+PYSURGEON_CLONES
+void adamw_cohorts_loop(const AdamWFactors& f, const float* keep, const float* epsilon, const float* step_size,
+                        const std::uint16_t* cohort, Index size, float* parameter, const float* gradient, float* m,
+                        float* v) {
+  for (Index i = 0; i < size; ++i) {
+    const std::uint16_t c = cohort[i];
+    const float g = f.scale * gradient[i];
+    const float first = m[i] + f.blend1 * (g - m[i]);
+    const float second = f.beta2 * v[i] + f.blend2 * (g * g);
+    m[i] = first;
+    v[i] = second;
+    parameter[i] = keep[c] * parameter[i] - step_size[c] * (first / (std::sqrt(second) + epsilon[c]));
+  }
+}
+
 struct SgdFactors {
   float learning_rate;
   float momentum;
@@ -70,6 +92,35 @@ void nesterov_loop(const SgdFactors& f, Index size, float* parameter, const floa
   }
 }
 
+PYSURGEON_CLONES
+void sgd_cohorts_loop(const SgdFactors& f, const float* rates, const std::uint16_t* cohort, Index size,
+                      float* parameter, const float* gradient) {
+  for (Index i = 0; i < size; ++i) {
+    const float g = f.scale * gradient[i] + f.weight_decay * parameter[i];
+    parameter[i] -= rates[cohort[i]] * g;
+  }
+}
+
+PYSURGEON_CLONES
+void momentum_cohorts_loop(const SgdFactors& f, const float* rates, const std::uint16_t* cohort, Index size,
+                           float* parameter, const float* gradient, float* buffer) {
+  for (Index i = 0; i < size; ++i) {
+    const float g = f.scale * gradient[i] + f.weight_decay * parameter[i];
+    buffer[i] = f.momentum * buffer[i] + g;
+    parameter[i] -= rates[cohort[i]] * buffer[i];
+  }
+}
+
+PYSURGEON_CLONES
+void nesterov_cohorts_loop(const SgdFactors& f, const float* rates, const std::uint16_t* cohort, Index size,
+                           float* parameter, const float* gradient, float* buffer) {
+  for (Index i = 0; i < size; ++i) {
+    const float g = f.scale * gradient[i] + f.weight_decay * parameter[i];
+    buffer[i] = f.momentum * buffer[i] + g;
+    parameter[i] -= rates[cohort[i]] * (g + f.momentum * buffer[i]);
+  }
+}
+
 constexpr Index kLanes = 16;  // partial sums side by side, for the vector units
 
 PYSURGEON_CLONES
@@ -84,29 +135,48 @@ void add_squares(const float* values, Index size, double* sums) {
 
 }  // namespace
 
-void adamw_step(const AdamW& settings, Index size, float* parameter, const float* gradient, float* m, float* v) {
-  const double step = static_cast<double>(settings.step);
+void adamw_step(const AdamW& settings, const Cohorts& cohorts, Index size, float* parameter, const float* gradient,
+                float* m, float* v) {
   AdamWFactors f{};
-  f.keep = static_cast<float>(1.0 - settings.learning_rate * settings.weight_decay);
   f.scale = static_cast<float>(settings.gradient_scale);
   f.blend1 = static_cast<float>(1.0 - settings.beta1);
   f.beta2 = static_cast<float>(settings.beta2);
   f.blend2 = static_cast<float>(1.0 - settings.beta2);
-  const double c = std::sqrt(1.0 - std::pow(settings.beta2, step));
-  f.epsilon = static_cast<float>(settings.epsilon * c);
-  f.step_size = static_cast<float>(settings.learning_rate / (1.0 - std::pow(settings.beta1, step)) * c);
-  adamw_loop(f, size, parameter, gradient, m, v);
+  AdamWTables tables;
+  for (const Cohort& cohort : cohorts.each) {
+    const double step = static_cast<double>(cohort.step);
+    const double c = std::sqrt(1.0 - std::pow(settings.beta2, step));
+    f.keep = static_cast<float>(1.0 - cohort.learning_rate * settings.weight_decay);
+    f.epsilon = static_cast<float>(settings.epsilon * c);
+    f.step_size = static_cast<float>(cohort.learning_rate / (1.0 - std::pow(settings.beta1, step)) * c);
+    tables.keep.push_back(f.keep);
+    tables.epsilon.push_back(f.epsilon);
+    tables.step_size.push_back(f.step_size);
+  }
+  if (cohorts.of == nullptr) {
+    adamw_loop(f, size, parameter, gradient, m, v);
+  } else {
+    adamw_cohorts_loop(f, tables.keep.data(), tables.epsilon.data(), tables.step_size.data(), cohorts.of, size,
+                       parameter, gradient, m, v);
+  }
 }
 
-void sgd_step(const Sgd& settings, Index size, float* parameter, const float* gradient, float* momentum_buffer) {
-  const SgdFactors f{static_cast<float>(settings.learning_rate), static_cast<float>(settings.momentum),
-                     static_cast<float>(settings.weight_decay), static_cast<float>(settings.gradient_scale)};
+void sgd_step(const Sgd& settings, const Cohorts& cohorts, Index size, float* parameter, const float* gradient,
+              float* momentum_buffer) {
+  std::vector<float> rates;
+  for (const Cohort& cohort : cohorts.each) rates.push_back(static_cast<float>(cohort.learning_rate));
+  const SgdFactors f{rates.front(), static_cast<float>(settings.momentum), static_cast<float>(settings.weight_decay),
+                     static_cast<float>(settings.gradient_scale)};
+  const bool mixed = cohorts.of != nullptr;
   if (settings.momentum == 0.0) {
-    sgd_loop(f, size, parameter, gradient);
+    mixed ? sgd_cohorts_loop(f, rates.data(), cohorts.of, size, parameter, gradient)
+          : sgd_loop(f, size, parameter, gradient);
   } else if (settings.nesterov) {
-    nesterov_loop(f, size, parameter, gradient, momentum_buffer);
+    mixed ? nesterov_cohorts_loop(f, rates.data(), cohorts.of, size, parameter, gradient, momentum_buffer)
+          : nesterov_loop(f, size, parameter, gradient, momentum_buffer);
   } else {
-    momentum_loop(f, size, parameter, gradient, momentum_buffer);
+    mixed ? momentum_cohorts_loop(f, rates.data(), cohorts.of, size, parameter, gradient, momentum_buffer)
+          : momentum_loop(f, size, parameter, gradient, momentum_buffer);
   }
 }
 

@@ -178,9 +178,6 @@ def evolve(
     batch_size: BatchSize = 64,
     lr: Rate = 2e-3,
     optimizer: Optim = "adamw",
-    new_units_rate: Annotated[
-        float, typer.Option("--new-units-rate", help="Learning rate of units just added, relative to the others'.")
-    ] = 1.0,
     weight_decay: Decay = 0.01,
     augment: Aug = "none",
     class_weights: ClassWeights = "none",
@@ -221,7 +218,6 @@ def evolve(
         batch_size=batch_size,
         rate=lr,
         optimizer=optimizer,
-        new_units_rate=new_units_rate,
         weight_decay=weight_decay,
         augment=augment,
         class_weights=class_weights,

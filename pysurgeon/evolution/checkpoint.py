@@ -79,7 +79,7 @@ class Checkpoint:
                 tensors[name] = array
             else:
                 moments.setdefault(kind, {})[name] = array
-        return model.with_tensors(tensors), State(meta["step"], meta["updates"], moments)
+        return model.with_tensors(tensors), State(meta["step"], moments)
 
     def save(self, model: Model, state: State) -> None:
         """Write down where the training stands, in one move."""
@@ -87,7 +87,7 @@ class Checkpoint:
             f"tensor:{name}": model.tensor(name) for name in (*model.trainable(), *model.statistics())
         }
         arrays |= {f"{kind}:{name}": a for kind, named in state.moments.items() for name, a in named.items()}
-        meta = {"fingerprint": self.fingerprint, "step": state.step, "updates": state.updates}
+        meta = {"fingerprint": self.fingerprint, "step": state.step}
         buffer = io.BytesIO()
         np.savez(buffer, **{_META: np.array(json.dumps(meta))}, **arrays)  # type: ignore[arg-type]
         write_file(self.path, buffer.getvalue())

@@ -34,7 +34,6 @@ class Plan:
             batch_size=settings.batch_size,
             optimizer=settings.optimizer,
             weight_decay=settings.weight_decay,
-            new_units_rate=settings.new_units_rate,
             augment=settings.augment,
             class_weights=settings.class_weights,
             label_smoothing=settings.label_smoothing,

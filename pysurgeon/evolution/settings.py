@@ -44,7 +44,6 @@ class EvolveSettings:
         batch_size: Samples a step.
         rate: Peak learning rate.
         optimizer: `adamw`, `sgd` with momentum, or `nesterov`.
-        new_units_rate: Learning rate of units that have just been added, as a multiple of that of the others.
         weight_decay: Decoupled weight decay.
         augment: Augmentation of training batches.
         class_weights: `balanced` makes up for rare classes and labels.
@@ -78,7 +77,6 @@ class EvolveSettings:
     batch_size: int = 64
     rate: float = 2e-3
     optimizer: Optim = "adamw"
-    new_units_rate: float = 1.0
     weight_decay: float = 0.01
     augment: Augment = "none"
     class_weights: ClassWeights = "none"
@@ -138,7 +136,6 @@ class EvolveSettings:
             ("epochs", self.epochs),
             ("steps", self.steps),
             ("rate", self.rate),
-            ("new_units_rate", self.new_units_rate),
         ):
             if value is not None and not 0 < value < math.inf:
                 raise SettingError(name, f"is {value}; it must be a number above 0")

@@ -280,7 +280,6 @@ class Surgeon:
                 "message": result.message,
                 "steps": result.steps,
                 "seconds": round(result.seconds, 3),
-                "updates": result.state.updates,
                 "history": [
                     [p.step, _finite(p.train_loss), _finite(p.validation_loss), p.validation_accuracy]
                     for p in result.history
@@ -327,7 +326,7 @@ class Surgeon:
             origin=event["origin"],
             genome=tuple(event["genome"]),
             model=model,
-            state=State(event["until"], event["updates"], moments),
+            state=State(event["until"], moments),
             accuracy=event["accuracy"],
             loss=math.inf if event["loss"] is None else event["loss"],
             latency=event["latency"],

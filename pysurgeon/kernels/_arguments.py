@@ -13,6 +13,7 @@ from pysurgeon.errors import DataError, UsageError
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
+CohortArray = npt.NDArray[np.uint16]
 
 
 class Factors(NamedTuple):
@@ -230,13 +231,21 @@ def check_live(array: object, name: str, *, like: FloatArray | None = None, writ
 
 
 def check_adamw(
-    parameter: FloatArray, gradient: FloatArray, m: FloatArray, v: FloatArray, beta1: float, beta2: float, step: int
-) -> None:
-    """Refuses arguments that no AdamW step can be made from.
+    parameter: FloatArray,
+    gradient: FloatArray,
+    m: FloatArray,
+    v: FloatArray,
+    beta1: float,
+    beta2: float,
+    learning_rate: float | Sequence[float],
+    step: int | Sequence[int],
+    cohort: CohortArray | None,
+) -> tuple[list[float], list[int]]:
+    """Refuses arguments that no AdamW step can be made from; returns the rates and steps of the cohorts.
 
     Raises:
         DataError: An array cannot be used where it lies.
-        UsageError: A coefficient or the step is out of range.
+        UsageError: A coefficient or the step is out of range, or there are not as many of them as cohorts.
     """
     check_live(parameter, "parameter")
     check_live(gradient, "gradient", like=parameter, writable=False)
@@ -246,19 +255,31 @@ def check_adamw(
         if not 0.0 <= beta < 1.0:
             msg = f"{name} is {beta}, expected 0 <= {name} < 1."
             raise UsageError(msg)
-    if step < 1:
+    steps = [int(s) for s in np.atleast_1d(step)]
+    if min(steps, default=0) < 1:
         msg = f"step is {step}, expected 1 for the first step: the bias correction counts from there."
         raise UsageError(msg)
+    rates = _check_cohorts(parameter, learning_rate, cohort)
+    if len(steps) != len(rates):
+        msg = f"{len(rates)} learning rates and {len(steps)} steps were given: give one of each for every cohort."
+        raise UsageError(msg)
+    return rates, steps
 
 
 def check_sgd(
-    parameter: FloatArray, gradient: FloatArray, momentum_buffer: FloatArray | None, momentum: float, nesterov: bool
-) -> None:
-    """Refuses arguments that no SGD step can be made from.
+    parameter: FloatArray,
+    gradient: FloatArray,
+    momentum_buffer: FloatArray | None,
+    momentum: float,
+    nesterov: bool,
+    learning_rate: float | Sequence[float],
+    cohort: CohortArray | None,
+) -> list[float]:
+    """Refuses arguments that no SGD step can be made from; returns the rates of the cohorts.
 
     Raises:
         DataError: An array cannot be used where it lies, or the momentum has none to live in.
-        UsageError: The momentum is negative, or Nesterov's is asked for without any.
+        UsageError: The momentum is negative, or Nesterov's is asked for without any, or there are not as many rates as cohorts.
     """
     check_live(parameter, "parameter")
     check_live(gradient, "gradient", like=parameter, writable=False)
@@ -273,3 +294,25 @@ def check_sgd(
     if nesterov and momentum == 0.0:
         msg = "nesterov needs a momentum above 0."
         raise UsageError(msg)
+    return _check_cohorts(parameter, learning_rate, cohort)
+
+
+def _check_cohorts(
+    parameter: FloatArray, learning_rate: float | Sequence[float], cohort: CohortArray | None
+) -> list[float]:
+    rates = [float(r) for r in np.atleast_1d(learning_rate)]
+    if cohort is None:
+        if len(rates) != 1:
+            msg = f"{len(rates)} learning rates were given and no cohorts: say which element belongs to which."
+            raise UsageError(msg)
+        return rates
+    if not isinstance(cohort, np.ndarray) or cohort.dtype != np.uint16 or not cohort.flags.c_contiguous:
+        msg = "cohort must be a C-contiguous uint16 array: it is used where it lies and never copied."
+        raise DataError(msg)
+    if cohort.shape != parameter.shape:
+        msg = f"cohort has shape {cohort.shape}, expected that of the parameter, {parameter.shape}."
+        raise DataError(msg)
+    if cohort.size and int(cohort.max()) >= len(rates):
+        msg = f"cohort {int(cohort.max())} has no learning rate: {len(rates)} were given, for cohorts from 0."
+        raise UsageError(msg)
+    return rates

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+CohortArray: TypeAlias = npt.NDArray[np.uint16]
 
 def blas_configuration() -> str: ...
 def blas_core_name() -> str: ...
@@ -31,12 +32,13 @@ def adamw_step(
     m: FloatArray,
     v: FloatArray,
     *,
-    learning_rate: float,
+    learning_rates: Sequence[float],
     beta1: float,
     beta2: float,
     epsilon: float,
     weight_decay: float,
-    step: int,
+    steps: Sequence[int],
+    cohort: CohortArray | None,
     gradient_scale: float,
 ) -> None: ...
 def sgd_step(
@@ -44,10 +46,11 @@ def sgd_step(
     gradient: FloatArray,
     momentum_buffer: FloatArray | None,
     *,
-    learning_rate: float,
+    learning_rates: Sequence[float],
     momentum: float,
     weight_decay: float,
     nesterov: bool,
+    cohort: CohortArray | None,
     gradient_scale: float,
 ) -> None: ...
 def sum_of_squares(array: FloatArray) -> float: ...

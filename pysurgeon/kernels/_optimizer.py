@@ -2,12 +2,17 @@
 
 The arrays are float32, C-contiguous and of one shape. They are written where they lie and never copied: what would
 need a copy is refused. The formulas are those of ``torch.optim``.
+
+Elements of one parameter may have been trained for different numbers of steps, since units were added to it. Such elements
+are cohorts: each has a learning rate and a number of steps of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pysurgeon.kernels import _native
-from pysurgeon.kernels._arguments import FloatArray, check_adamw, check_live, check_sgd
+from pysurgeon.kernels._arguments import CohortArray, FloatArray, check_adamw, check_live, check_sgd
 
 
 def adamw_step(
@@ -16,12 +21,13 @@ def adamw_step(
     m: FloatArray,
     v: FloatArray,
     *,
-    learning_rate: float,
+    learning_rate: float | Sequence[float],
     beta1: float,
     beta2: float,
     epsilon: float,
     weight_decay: float,
-    step: int,
+    step: int | Sequence[int],
+    cohort: CohortArray | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """Makes one step of AdamW: decoupled weight decay, bias correction, epsilon outside of the root.
@@ -38,30 +44,32 @@ def adamw_step(
         gradient: Of the loss. Not modified; may be read-only.
         m: First moment, zeros before the first step. Modified.
         v: Second moment, zeros before the first step. Modified.
-        learning_rate: Size of the step.
+        learning_rate: Size of the step, or one for each cohort.
         beta1: Decay of the first moment, from 0 to below 1.
         beta2: Decay of the second moment, from 0 to below 1.
         epsilon: Added to the denominator.
         weight_decay: The share of the parameter, times the learning rate, that is taken away.
-        step: The number of this step; the first is 1.
+        step: The number of this step, or one for each cohort; the first is 1.
+        cohort: uint16 of the parameter's shape: which cohort an element belongs to. `None` where there is one of all.
         gradient_scale: Multiplies the gradient, to clip its norm or to average what was accumulated.
 
     Raises:
         DataError: An array is not what could be used without a copy, or the shapes differ.
-        UsageError: ``beta1``, ``beta2`` or ``step`` is out of range.
+        UsageError: ``beta1``, ``beta2`` or ``step`` is out of range, or there are not as many rates and steps as cohorts.
     """
-    check_adamw(parameter, gradient, m, v, beta1, beta2, step)
+    rates, steps = check_adamw(parameter, gradient, m, v, beta1, beta2, learning_rate, step, cohort)
     _native.adamw_step(
         parameter,
         gradient,
         m,
         v,
-        learning_rate=learning_rate,
+        learning_rates=rates,
         beta1=beta1,
         beta2=beta2,
         epsilon=epsilon,
         weight_decay=weight_decay,
-        step=step,
+        steps=steps,
+        cohort=cohort,
         gradient_scale=gradient_scale,
     )
 
@@ -71,10 +79,11 @@ def sgd_step(
     gradient: FloatArray,
     momentum_buffer: FloatArray | None,
     *,
-    learning_rate: float,
+    learning_rate: float | Sequence[float],
     momentum: float,
     weight_decay: float,
     nesterov: bool,
+    cohort: CohortArray | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """Makes one step of stochastic gradient descent, with momentum where it is not zero.
@@ -88,25 +97,27 @@ def sgd_step(
         parameter: What is trained. Modified.
         gradient: Of the loss. Not modified; may be read-only.
         momentum_buffer: Zeros before the first step. Modified, unless the momentum is zero: then it may be None.
-        learning_rate: Size of the step.
+        learning_rate: Size of the step, or one for each cohort.
         momentum: Decay of the momentum buffer, 0 or more.
         weight_decay: The share of the parameter that is added to the gradient.
         nesterov: Whether the step looks ahead along the momentum, which must then be above zero.
+        cohort: uint16 of the parameter's shape: which cohort an element belongs to. `None` where there is one of all.
         gradient_scale: Multiplies the gradient, to clip its norm or to average what was accumulated.
 
     Raises:
         DataError: An array is not what could be used without a copy, the shapes differ, or the momentum has no buffer.
-        UsageError: ``momentum`` is out of range.
+        UsageError: ``momentum`` is out of range, or there are not as many rates as cohorts.
     """
-    check_sgd(parameter, gradient, momentum_buffer, momentum, nesterov)
+    rates = check_sgd(parameter, gradient, momentum_buffer, momentum, nesterov, learning_rate, cohort)
     _native.sgd_step(
         parameter,
         gradient,
         momentum_buffer,
-        learning_rate=learning_rate,
+        learning_rates=rates,
         momentum=momentum,
         weight_decay=weight_decay,
         nesterov=nesterov,
+        cohort=cohort,
         gradient_scale=gradient_scale,
     )
 

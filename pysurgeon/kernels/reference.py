@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pysurgeon.errors import DataError
 from pysurgeon.kernels._arguments import (
+    CohortArray,
     DoubleArray,
     Factors,
     FloatArray,
@@ -135,21 +136,23 @@ def adamw_step(
     m: FloatArray,
     v: FloatArray,
     *,
-    learning_rate: float,
+    learning_rate: float | Sequence[float],
     beta1: float,
     beta2: float,
     epsilon: float,
     weight_decay: float,
-    step: int,
+    step: int | Sequence[int],
+    cohort: CohortArray | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """One step of AdamW in place; see ``pysurgeon.kernels.adamw_step``."""
-    check_adamw(parameter, gradient, m, v, beta1, beta2, step)
+    rates, steps = check_adamw(parameter, gradient, m, v, beta1, beta2, learning_rate, step, cohort)
+    rate, age = _of_elements(rates, cohort), _of_elements(steps, cohort)
     g = gradient_scale * gradient.astype(np.float64)
     first = beta1 * m.astype(np.float64) + (1.0 - beta1) * g
     second = beta2 * v.astype(np.float64) + (1.0 - beta2) * g**2
-    direction = first / (1.0 - beta1**step) / (np.sqrt(second / (1.0 - beta2**step)) + epsilon)
-    parameter[...] = (1.0 - learning_rate * weight_decay) * parameter.astype(np.float64) - learning_rate * direction
+    direction = first / (1.0 - beta1**age) / (np.sqrt(second / (1.0 - beta2**age)) + epsilon)
+    parameter[...] = (1.0 - rate * weight_decay) * parameter.astype(np.float64) - rate * direction
     m[...] = first
     v[...] = second
 
@@ -159,14 +162,15 @@ def sgd_step(
     gradient: FloatArray,
     momentum_buffer: FloatArray | None,
     *,
-    learning_rate: float,
+    learning_rate: float | Sequence[float],
     momentum: float,
     weight_decay: float,
     nesterov: bool,
+    cohort: CohortArray | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """One step of stochastic gradient descent in place; see ``pysurgeon.kernels.sgd_step``."""
-    check_sgd(parameter, gradient, momentum_buffer, momentum, nesterov)
+    rates = check_sgd(parameter, gradient, momentum_buffer, momentum, nesterov, learning_rate, cohort)
     before = parameter.astype(np.float64)
     g = gradient_scale * gradient.astype(np.float64) + weight_decay * before
     direction = g
@@ -174,7 +178,12 @@ def sgd_step(
         velocity = momentum * momentum_buffer.astype(np.float64) + g
         momentum_buffer[...] = velocity
         direction = g + momentum * velocity if nesterov else velocity
-    parameter[...] = before - learning_rate * direction
+    parameter[...] = before - _of_elements(rates, cohort) * direction
+
+
+def _of_elements(each: Sequence[float] | Sequence[int], cohort: CohortArray | None) -> DoubleArray:
+    """What belongs to the cohort of every element: float64 of the parameter's shape, or a scalar."""
+    return np.asarray(each, np.float64)[0 if cohort is None else cohort]
 
 
 def sum_of_squares(array: FloatArray) -> float:

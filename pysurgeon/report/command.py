@@ -30,7 +30,6 @@ OPTIONS = {
     "rate": "--lr",
     "optimizer": "--optimizer",
     "weight_decay": "--weight-decay",
-    "new_units_rate": "--new-units-rate",
     "augment": "--augment",
     "class_weights": "--class-weights",
     "label_smoothing": "--label-smoothing",

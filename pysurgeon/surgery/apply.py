@@ -25,36 +25,38 @@ def apply_edit(edit: Edit) -> Model:
     return Model(refresh(clone).ir, old.notes)
 
 
-NEW = "new"  # beside the moments: 1 where an element has just come, 0 where it is as old as the others
+AGE = "age"  # beside the moments: the steps that every element has taken, a scalar where that is the same for all
 
 
 def carry(edit: Edit, moments: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, Array]]:
-    """The optimizer's moments after an edit: through the same maps as the tensors that they belong to.
+    """The optimizer's moments and ages after an edit: through the same maps as the tensors that they belong to.
 
     Args:
         edit: The edit.
-        moments: By name of the moment, then by tensor, each of the tensor's shape.
+        moments: By name of the moment, then by tensor, each of the tensor's shape; ages may be scalars.
 
     Returns:
-        The same, resized. Second moments stay non-negative. A tensor that is new has no entry and starts at zero. Units
-        of an old tensor that start without a history are marked in `NEW`.
+        The same, resized. Second moments stay non-negative. A tensor that is new has no entry: its moments and its age start at
+        zero, as do those of new units of an old tensor.
     """
     carried: dict[str, dict[str, Array]] = {}
     for kind, arrays in moments.items():
-        carried[kind] = {}
-        for tensor, array in arrays.items():
-            if kind != NEW:
-                carried[kind][tensor] = edit.mapped(tensor, array, "second moments" if kind == "v" else "first moments")
-    shapes = {tensor: array.shape for arrays in moments.values() for tensor, array in arrays.items()}
-    known = moments.get(NEW, {})
-    marked = {m.tensor for m in edit.maps if m.history is not None} & shapes.keys() | known.keys()
-    if marked:
-        # What is old goes through the maps: where nothing of it arrives, something has come.
-        carried[NEW] = {}
-        for tensor in sorted(marked):
-            old = 1 - known[tensor] if tensor in known else np.ones(shapes[tensor], np.float32)
-            carried[NEW][tensor] = np.clip(1 - edit.mapped(tensor, old, "second moments"), 0, 1)
+        of = "second moments" if kind == "v" else "first moments"
+        carried[kind] = {
+            t: _ages(edit, t, a) if kind == AGE else edit.mapped(t, a, of)  # type: ignore[arg-type]
+            for t, a in arrays.items()
+        }
     return carried
+
+
+def _ages(edit: Edit, tensor: str, age: Array) -> Array:
+    """Ages through the maps of a tensor: what is combined is as old as its parts on the average, what is new has none."""
+    if age.ndim == 0 and not any(m.tensor == tensor and m.history is not None for m in edit.maps):
+        return age
+    every = np.broadcast_to(age, edit.structure.model.tensor(tensor).shape).astype(np.float32)
+    total = edit.mapped(tensor, every, "second moments")
+    weight = edit.mapped(tensor, np.ones_like(every), "second moments")
+    return np.rint(np.divide(total, weight, out=np.zeros_like(total), where=weight > 0))
 
 
 def _set_tensors(graph: ir.Graph, old: Model, edit: Edit) -> None:

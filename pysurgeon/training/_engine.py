@@ -52,7 +52,7 @@ class Engine(Protocol):
         """What changes the parameters where they are.
 
         Args:
-            settings: Which one, its weight decay and its bound on the gradient's norm.
+            settings: Which one, its schedule, its weight decay and its bound on the gradient's norm.
             state: Moments to go on from; copied. A parameter without any starts at zero.
 
         Raises:
@@ -66,11 +66,11 @@ class Engine(Protocol):
 class Optimizer(Protocol):
     """The moments of every parameter and the step that uses them."""
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, step: int) -> float:
         """Change the parameters by the gradients of the last step of the engine, unless they are not finite.
 
         Args:
-            learning_rate: Of this step.
+            step: Of the trunk, counted from 0; the schedule says the learning rate of every element.
 
         Returns:
             The norm of the gradient over all parameters before clipping; infinite or NaN if nothing was changed.

@@ -1,33 +1,67 @@
-"""One optimizer step over live arrays: global-norm clipping, then AdamW or SGD with momentum, all in place."""
+"""One optimizer step over live arrays: global-norm clipping, then AdamW or SGD with momentum, all in place.
+
+Every element of a parameter is as old as the steps that it has taken. Its bias correction and its warm-up go by that age, so that a
+unit that an operation adds begins as a unit of a new network does, wherever the trunk is.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.kernels import adamw_step, sgd_step, sum_of_squares
-from pysurgeon.surgery.apply import NEW
+from pysurgeon.surgery.apply import AGE
 from pysurgeon.training._arrays import aligned
 from pysurgeon.training.protocol import State, TrainSettings
 
 BETA1, BETA2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-8, 0.9
 
-# Steps in which the rate of new units comes half of the way to that of the others, and what is left when it counts as the same.
-HALF_LIFE, SETTLED = 70, 1e-2
+# A cohort is a uint16. At this age the bias correction has been 1 to the last bit for long, so elements of different ages beyond are one.
+_OLDEST = 2**16 - 1
 
 MOMENTS = {"adamw": ("m", "v"), "sgd": ("momentum",), "nesterov": ("momentum",)}
+
+
+@dataclass
+class Cohorts:
+    """Which elements of a parameter are of one age.
+
+    Attributes:
+        ages: Steps taken, int64, ascending; one for each cohort.
+        of: uint16 of the parameter's shape, the cohort of every element; `None` where there is one of all.
+    """
+
+    ages: Array
+    of: Array | None
+
+    @staticmethod
+    def from_ages(age: Array, shape: tuple[int, ...]) -> Cohorts:
+        """Those of a parameter.
+
+        Args:
+            age: Steps that every element has taken, of the parameter's shape or a scalar.
+            shape: Of the parameter.
+        """
+        if age.ndim == 0 or not age.size:
+            return Cohorts(np.asarray(age.reshape(-1)[:1] if age.size else [0], np.int64), None)
+        ages, of = np.unique(np.minimum(age, _OLDEST).astype(np.int64), return_inverse=True)
+        return Cohorts(ages, of.reshape(shape).astype(np.uint16) if len(ages) > 1 else None)
+
+    def to_ages(self) -> Array:
+        """Float32, as `from_ages` takes them."""
+        return self.ages[0 if self.of is None else self.of].astype(np.float32)
 
 
 class Optimizer:
     """The moments of every parameter and the step that uses them.
 
     Args:
-        settings: Which optimizer, its weight decay and its bound on the gradient's norm.
+        settings: Which optimizer, its schedule, its weight decay and its bound on the gradient's norm.
         parameters: Live float32 arrays by name; every step changes them.
         gradients: float32 arrays by parameter name, which every step reads and does not modify.
         state: Moments to go on from; copied. A parameter without any starts at zero.
@@ -41,15 +75,14 @@ class Optimizer:
     ) -> None:
         self._settings = settings
         self._parameters, self._gradients = parameters, gradients
-        self._updates = state.updates
-        self._moments, self._new = kept(settings, {n: p.shape for n, p in parameters.items()}, state)
+        self._moments, self._cohorts = kept(settings, {n: p.shape for n, p in parameters.items()}, state)
         self._decay = {name: decay(settings, parameter.ndim) for name, parameter in parameters.items()}
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, step: int) -> float:
         """Change the parameters, unless the gradient is not finite.
 
         Args:
-            learning_rate: Of this step.
+            step: Of the trunk, counted from 0; the schedule says what learning rate an element of some age has there.
 
         Returns:
             The norm of the gradient over all parameters before clipping; infinite or NaN if nothing was changed.
@@ -59,51 +92,48 @@ class Optimizer:
             return norm
         clip = self._settings.clip
         scale = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
-        self._updates += 1
-        before = {name: self._parameters[name].copy() for name in self._new}
-        if self._settings.optimizer == "adamw":
-            self._adamw(learning_rate, scale)
-        else:
-            self._sgd(learning_rate, scale)
-        for name, old in before.items():
-            if slow_down(self._new[name], self._parameters[name], old, self._settings.new_units_rate):
-                del self._new[name]
+        for name in self._parameters:
+            cohorts = self._cohorts[name]
+            rates = [self._settings.schedule.at(step, int(age)) for age in cohorts.ages]
+            cohorts.ages += 1
+            if self._settings.optimizer == "adamw":
+                self._adamw(name, rates, cohorts, scale)
+            else:
+                self._sgd(name, rates, cohorts, scale)
         return norm
 
     def state(self, step: int) -> State:
         """The moments as they are now; the arrays are the optimizer's own."""
-        return State(step, self._updates, self._moments | ({NEW: self._new} if self._new else {}))
+        return State(step, self._moments | {AGE: {name: c.to_ages() for name, c in self._cohorts.items()}})
 
-    def _adamw(self, learning_rate: float, scale: float) -> None:
-        m, v = self._moments["m"], self._moments["v"]
-        for name, parameter in self._parameters.items():
-            adamw_step(
-                parameter,
-                self._gradients[name],
-                m[name],
-                v[name],
-                learning_rate=learning_rate,
-                beta1=BETA1,
-                beta2=BETA2,
-                epsilon=EPSILON,
-                weight_decay=self._decay[name],
-                step=self._updates,
-                gradient_scale=scale,
-            )
+    def _adamw(self, name: str, rates: list[float], cohorts: Cohorts, scale: float) -> None:
+        adamw_step(
+            self._parameters[name],
+            self._gradients[name],
+            self._moments["m"][name],
+            self._moments["v"][name],
+            learning_rate=rates,
+            beta1=BETA1,
+            beta2=BETA2,
+            epsilon=EPSILON,
+            weight_decay=self._decay[name],
+            step=[int(age) for age in cohorts.ages],
+            cohort=cohorts.of,
+            gradient_scale=scale,
+        )
 
-    def _sgd(self, learning_rate: float, scale: float) -> None:
-        momentum = self._moments["momentum"]
-        for name, parameter in self._parameters.items():
-            sgd_step(
-                parameter,
-                self._gradients[name],
-                momentum[name],
-                learning_rate=learning_rate,
-                momentum=MOMENTUM,
-                weight_decay=self._decay[name],
-                nesterov=self._settings.optimizer == "nesterov",
-                gradient_scale=scale,
-            )
+    def _sgd(self, name: str, rates: list[float], cohorts: Cohorts, scale: float) -> None:
+        sgd_step(
+            self._parameters[name],
+            self._gradients[name],
+            self._moments["momentum"][name],
+            learning_rate=rates,
+            momentum=MOMENTUM,
+            weight_decay=self._decay[name],
+            nesterov=self._settings.optimizer == "nesterov",
+            cohort=cohorts.of,
+            gradient_scale=scale,
+        )
 
 
 def decay(settings: TrainSettings, rank: int) -> float:
@@ -113,16 +143,16 @@ def decay(settings: TrainSettings, rank: int) -> float:
 
 def kept(
     settings: TrainSettings, shapes: Mapping[str, tuple[int, ...]], state: State
-) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+) -> tuple[dict[str, dict[str, Array]], dict[str, Cohorts]]:
     """Copies of what an optimizer goes on from.
 
     Args:
-        settings: Which optimizer, and whether new units have a learning rate of their own.
+        settings: Which optimizer.
         shapes: Of the parameters, by name.
-        state: Where a parameter has no moments, they are zero.
+        state: Where a parameter has no moments or ages, they are zero.
 
     Returns:
-        Moments by kind and parameter, and by parameter how new its units are.
+        Moments by kind and parameter, and by parameter which elements are of one age.
 
     Raises:
         TrainingError: A moment does not have the shape of its parameter.
@@ -131,26 +161,14 @@ def kept(
         kind: {name: _moment(name, state.moments.get(kind, {}).get(name), shape) for name, shape in shapes.items()}
         for kind in MOMENTS[settings.optimizer]
     }
-    marks = state.moments.get(NEW, {}) if settings.new_units_rate != 1 else {}
-    return moments, {name: _moment(name, array, shapes[name]) for name, array in marks.items() if name in shapes}
+    ages = state.moments.get(AGE, {})
+    return moments, {name: _cohorts(name, ages.get(name), shape) for name, shape in shapes.items()}
 
 
-def slow_down(new: Any, parameter: Any, before: Any, rate: float) -> bool:
-    """Give what is new in a parameter its own share of the step that was taken, and let it grow older.
-
-    Args:
-        new: How new, 1 to 0; an array or a tensor, changed in place like the parameter.
-        parameter: After the step.
-        before: The same before it.
-        rate: Of new units, as a multiple of that of the others.
-
-    Returns:
-        Whether nothing in it is new any more.
-    """
-    # Where nothing is new, this adds zero: old units get the very step that they would have got.
-    parameter += (rate - 1) * new * (parameter - before)
-    new *= 0.5 ** (1 / HALF_LIFE)
-    return bool(new.max() < SETTLED)
+def _cohorts(name: str, age: Array | None, shape: tuple[int, ...]) -> Cohorts:
+    if age is None or age.ndim == 0:
+        return Cohorts.from_ages(np.zeros((), np.float32) if age is None else age, shape)
+    return Cohorts.from_ages(_moment(name, age, shape), shape)
 
 
 def _moment(name: str, given: Array | None, shape: tuple[int, ...]) -> Array:

@@ -155,7 +155,7 @@ class _Stretch:
         loss = self._gradients(self._fit.feeds(x), self._fit.targets(self._loss, y))
         if not math.isfinite(loss):
             return f"the loss is {loss} at step {self._step}"
-        norm = self._optimizer.step(self._settings.schedule.at(self._step))
+        norm = self._optimizer.step(self._step)
         if not math.isfinite(norm):
             return f"the norm of the gradient is {norm} at step {self._step}"
         self._losses.append(loss)

@@ -36,12 +36,14 @@ class Outcome(Enum):
 class Schedule:
     """Learning rate over the whole life of a trunk: linear warm-up, then constant or cosine decay to zero.
 
-    A branch stands at the same place of the schedule as its parent, so branches and trunk stay comparable.
+    A branch stands at the same place of the schedule as its parent, so branches and trunk stay comparable. But every element of a
+    parameter is warmed up from when it came: the first steps of an adaptive optimizer are too large, and those of many new units
+    at once switch units off for ever that stand behind a ReLU (`docs/training.md`, New units).
 
     Attributes:
         rate: Peak learning rate.
         total_steps: Steps of the whole life (the end of the decay).
-        warmup_steps: Steps until the peak.
+        warmup_steps: Steps that an element takes until the peak.
         decay: What happens after the peak.
     """
 
@@ -50,14 +52,19 @@ class Schedule:
     warmup_steps: int = 0
     decay: Literal["cosine", "constant"] = "cosine"
 
-    def at(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        if step < self.warmup_steps:
-            return self.rate * (step + 1) / self.warmup_steps
+    def at(self, step: int, age: int | None = None) -> float:
+        """Learning rate of an element.
+
+        Args:
+            step: Of the trunk, counted from 0.
+            age: Steps that the element has taken, `None` for one that was there from the start.
+        """
+        age = step if age is None else age
+        warm = min(1.0, (age + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.decay == "constant":
-            return self.rate
-        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return self.rate * 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, progress))))
+            return self.rate * warm
+        progress = max(0, step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.rate * warm * 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, progress))))
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,6 @@ class TrainSettings:
         optimizer: `adamw`, `sgd` with momentum 0.9, or `nesterov`, the same with Nesterov's look ahead.
         weight_decay: Weight decay, decoupled for `adamw`, added to the gradient otherwise; biases, norm parameters and
             other vectors are spared.
-        new_units_rate: What the learning rate of units that an operation has just added is multiplied by; the factor goes to 1,
-            half of the way in 70 steps.
         clip: Largest norm of the gradient over all parameters, `None` for no clipping.
         augment: Augmentation of training batches.
         class_weights: `balanced` makes up for classes and labels that are rare in the training part.
@@ -89,7 +94,6 @@ class TrainSettings:
     batch_size: int = 128
     optimizer: Optim = "adamw"
     weight_decay: float = 0.01
-    new_units_rate: float = 1.0
     clip: float | None = 1.0
     augment: Augment = "none"
     class_weights: ClassWeights = "none"
@@ -107,14 +111,12 @@ class State:
 
     Attributes:
         step: Steps taken since the start of the trunk; says which batch and which learning rate come next.
-        updates: Optimizer updates behind the moments, for their bias correction.
         moments: By name of the moment (`m`, `v` for adamw, `momentum` for sgd), then by parameter name; each array has
-            the shape of its parameter. A parameter that is missing starts at zero. So does `new`, which is 1 for what an
-            operation has just added.
+            the shape of its parameter. A parameter that is missing starts at zero. Beside them stands `age`, the steps that every
+            element has taken: of the parameter's shape, or a scalar where that is the same for all.
     """
 
     step: int = 0
-    updates: int = 0
     moments: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
 

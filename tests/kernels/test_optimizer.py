@@ -116,6 +116,53 @@ def test_a_step_is_the_same_wherever_it_starts():
         np.testing.assert_array_equal(a, b)
 
 
+@BOTH
+@pytest.mark.parametrize("size", [0, 1, 17, 1001])
+def test_cohorts_take_the_steps_that_they_would_take_alone(backend: ModuleType, size):
+    """To the bit, so that what an operation adds to a parameter does not change what was there."""
+    rates, steps, rng = [0.01, 0.002, 0.5], [900, 3, 1], np.random.default_rng(0)
+    cohort = rng.integers(0, 3, size).astype(np.uint16)
+    given = arrays(4, size)
+    np.abs(given[3], out=given[3])
+    for kind in ("adamw", "sgd", "momentum", "nesterov"):
+        mixed = [values.copy() for values in given]
+        if kind == "adamw":
+            step = backend.adamw_step
+            settings = {k: v for k, v in ADAMW.items() if k != "learning_rate"}
+            step(*mixed, learning_rate=rates, step=steps, cohort=cohort, **settings)
+        else:
+            step, mixed = backend.sgd_step, mixed[:3]
+            settings = {"momentum": 0.0 if kind == "sgd" else 0.9, "weight_decay": 0.01, "nesterov": kind == "nesterov"}
+            step(*mixed, learning_rate=rates, cohort=cohort, **settings)
+        for k, rate in enumerate(rates):
+            alone = [values.copy() for values in given[: len(mixed)]]
+            step(*alone, learning_rate=rate, **settings, **({"step": steps[k]} if kind == "adamw" else {}))
+            for a, b in zip(mixed, alone, strict=True):
+                np.testing.assert_array_equal(a[cohort == k], b[cohort == k])
+
+
+@BOTH
+def test_cohorts_that_do_not_fit_are_refused(backend: ModuleType):
+    given = arrays(4)
+    cohort = np.ones(101, np.uint16)
+    two = {**ADAMW, "learning_rate": [0.1, 0.2]}
+    for wrong, error in (
+        ({**two, "step": [1, 1]}, UsageError),
+        ({**two, "step": [1], "cohort": cohort}, UsageError),
+        ({**two, "step": [1, 0], "cohort": cohort}, UsageError),
+        ({**two, "step": [1, 1], "cohort": cohort + np.uint16(1)}, UsageError),
+        ({**two, "step": [1, 1], "cohort": cohort[1:]}, DataError),
+        ({**two, "step": [1, 1], "cohort": cohort.astype(np.int64)}, DataError),
+        ({**two, "step": [1, 1], "cohort": np.ones(202, np.uint16)[::2]}, DataError),
+    ):
+        before = given[0].copy()
+        with pytest.raises(error, match=r"cohort|step"):
+            backend.adamw_step(*given, **wrong)
+        np.testing.assert_array_equal(given[0], before)
+    with pytest.raises(UsageError, match="no learning rate"):
+        backend.sgd_step(*given[:3], **SGD, cohort=cohort)
+
+
 BAD_VIEWS = {
     "float64": lambda a: a.astype(np.float64),
     "strided": lambda a: np.repeat(a, 2)[::2],

@@ -153,7 +153,6 @@ def _trained(
         "message": "",
         "steps": end - begin,
         "seconds": (end - begin) / 10,
-        "updates": end,
         "history": [[step, 1.0, 1.1, accuracy] for step, accuracy in points],
         "accuracy": points[-1][1] if points else None,
         "loss": 1.1,

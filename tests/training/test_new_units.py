@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pysurgeon.graph import Model
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import AddBypass, InsertLayer, Widen, carry, operate
-from pysurgeon.surgery.apply import NEW
-from pysurgeon.surgery.edit import AxisMap, Edit, Select
+from pysurgeon.surgery import AddBypass, InsertLayer, Narrow, Widen, carry, operate
+from pysurgeon.surgery.apply import AGE
+from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Select
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, WorkerTrainer
-from pysurgeon.training._optimizer import HALF_LIFE, Optimizer
+from pysurgeon.training._optimizer import Optimizer
 
 from .zoo import cnn, exported, images, mlp
 
@@ -64,93 +66,124 @@ def test_new_layers_move(operation: Any) -> None:
         assert np.abs(trained.tensor(tensor) - done.model.tensor(tensor)).max() > 1e-6, tensor
 
 
-# --- a learning rate of their own ---------------------------------------------------------------------------------------
+# --- ages: every element is warmed up, and its moments corrected, from when it came ----------------------------------------
 
 
-def widened(rate: float) -> tuple[Model, State, TrainSettings]:
+def settings_of(optimizer: Any = "adamw", warmup: int = 0) -> TrainSettings:
+    return TrainSettings(Schedule(1e-2, 100, warmup, decay="constant"), batch_size=32, optimizer=optimizer)
+
+
+def widened(settings: TrainSettings, steps: int = 3) -> tuple[Model, State]:
     """A trained MLP whose first width was doubled, and the state of the optimizer with what is new in it."""
-    settings = TrainSettings(Schedule(1e-2, 100, decay="constant"), batch_size=32, new_units_rate=rate)
-    trunk = LocalTrainer().train(exported(mlp(), 3, 8, 8), images(), settings, state=State(), steps=3, evaluate_every=0)
+    start = exported(mlp(), 3, 8, 8)
+    trunk = LocalTrainer().train(start, images(), settings, state=State(), steps=steps, evaluate_every=0)
     width = next(w for w in Structure(trunk.model).widths if w.resizable)
     done = operate(trunk.model, Widen(width.name, 2 * width.size, seed=1))
-    return done.model, replace(trunk.state, moments=carry(done.edit, trunk.state.moments)), settings
+    return done.model, replace(trunk.state, moments=carry(done.edit, trunk.state.moments))
 
 
-def test_what_starts_without_a_history_is_marked() -> None:
-    model, state, _ = widened(0.5)
+def test_ages_follow_operations() -> None:
+    model, state = widened(settings_of())
     structure = Structure(model)
     width = next(w for w in structure.widths if w.resizable)
     places = {*width.writers, *width.readers}
-    assert state.moments[NEW].keys() == {tensor for tensor, _ in places}
+    for name in model.trainable():
+        assert (state.moments[AGE][name].ndim > 0) is (name in {tensor for tensor, _ in places})
     for tensor, axis in places:
-        marks = np.moveaxis(state.moments[NEW][tensor], axis, 0)
-        assert np.all(marks[: width.size // 2] == 0)
-        assert np.all(marks[width.size // 2 :] == 1)
-    # Marks follow further operations: half of what is new grows old, some of it goes, and more comes.
-    older = {
-        kind: {t: a * 0.5 if kind == NEW else a for t, a in named.items()} for kind, named in state.moments.items()
-    }
+        ages = np.moveaxis(state.moments[AGE][tensor], axis, 0)
+        assert np.all(ages[: width.size // 2] == 3)
+        assert np.all(ages[width.size // 2 :] == 0)
     ends = Select.of(np.array([0, width.size - 1]))
     narrow = Edit(structure, tuple(AxisMap(t, a, width.dim, ends) for t, a in places))
+    wider = operate(model, Widen(width.name, width.size + 1)).edit
+    mixed = Edit(
+        structure, tuple(AxisMap(t, a, width.dim, Dense(np.ones((1, width.size), np.float32))) for t, a in places)
+    )
     for tensor, axis in places:
-        marks = np.moveaxis(carry(narrow, older)[NEW][tensor], axis, 0)
-        assert np.all(marks[0] == 0)
-        assert np.all(marks[1] == 0.5)
-    wider = operate(model, Widen(width.name, width.size + 1))
-    for tensor, axis in places:
-        marks = np.moveaxis(carry(wider.edit, older)[NEW][tensor], axis, 0)
-        assert np.all(marks[-1] == 1)
-        assert np.all(marks[width.size - 1] == 0.5)
+        some, more, one = (np.moveaxis(carry(e, state.moments)[AGE][tensor], axis, 0) for e in (narrow, wider, mixed))
+        assert np.all(some[0] == 3)
+        assert np.all(some[1] == 0)
+        assert np.all(more[-1] == 0)
+        np.testing.assert_array_equal(more[: width.size], np.moveaxis(state.moments[AGE][tensor], axis, 0))
+        assert np.all(one == 2)  # the mean of threes and zeros, rounded to even
+
+
+def test_what_is_old_everywhere_stays_a_scalar() -> None:
+    start = exported(mlp(), 3, 8, 8)
+    trunk = LocalTrainer().train(start, images(), settings_of(), state=State(), steps=3, evaluate_every=0)
+    assert {a.shape for a in trunk.state.moments[AGE].values()} == {()}
+    width = next(w for w in Structure(start).widths if w.resizable)
+    narrowed = operate(trunk.model, Narrow(width.name, width.size // 2))
+    assert {a.shape for a in carry(narrowed.edit, trunk.state.moments)[AGE].values()} == {()}
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "nesterov"])
-def test_new_units_take_their_share_of_the_step(optimizer: Any) -> None:
-    model, state, settings = widened(0.25)
-    moments = state.moments if optimizer == "adamw" else {NEW: state.moments[NEW]}
-    one = {
-        rate: LocalTrainer()
-        .train(
-            model,
-            images(),
-            replace(settings, optimizer=optimizer, new_units_rate=rate),
-            state=replace(state, moments=moments),
-            steps=1,
-            evaluate_every=0,
-        )
-        .model
-        for rate in (0.25, 1.0)
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_new_elements_take_the_steps_of_a_new_network(optimizer: Any, warmup: int) -> None:
+    settings = settings_of(optimizer, warmup)
+    trunk = 500
+    old, new = np.arange(6), np.arange(6, 10)
+    rng = np.random.default_rng(0)
+    kinds = ("m", "v") if optimizer == "adamw" else ("momentum",)
+    moments = {kind: {"w": np.abs(rng.standard_normal(10)).astype(np.float32)} for kind in kinds}
+    for named in moments.values():
+        named["w"][new] = 0
+    age = np.full(10, trunk, np.float32)
+    age[new] = 0
+    begin = rng.standard_normal(10).astype(np.float32)
+    states = {
+        "mixed": State(trunk, moments | {AGE: {"w": age}}),
+        "old": State(trunk, moments | {AGE: {"w": np.array(float(trunk))}}),
+        "born": State(),
     }
-    for name in model.trainable():
-        start, part, whole = (m.tensor(name) for m in (model, one[0.25], one[1.0]))
-        new = state.moments[NEW].get(name, np.zeros_like(start)) == 1
-        np.testing.assert_array_equal(part[~new], whole[~new])
-        np.testing.assert_allclose((part - start)[new], 0.25 * (whole - start)[new], atol=2e-7)
+    made = {}
+    for name, state in states.items():
+        parameter, gradient = {"w": begin.copy()}, {"w": np.zeros(10, np.float32)}
+        optimize = Optimizer(replace(settings, clip=None), parameter, gradient, state)
+        draw = np.random.default_rng(1)
+        for k in range(20):
+            gradient["w"][...] = draw.standard_normal(10)
+            optimize.step((0 if name == "born" else trunk) + k)
+        made[name] = parameter["w"]
+    np.testing.assert_array_equal(made["mixed"][old], made["old"][old])
+    np.testing.assert_array_equal(made["mixed"][new], made["born"][new])
 
 
-def test_new_units_grow_old() -> None:
-    parameter, marks = {"w": np.zeros(4, np.float32)}, {NEW: {"w": np.array([0, 0, 1, 1], np.float32)}}
-    gradient = {"w": np.ones(4, np.float32)}
-    settings = TrainSettings(Schedule(1.0, 1), optimizer="sgd", weight_decay=0.0, clip=None, new_units_rate=0.0625)
-    optimizer = Optimizer(settings, parameter, gradient, State(moments=marks))
-    for _ in range(HALF_LIFE):
-        optimizer.step(1.0)
-    np.testing.assert_allclose(optimizer.state(0).moments[NEW]["w"], [0, 0, 0.5, 0.5], rtol=1e-4)
-    for _ in range(6 * HALF_LIFE):
-        optimizer.step(1.0)
-    assert NEW not in optimizer.state(0).moments
-    before = parameter["w"].copy()
-    optimizer.step(1.0)
-    assert np.unique(np.round(parameter["w"] - before, 3)).size == 1
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_new_layer_is_warmed_up_too(optimizer: Any) -> None:
+    settings = settings_of(optimizer, warmup=1000)
+    start = exported(cnn(norm=False), 3, 8, 8)
+    old = State(2000, {AGE: {name: np.array(2000.0, np.float32) for name in start.trainable()}})
+    done = operate(start, InsertLayer("conv1"))
+    state = replace(old, moments=carry(done.edit, old.moments))
+    trained = LocalTrainer().train(done.model, images(), settings, state=state, steps=1, evaluate_every=0).model
+    moved = {name: np.abs(trained.tensor(name) - done.model.tensor(name)).max() for name in trained.trainable()}
+    new = [name for name in moved if name not in start.tensors()]
+    largest = max(moved[name] for name in moved if name not in new)
+    assert new
+    assert all(0 < moved[name] < largest / 50 for name in new)
 
 
-def test_a_stop_among_new_units_changes_nothing() -> None:
-    model, state, settings = widened(0.5)
+@pytest.mark.parametrize("optimizer", ["adamw", "nesterov"])
+def test_a_stop_among_new_units_changes_nothing(optimizer: Any) -> None:
+    settings = settings_of(optimizer, warmup=5)
+    model, state = widened(settings)
     whole = LocalTrainer().train(model, images(), settings, state=state, steps=6, evaluate_every=0)
     with WorkerTrainer() as trainer:
         half = trainer.train(model, images(), settings, state=state, steps=2, evaluate_every=0)
         rest = trainer.train(half.model, images(), settings, state=half.state, steps=4, evaluate_every=0)
     for name in model.trainable():
         np.testing.assert_array_equal(rest.model.tensor(name), whole.model.tensor(name))
-    assert whole.state.moments[NEW].keys() == rest.state.moments[NEW].keys()
-    for name, marks in whole.state.moments[NEW].items():
-        np.testing.assert_array_equal(rest.state.moments[NEW][name], marks)
+    for name, age in whole.state.moments[AGE].items():
+        np.testing.assert_array_equal(rest.state.moments[AGE][name], age)
+    assert max(age.ndim for age in whole.state.moments[AGE].values()) > 0
+
+
+@given(st.integers(0, 60), st.integers(0, 40), st.sampled_from(["cosine", "constant"]))
+def test_what_was_there_from_the_start_follows_the_schedule(step: int, warmup: int, decay: Any) -> None:
+    schedule = Schedule(0.5, 60, warmup, decay)
+    assert schedule.at(step) == schedule.at(step, step)
+    assert schedule.at(step, 0) <= schedule.at(step) <= 0.5
+    if step < warmup:
+        assert schedule.at(step) == pytest.approx(0.5 * (step + 1) / warmup)
+    assert schedule.at(step, warmup) == schedule.at(step, 10**6)
