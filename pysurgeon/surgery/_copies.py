@@ -1,7 +1,8 @@
 """Units that are copies of one another, each with a share: what `widen` makes by splitting goes back into one, on any input.
 
 Copy i of a unit holds a_i^e times it in a tensor of exponent e (see `pysurgeon.graph.shares`). So two units are copies if there is one
-number r such that in every tensor the second is r^e times the first. Both become one by multiplying the first with (1 + r)^e.
+number r such that in every tensor the second is r^e times the first. Both become one by multiplying the first with (1 + r)^e. Where only
+the readers carry shares, it is enough that the writers are equal: the weights that read the copies are summed, whatever they are.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pysurgeon.graph import Array
+from pysurgeon.graph.terms import squared
 from pysurgeon.graph.widths import Structure, Width
-from pysurgeon.surgery.edit import AxisMap, Select, units
+from pysurgeon.surgery.edit import AxisMap, Dense, Select, units
 
 # What float32 leaves of a ratio of two units, and of the cosine between them.
 _RATIO, _ANGLE = 1e-5, 1e-11
@@ -30,13 +32,29 @@ def merged(structure: Structure, width: Width, size: int) -> list[AxisMap] | Non
         return None
     if width.averaged and (len(gone) < len(again) or len(np.unique(np.bincount(first)[first])) > 1):
         return None
+    kept = np.setdiff1d(np.arange(width.size), gone)
+    if summed(structure, width):
+        into = np.arange(width.size)
+        into[gone] = first[gone]
+        total = (kept[:, None] == into).astype(np.float32)
+        writers = [AxisMap(t, a, width.dim, Select.of(kept)) for t, a in width.writers]
+        return writers + [AxisMap(t, a, width.dim, Dense(total)) for t, a in width.readers]
     whole = np.ones(width.size)
     np.add.at(whole, first[gone], share[gone])
-    kept = np.setdiff1d(np.arange(width.size), gone)
     return [
         AxisMap(t, a, width.dim, Select.of(kept, (whole[kept] ** float(width.exponents[t, a])).astype(np.float32)))
         for t, a in (*width.writers, *width.readers)
     ]
+
+
+def summed(structure: Structure, width: Width) -> bool:
+    """Whether copies of a unit are equal wherever they are read: then nothing but the sum of the weights that read them counts."""
+    places = (*width.writers, *width.readers)
+    return (
+        not {t for t, _ in width.writers} & {t for t, _ in width.readers}
+        and all(width.exponents[place] == (place in width.readers) for place in places)
+        and not any(squared(structure.term(t, a), width.dim) for t, a in places)
+    )
 
 
 def _copies(structure: Structure, width: Width) -> tuple[Array, Array]:
@@ -46,7 +64,7 @@ def _copies(structure: Structure, width: Width) -> tuple[Array, Array]:
     """
     alike: list[Array] = []
     shared: list[tuple[Array, float]] = []
-    for tensor, axis in (*width.writers, *width.readers):
+    for tensor, axis in width.writers if summed(structure, width) else (*width.writers, *width.readers):
         rows = units(structure.model.tensor(tensor), axis, structure.term(tensor, axis), width.dim).T
         exponent = float(width.exponents[tensor, axis])
         if exponent:

@@ -8,70 +8,75 @@ import numpy as np
 
 from pysurgeon.graph import Array
 from pysurgeon.graph.widths import Width
+from pysurgeon.surgery._copies import summed
 from pysurgeon.surgery.edit import Edit, occurrences
 
 
-def random_values(edit: Edit, width: Width, again: Array, *, pairs: bool, rng: np.random.Generator) -> dict[str, Array]:
-    """Tensors after the maps of an edit, with random weights where a unit is new.
+def random_writers(edit: Edit, width: Width, rng: np.random.Generator) -> dict[str, Array]:
+    """Tensors that write a width, with random weights of their own scale where a unit is new.
 
-    Biases and norm parameters stay those of the unit that a new one was copied from, and so do tensors that carry shares. Readers stay
-    as they are (they read new units with zero), unless two units make a pair: those they read with opposite weights.
+    Biases and norm parameters stay those of the unit that a new one was copied from, and so do tensors that carry shares. Where a
+    tensor reads the width, too, it goes on reading new units with zero.
 
     Args:
         edit: Maps of the width to more units, the new ones last and read with zero.
         width: The width.
-        again: int64 (m,), for every unit itself, or the unit that it is the twin of.
-        pairs: Whether there are twins.
         rng: What is drawn by.
     """
     model = edit.structure.model
-    weights = (
-        t
-        for t, axis in width.writers
-        if not width.exponents[t, axis] and model.tensor(t).ndim >= 2 and model.tensor(t).dtype == np.float32
-    )
-    written = {t: _drawn(edit, width, t, width.writers, again, 1.0, rng) for t in dict.fromkeys(weights)}
+    written: dict[str, Array] = {}
+    for tensor, axis in width.writers:
+        before = model.tensor(tensor)
+        if tensor in written or width.exponents[tensor, axis] or before.ndim < 2 or before.dtype != np.float32:
+            continue
+        array = written[tensor] = edit.mapped(tensor, before)
+        for rows, at in _units(edit, width, tensor, width.writers, array):
+            new = at[:, width.size :]
+            rows[new] = _scale(before) * rng.standard_normal((*new.shape, *rows.shape[1:]), dtype=np.float32)
     for tensor, array in written.items():
-        for rows, at in _new(edit, width, tensor, width.readers, array):  # written and read by one tensor
-            rows[at] = 0.0
-    read = [t for t, _ in width.readers] if pairs else []
-    return written | {t: _drawn(edit, width, t, width.readers, again, -1.0, rng) for t in dict.fromkeys(read)}
+        for rows, at in _units(edit, width, tensor, width.readers, array):
+            rows[at[:, width.size :]] = 0.0
+    return written
 
 
-def _drawn(
-    edit: Edit,
-    width: Width,
-    tensor: str,
-    places: tuple[tuple[str, int], ...],
-    again: Array,
-    twin: float,
-    rng: np.random.Generator,
-) -> Array:
-    """A tensor with random numbers of its own scale for new units, those of a twin the ones of its unit times `twin`.
+def parted_readers(edit: Edit, width: Width, source: Array, rng: np.random.Generator) -> dict[str, Array]:
+    """Tensors that read a width, with random weights that sum to zero over the copies of every unit.
 
-    Where twins are to cancel (`twin` below zero), units without one stay as they are.
+    A weight of variance v that k copies share has the mean square v / k^2. What is added brings it to v / k, that of k times as many
+    weights of the same layer. None is added where the copies are not equal, since writers carry the shares.
+
+    Args:
+        edit: Maps of the width to copies of its units.
+        width: The width.
+        source: int64 (m,), which old unit every unit is a copy of.
+        rng: What is drawn by.
     """
-    before = edit.structure.model.tensor(tensor)
-    spread = np.float32(np.linalg.norm(before.reshape(-1)) / np.sqrt(before.size) or 1e-3)
-    array = edit.mapped(tensor, before)
-    new = again[width.size :]
-    twins = np.flatnonzero(new != np.arange(width.size, len(again)))
-    units = new[twins] - width.size
-    drawn = units if twin < 0 else np.setdiff1d(np.arange(len(new)), twins)
-    for rows, at in _new(edit, width, tensor, places, array):
-        noise = rng.standard_normal((len(at), len(drawn), *rows.shape[1:]), dtype=np.float32)
-        noise *= spread
-        rows[at[:, drawn]] = noise
-    for rows, at in _new(edit, width, tensor, places, array):
-        rows[at[:, twins]] = np.float32(twin) * rows[at[:, units]]
-    return array
+    copies = np.bincount(source, minlength=width.size)
+    read: dict[str, Array] = {}
+    for tensor, _ in width.readers if summed(edit.structure, width) else ():
+        before = edit.structure.model.tensor(tensor)
+        if tensor in read or before.dtype != np.float32:
+            continue
+        array = read[tensor] = edit.mapped(tensor, before)
+        for rows, at in _units(edit, width, tensor, width.readers, array):
+            noise = rng.standard_normal((*at.shape, *rows.shape[1:]), dtype=np.float32)
+            total = np.zeros((len(at), width.size, *rows.shape[1:]), np.float32)
+            np.add.at(total.swapaxes(0, 1), source, noise.swapaxes(0, 1))
+            by_unit = (1, -1, *(1 for _ in rows.shape[1:]))
+            noise -= total[:, source] / copies[source].reshape(by_unit).astype(np.float32)
+            rows[at] += noise * (_scale(before) / np.sqrt(copies[source].reshape(by_unit))).astype(np.float32)
+    return read
 
 
-def _new(
+def _scale(tensor: Array) -> np.float32:
+    """Root mean square of a tensor's elements; small, but not zero, where it is all zeros."""
+    return np.float32(np.linalg.norm(tensor.reshape(-1)) / np.sqrt(tensor.size) or 1e-3)
+
+
+def _units(
     edit: Edit, width: Width, tensor: str, places: tuple[tuple[str, int], ...], array: Array
 ) -> Iterator[tuple[Array, Array]]:
-    """Views of a mapped array with an axis of units first, and where along it new ones are: int64 (occurrences, new units)."""
+    """Views of a mapped array with an axis of units first, and where along it the units are: int64 (occurrences, units)."""
     for name, axis in places:
         if name == tensor:
-            at = occurrences(edit.structure.term(tensor, axis), width.dim, edit.resized)
-            yield np.moveaxis(array, axis, 0), at[:, width.size :]
+            yield np.moveaxis(array, axis, 0), occurrences(edit.structure.term(tensor, axis), width.dim, edit.resized)

@@ -4,14 +4,14 @@ Let a width have the units x (n) and a reader y = W x. A widened width has the u
 old unit, and the reader becomes W' = W B with B A = 1, so that W' x' = W x for whatever stands between writers and readers
 as long as it treats every unit alike.
 
-- `split`: a unit is copied and its reader's share divided unequally among the copies, so that their gradients differ
-  and the twins part (after Net2Net, Chen, Goodfellow and Shlens 2016, whose shares are equal). Where the units of two computed
-  values are multiplied with one another, the tensors that write them carry the shares (see `pysurgeon.graph.shares`).
-- `fresh`: the weights of a new unit are random, with the scale of the tensor they join, and it is read with zero. Its biases
-  and norm parameters are those of some old unit, so that it is neither dead nor far out. The reader's zeros get a gradient
+- `fresh`, wherever it can be: the weights of a new unit are random, with the scale of the tensor they join, and it is read with zero. Its
+  biases and norm parameters are those of some old unit, so that it is neither dead nor far out. The reader's zeros get a gradient
   in the first step, the writer's weights in the second.
-- `pairs`: two new units have the same random weights and are read with Z and -Z (after Schiessler et al. 2021), so that they cancel; all
-  of them get a gradient in the first step, in opposite directions for what writes them. An odd one out is a fresh unit.
+- `split`: a unit is copied and its reader's share divided unequally among the copies (after Net2Net, Chen, Goodfellow and Shlens 2016,
+  whose shares are equal). Shares alone do not part the twins: an adaptive optimizer takes the same step for a gradient and for half of
+  it. So copies are read with random weights, too, that sum to zero over the copies of a unit; with them a reader's weights have the
+  scale that they would have had in a network of this width. Where the units of two computed values are multiplied with one another,
+  the tensors that write them carry the shares (see `pysurgeon.graph.shares`), and there is nothing random.
 
 Where an operator on the way is not defined for every number (the
   logarithm of a unit, say), zero times NaN would be NaN: there, new units are split from old ones. So they are where writer and
@@ -33,18 +33,18 @@ import onnx_ir as ir
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, constant
 from pysurgeon.graph.inference import describe
-from pysurgeon.graph.terms import leaves, squared
+from pysurgeon.graph.terms import leaves
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery._sites import resizable
 from pysurgeon.surgery.calibration import Calibration
 from pysurgeon.surgery.edit import AxisMap, Edit, Select
 from pysurgeon.surgery.narrow import Narrow
-from pysurgeon.surgery.new_units import random_values
+from pysurgeon.surgery.new_units import parted_readers, random_writers
 from pysurgeon.surgery.operation import Operation, Plan
 
 LARGEST_TENSOR = 2**33  # bytes; beyond it a size is a slip of the keyboard
 
-How = Literal["auto", "fresh", "split", "pairs"]
+How = Literal["fresh", "split"]
 
 _PARTIAL = frozenset({"Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt"})
 
@@ -56,8 +56,7 @@ class Widen(Operation):
     Attributes:
         width: Name of the width.
         size: Number of units afterwards.
-        how: Where the new units come from; `auto` takes what learnt best where it was measured (`docs/operations.md`): pairs in
-            convolutions, fresh units elsewhere.
+        how: Where the new units come from; `fresh` learns best (`docs/operations.md`), and is `split` where it cannot be.
         seed: For the choice of units, shares and random weights.
     """
 
@@ -66,7 +65,7 @@ class Widen(Operation):
 
     width: str
     size: int
-    how: How = "auto"
+    how: How = "fresh"
     seed: int = 0
 
     @property
@@ -92,31 +91,24 @@ class Widen(Operation):
         rng = np.random.default_rng([self.seed, width.size, self.size])
         why = self._why_split(structure, width)
         added = self.size - width.size
-        paired = self.how == "pairs" or (self.how == "auto" and _paired(structure, width))
-        pairs = added // 2 if paired and not why and _apart(structure, width) else 0
-        # Heads of pairs and single units come first, the second units of pairs behind them.
-        source = np.concatenate([np.arange(width.size), _sources(width.size, added - pairs, rng)])
-        again = np.concatenate([np.arange(len(source)), np.arange(width.size, width.size + pairs)])
-        source = source[again]
-        fresh = self.how != "split" and not why
+        fresh = self.how == "fresh" and not why
+        source = np.concatenate([np.arange(width.size), _sources(width.size, added, rng)])
         share = (np.arange(self.size) < width.size) if fresh else _shares(source, width.size, rng)
-        # A fresh unit has no history. The first steps of an adaptive optimizer are then large ones: training has a learning
-        # rate for what has none.
+        # A fresh unit has no history: it is as a unit of a new network for the optimizer.
         history = Select.of(source, np.arange(self.size) < width.size) if fresh else None
         maps = tuple(
             AxisMap(t, a, width.dim, Select.of(source, _power(share, width.exponents[t, a])), history)
             for t, a in (*width.writers, *width.readers)
         )
         edit = Edit(structure, maps)
-        if fresh:
-            edit = Edit(structure, maps, values=random_values(edit, width, again, pairs=pairs > 0, rng=rng))
+        values = random_writers(edit, width, rng) if fresh else parted_readers(edit, width, source, rng)
         way = "random and read with zero" if fresh else "copies with unequal shares"
-        if pairs:
-            way = "random and read in pairs that cancel"
-        if self.how != "split" and why:
+        if self.how == "fresh" and why:
             way += f" ({why})"
         what = f"1 new unit, {way}, keeps" if added == 1 else f"{added} new units, {way}, keep"
-        return Plan(edit, 0.0, f"{what} the function", undo=Narrow(width.name, width.size))
+        return Plan(
+            Edit(structure, maps, values=values), 0.0, f"{what} the function", undo=Narrow(width.name, width.size)
+        )
 
     @staticmethod
     def _why_split(structure: Structure, width: Width) -> str:
@@ -163,24 +155,6 @@ def _is_partial(node: ir.Node) -> bool:
 def _meets(structure: Structure, node: ir.Node, width: Width) -> bool:
     terms = (t for v in node.inputs if v is not None for t in structure.inference.resolved(v))
     return any(width.dim in leaves(t) for t in terms)
-
-
-def _apart(structure: Structure, width: Width) -> bool:
-    """Whether what writes the width does not read it, too, nothing between has a share of its own, and no reader sees pairs of units."""
-    tensors = {t for t, _ in width.writers} & {t for t, _ in width.readers}
-    if any(squared(structure.term(t, a), width.dim) for t, a in width.readers):
-        return False
-    return not tensors and not width.products and all(e in (0, 1) for e in width.exponents.values())
-
-
-def _paired(structure: Structure, width: Width) -> bool:
-    """Whether filters of convolutions write a width, in a network that does not show the rounding of two weights that cancel."""
-    filters = {layer.weight for layer in structure.layers if layer.operator == "Conv"}
-    weights = {t for t, _ in width.writers if structure.model.tensor(t).ndim >= 2}
-    divides = any(
-        n.domain != "" or (n.op_type == "Div" and constant(n.inputs[1]) is None) for n in structure.model.nodes
-    )
-    return bool(weights) and weights <= filters and not divides
 
 
 def _power(share: Array, exponent: Fraction) -> Array:

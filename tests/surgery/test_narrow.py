@@ -380,7 +380,7 @@ def test_units_that_are_read_in_pairs():
             b2=(3,),
         )
     )
-    for how in ("auto", "split"):
+    for how in ("fresh", "split"):
         wider = operate(model, Widen("h", 7, how=how)).model
         assert difference(model, operate(wider, Narrow("h", 5)).model) <= 1e-5
     for size in (4, 1):

@@ -49,7 +49,8 @@ class Spoiled(Operation):
 
     def plan(self, structure: Structure, calibration: Calibration) -> Plan:
         plan = self.inner.plan(structure, calibration)
-        return replace(plan, edit=self.spoil(plan.edit))
+        # The mistakes are made in the maps, and final values would hide them.
+        return replace(plan, edit=self.spoil(replace(plan.edit, values={})))
 
 
 def remap(edit: Edit, tensor: str, change: Callable[[Select], Select]) -> Edit:
@@ -295,7 +296,7 @@ def test_moments_of_copies_are_copies():
     np.testing.assert_array_equal(carried["1.weight"], m["1.weight"][source])
     np.testing.assert_array_equal(carried["1.bias"], m["1.bias"][source])
     np.testing.assert_array_equal(carried["5.weight"], m["5.weight"])
-    shares = apply_edit(edit).tensor("3.weight")[0] / model.tensor("3.weight")[0][source]
+    shares = next(m.map.scale for m in edit.maps if m.tensor == "3.weight")
     np.testing.assert_allclose(carried["3.weight"], m["3.weight"][:, source] * shares, rtol=1e-4)
 
 

@@ -43,7 +43,7 @@ def drawn(structure: Structure, rng: np.random.Generator) -> Operation | None:
         width = structure.widths[int(rng.integers(len(structure.widths)))]
         if kind == "narrow":
             return Narrow(width.name, int(rng.integers(1, max(2, width.size))))
-        how = rng.choice(["fresh", "split", "pairs"])
+        how = rng.choice(["fresh", "split"])
         size = width.size * 2 if width.averaged else width.size + int(rng.integers(1, 5))
         return None if size > LARGEST else Widen(width.name, size, how=how, seed=int(rng.integers(100)))
     if not structure.layers:
