@@ -8,7 +8,7 @@ A small network is trained for a share of the schedule, then operated on, then t
 start, batches and new weights all differ by the seed. Selection sees nothing: there is none.
 
 - *widened*: every width to its size in the network that was born a factor wider.
-- *inserted*: a layer behind each of the named ones; born is the network that was exported that deep.
+- *inserted*: layers into a network that was born a factor wider; *deeper* is the network that was born that deep, *born* the same without them.
 - *cut*: a network born twice as wide, every width halved, one after another; born is the network of the halved widths.
 
 With `--ablations`, also what the optimizer did before: *no ages* corrects the moments of new units, and warms them up, as if they were as old
@@ -37,12 +37,12 @@ import pysurgeon as ps
 from benchmarks.trained import Attention, Residual
 from examples.export_start import Start
 from pysurgeon.data import Dataset
-from pysurgeon.evolution import load_data
+from pysurgeon.evolution import calibrated, load_data
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import Calibration, InsertLayer, Narrow, Operation, Widen, carry, operate
+from pysurgeon.surgery import InsertLayer, Narrow, Operation, Widen, carry, operate
 from pysurgeon.surgery.apply import AGE
 from pysurgeon.training import LocalTrainer, State, evaluate
 
@@ -193,7 +193,8 @@ class Job:
         seed: Of the start, the batches and new weights.
         optimizer: By which it is trained.
         what: `alone`, `born`, `deeper` (born that deep), `widened`, `inserted` or `cut`.
-        factor: Of the widths: of the network that is born, or by which one is widened; a network that is cut is born at twice that.
+        factor: Of the widths: of the network that is born, or by which one is widened; a network that is cut is born at twice that, one
+            with new layers at that.
         at: Share of the steps before the operation.
         ages: Whether the optimizer knows how old an element is.
     """
@@ -225,8 +226,7 @@ def operated(job: Job, model: Model, state: State, data: Dataset) -> tuple[Model
     else:
         planned = resizings(model, born(job.network, job.data, job.seed, job.factor), job.seed)
     for operation in list(planned):
-        samples = data.train.x[:512]
-        done = operate(model, operation, Calibration(model, {"image": samples}))
+        done = operate(model, operation, calibrated(model, data, seed=job.seed))
         model, state = done.model, replace(state, moments=carry(done.edit, state.moments))
     if not job.ages:
         old = {name: np.array(float(state.step), np.float32) for name in model.trainable()}
@@ -244,7 +244,7 @@ def measure(job: Job, data_dir: str | None) -> dict[str, Any]:
         rate=RATES[job.optimizer],
         **DATA[job.data],
     )
-    scale = {"born": job.factor, "cut": 2 * job.factor}.get(job.what, 1)
+    scale = {"alone": 1, "widened": 1, "cut": 2 * job.factor}.get(job.what, job.factor)
     model = born(job.network, job.data, job.seed, scale, deeper=job.what == "deeper")
     data, trainer = load_data(settings, model), LocalTrainer()
     training = Plan.of(settings, data).training
@@ -282,9 +282,11 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
                         for at in arguments.at:
                             yield from (replace(base, what="widened", factor=factor, at=at, ages=w) for w in ways)
                 if "inserted" in arguments.what:
-                    yield replace(base, what="deeper")
-                    for at in arguments.at:
-                        yield from (replace(base, what="inserted", at=at, ages=w) for w in ways)
+                    for factor in arguments.factors:
+                        yield replace(base, what="born", factor=factor)
+                        yield replace(base, what="deeper", factor=factor)
+                        for at in arguments.at:
+                            yield from (replace(base, what="inserted", factor=factor, at=at, ages=w) for w in ways)
                 if "cut" in arguments.what:
                     for factor in arguments.factors:
                         yield replace(base, what="born", factor=factor)
@@ -302,7 +304,7 @@ def show(found: dict[Job, dict[str, Any]]) -> None:
     for job, rows in sorted(groups.items(), key=lambda g: g[0].key):
         values = [100 * r["test_accuracy"] for r in rows]
         spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-        what = job.what if job.what in ("alone", "deeper") else f"{job.what} x{job.factor}"
+        what = job.what if job.what == "alone" else f"{job.what} x{job.factor}"
         what += f" at {100 * job.at:g} %" if job.at else ""
         what += "" if job.ages else ", no ages"
         mean = f"{statistics.mean(values):.1f}{spread} %"
