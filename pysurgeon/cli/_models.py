@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from pysurgeon.cli._app import app, err, guarded, opened, out, print_json, print_table
 from pysurgeon.cli._options import (
@@ -41,17 +40,7 @@ def inspect(model: ModelPath, as_json: Json = False) -> None:
     if as_json:
         print_json(found.to_json())
         return
-    whole = found.model
-    out.print(f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample, opset {whole.opset}", markup=False)
-    for title, ports in (("input", whole.inputs), ("output", whole.outputs)):
-        for port in ports:
-            shape = ", ".join("any" if d is None else str(d) for d in port.shape)
-            out.print(Text(f"{title} {port.name!r}: {port.dtype} ({shape})"), soft_wrap=True)
-    if whole.not_finite:
-        out.print(f"not sound: {loaded.why_not_finite()}", style="red", markup=False, soft_wrap=True)
-    for table in (report.widths_table(found), report.layers_table(found)):
-        out.print()
-        print_table(table)
+    print_table(report.inspection(found, loaded.why_not_finite()))
 
 
 @app.command()

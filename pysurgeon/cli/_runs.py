@@ -79,7 +79,7 @@ def train(
     """Train a model as it stands."""
     from pysurgeon import api, report
     from pysurgeon.evolution import EvolveSettings, Plan, load_data
-    from pysurgeon.graph import ensure_free, written
+    from pysurgeon.graph import ensure_free
 
     loaded = opened(model)
     ensure_free([output], force=force)
@@ -112,7 +112,7 @@ def train(
         err.print(line, markup=False, soft_wrap=True)
     try:
         with report.TrainProgress(err, plan.training.schedule.total_steps) as progress:
-            done = api.train(loaded, settings, output=output, data=dataset, observer=progress, force=force)
+            done = api.train(loaded, dataset, settings=settings, output=output, observer=progress, force=force)
     except KeyboardInterrupt:
         kept = f"what was learnt until {api.CHECKPOINT_SECONDS:g} s ago is kept"
         err.print(f"interrupted; {kept}, and the same command goes on from there", style="yellow", markup=False)
@@ -129,12 +129,7 @@ def train(
     if as_json:
         print_json(document)
         return
-    out.print(
-        f"{done.steps:,} step{'s' if done.steps != 1 else ''} in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
-        f"test {done.metric} {done.test_accuracy:.2%}; written to {written(output)}",
-        markup=False,
-        soft_wrap=True,
-    )
+    print_table(done.shown())
 
 
 @app.command()
@@ -231,12 +226,12 @@ def evolve(
         workers=workers,
         time_limit=_seconds(time),
     )
-    from pysurgeon.evolution import check, load_data
+    from pysurgeon.evolution import check, free_folder, load_data
 
     dataset = load_data(settings, loaded)
     # Before the folder is made: what cannot be trained leaves nothing behind.
     check(loaded, settings, dataset)
-    folder = run or _free_folder(model, data)
+    folder = run or free_folder(model.stem, data)
     _go_on(begin(loaded, settings, folder, force=force), dataset, output, as_json=as_json)
 
 
@@ -335,11 +330,3 @@ def _seconds(text: str | None) -> float | None:
         message = f"--time is {text!r}; write 90s, 30m or 2h"
         raise UsageError(message)
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def _free_folder(model: Path, data: str) -> Path:
-    name = f"{model.stem}-{re.sub(r'[^A-Za-z0-9_-]+', '-', Path(data).stem)}"
-    k = 1
-    while (folder := Path("runs") / f"{name}-{k}").exists():
-        k += 1
-    return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,11 @@ from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import Session, latency, output_error, random_feeds
 from pysurgeon.report.documents import document
+from pysurgeon.report.printable import Printable
 from pysurgeon.training import as_expected, evaluate, fit_input, metric
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _SAMPLES = 256
 
@@ -36,7 +40,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Printable):
     """Two models beside one another.
 
     Attributes:
@@ -51,6 +55,12 @@ class Comparison:
     a: Compared
     b: Compared
     metric: str = "accuracy"
+
+    def shown(self) -> RenderableType:
+        """As `pysurgeon compare` shows it."""
+        from pysurgeon.report.tables import comparison_table
+
+        return comparison_table(self)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `pysurgeon compare --json`."""

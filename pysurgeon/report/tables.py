@@ -101,6 +101,27 @@ class _NamedTable:
         return table
 
 
+def inspection(found: InspectResult, unsound: str = "") -> RenderableType:
+    """A model as a whole, its widths and its layers: `pysurgeon inspect`.
+
+    Args:
+        found: What it is made of.
+        unsound: A clause that says which weights are not finite, in place of their names.
+    """
+    whole = found.model
+    parts: list[RenderableType] = [
+        Text(f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample, opset {whole.opset}")
+    ]
+    for title, ports in (("input", whole.inputs), ("output", whole.outputs)):
+        for port in ports:
+            shape = ", ".join("any" if d is None else str(d) for d in port.shape)
+            parts.append(Text(fmt.plain(f"{title} {port.name!r}: {port.dtype} ({shape})")))
+    if whole.not_finite:
+        unsound = unsound or f"values that are infinite or not a number in {', '.join(map(repr, whole.not_finite))}"
+        parts.append(Text(fmt.plain(f"not sound: {unsound}"), "red"))
+    return Group(*parts, Text(), widths_table(found), Text(), layers_table(found))
+
+
 def widths_table(source: Structure | InspectResult) -> RenderableType:
     """The widths of a model, and below why some cannot be resized."""
     found = _inspected(source)

@@ -21,7 +21,7 @@ settings = st.builds(
     EvolveSettings,
     data=st.text(min_size=1),
     data_dir=st.one_of(st.none(), st.text(min_size=1)),
-    limit=maybe,
+    limit=st.one_of(st.none(), st.integers(2, 10**6)),
     normalize=st.sampled_from(["standard", "unit", "none"]),
     validation=st.floats(0.01, 0.99),
     epochs=st.floats(1e-3, 1e3),
