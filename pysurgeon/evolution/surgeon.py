@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,12 +27,14 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
 from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
+    Evaluation,
     Outcome,
     State,
     Trainer,
     TrainResult,
     evaluate,
     metric,
+    paired,
     with_input_metadata,
 )
 from pysurgeon.training.protocol import SLOPE_SAMPLES
@@ -339,10 +341,11 @@ class Surgeon:
         alone = Branch("alone", None, "alone", (), self._start, State())
         trained = self._train(alone, trunk.state.step)
         deviations: dict[str, float] = {}
+        seen: dict[str, Evaluation] = {}
 
         def figures(name: str, model: Model) -> dict[str, Any]:
             size = costs(model)
-            found = evaluate(model, self.data, "test", threads=self.settings.threads)
+            found = seen[name] = evaluate(model, self.data, "test", threads=self.settings.threads)
             deviations[name] = float(found.scores.std())
             return {
                 "parameters": size.parameters,
@@ -361,6 +364,8 @@ class Surgeon:
                 "metric": metric(self.data),
                 "front": [{"branch": b.id, "genome": list(b.genome), "figures": figures(b.id, b.model)} for b in front],
                 "deviations": deviations,
+                # Of the result to the others: all have seen the same samples.
+                "paired": {n: asdict(paired(seen[n], seen["result"])) for n in ("start", "alone") if n in seen},
                 "genome": list(trunk.genome),
                 "branch": trunk.id,
                 "trunk_steps": trunk.state.step,

@@ -14,7 +14,7 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import Session, latency, output_error, random_feeds
 from pysurgeon.report.documents import document
 from pysurgeon.report.printable import Printable
-from pysurgeon.training import as_expected, evaluate, fit_input, metric
+from pysurgeon.training import Difference, Evaluation, as_expected, evaluate, fit_input, metric, paired
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,12 +49,14 @@ class Comparison(Printable):
         a: The first model.
         b: The second model.
         metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
+        difference: Of the second model to the first one, sample by sample of the test split; `None` without data.
     """
 
     max_error: float
     a: Compared
     b: Compared
     metric: str = "accuracy"
+    difference: Difference | None = None
 
     def shown(self) -> RenderableType:
         """As `pysurgeon compare` shows it."""
@@ -74,17 +76,22 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
     feeds_a, feeds_b = _feeds(model_a, model_b, data_a, data_b)
     outputs_a = Session(model_a, threads=threads).run(feeds_a)
     outputs_b = Session(model_b, threads=threads).run(feeds_b)
+    on_a, on_b = (
+        None if d is None else evaluate(m, d, "test", threads=threads)
+        for m, d in ((model_a, data_a), (model_b, data_b))
+    )
     return Comparison(
         max_error=output_error(outputs_a, _renamed(outputs_a, outputs_b)),
-        a=_compared(model_a, data_a, threads),
-        b=_compared(model_b, data_b, threads),
+        a=_compared(model_a, on_a, threads),
+        b=_compared(model_b, on_b, threads),
         metric="accuracy" if data is None else metric(data),
+        difference=None if on_a is None or on_b is None else paired(on_a, on_b),
     )
 
 
-def _compared(model: Model, data: Dataset | None, threads: int) -> Compared:
+def _compared(model: Model, on_test: Evaluation | None, threads: int) -> Compared:
     size = costs(model)
-    accuracy = evaluate(model, data, "test", threads=threads).accuracy if data is not None else None
+    accuracy = None if on_test is None else on_test.accuracy
     return Compared(accuracy, size.parameters, size.macs, latency(model, threads=threads))
 
 

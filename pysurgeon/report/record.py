@@ -12,6 +12,7 @@ from pysurgeon.graph import Model, load
 from pysurgeon.report.architecture import LayerChange, layer_changes, layer_facts
 from pysurgeon.report.statistics import at_least, interval
 from pysurgeon.surgery import parse
+from pysurgeon.training import Difference
 
 Origin = Literal["recommended", "joined", "random", "parent"]
 Fate = Literal["won", "carried", "lost", "refused", "diverged", "racing"]
@@ -175,6 +176,8 @@ class RunRecord:
         start: The start as given, `None` while not finished.
         alone: The start trained alone for as many steps as the trunk, `None` while not finished or if that diverged.
         result: The winner, `None` while not finished.
+        difference: Of the result to the start trained alone on the test samples, or to the start where that diverged; `None` while not
+            finished, and in runs of versions that did not write it down.
         front: Networks of the front, the winner first; empty for other objectives and while not finished.
         generations: The races so far.
         trunk: The curve from the start to where the trunk stands.
@@ -194,6 +197,7 @@ class RunRecord:
     start: Tested | None
     alone: Tested | None
     result: Tested | None
+    difference: Difference | None
     front: tuple[MemberRecord, ...]
     generations: tuple[GenerationRecord, ...]
     trunk: Curve
@@ -245,6 +249,7 @@ def from_journal(journal: Journal) -> RunRecord:
         start=of("start", tested.get("start")),
         alone=of("alone", tested.get("alone")),
         result=of("result", tested.get("result")),
+        difference=_difference(tested),
         front=tuple(front),
         generations=generations,
         trunk=_curve(path),
@@ -256,6 +261,12 @@ def from_journal(journal: Journal) -> RunRecord:
         layers=_layers(journal.folder, path),
         time_is_up=any(e["event"] == "time" and e["over"] for e in events),
     )
+
+
+def _difference(tested: dict[str, Any]) -> Difference | None:
+    found = tested.get("paired", {})
+    known = found.get("alone", found.get("start"))
+    return None if known is None else Difference(**{**known, "interval": tuple(known["interval"])})
 
 
 def _generations(journal: Journal, trained: list[dict[str, Any]], path: set[str]) -> tuple[GenerationRecord, ...]:

@@ -25,6 +25,7 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
 from pysurgeon.report.documents import InspectResult, WidthDocument, inspect
+from pysurgeon.report.verdict import compared
 from pysurgeon.surgery import Record, parse
 from pysurgeon.training import NodeFact
 
@@ -309,8 +310,13 @@ def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")
         fmt.milliseconds(b.latency_ms),
         fmt.change(a.latency_ms, b.latency_ms),
     )
+    judged = (
+        () if comparison.difference is None else compared(comparison.difference, names[1], names[0], comparison.metric)
+    )
     return Group(
-        table, Text(f"Largest difference of the outputs, relative to the largest: {fmt.error(comparison.max_error)}")
+        table,
+        *map(Text, judged),
+        Text(f"Largest difference of the outputs, relative to the largest: {fmt.error(comparison.max_error)}"),
     )
 
 

@@ -169,7 +169,8 @@ def test_resume_of_a_finished_run_says_the_same(finished: tuple[Path, Done], com
     assert (folder / "run/lineage.jsonl").read_bytes() == lineage
     readable = command("resume", folder / "run").out
     assert "parameters" in readable.lower()
-    assert "confidence intervals" in readable
+    assert "the start trained alone" in " ".join(readable.split())
+    assert "test samples" in readable.replace("\u00a0", " ")
 
 
 def test_a_run_is_resumed_where_its_data_is_found(command: Command, start: Path, tmp_path: Path) -> None:
@@ -202,7 +203,8 @@ def test_report_of_a_run_that_has_not_ended(finished: tuple[Path, Done], command
 def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
     command("apply", start, "widen:fc1=9", "-o", tmp_path / "wide.onnx")
     found = command("compare", start, tmp_path / "wide.onnx", "--json").document
-    assert set(found) == {"max_error", "a", "b", "metric"}
+    assert set(found) == {"max_error", "a", "b", "metric", "difference"}
+    assert found["difference"] is None
     assert set(found["a"]) == set(found["b"]) == {"accuracy", "parameters", "macs", "latency_ms"}
     assert found["max_error"] < 1e-5
     assert found["a"]["accuracy"] is None
@@ -210,6 +212,11 @@ def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
     readable = command("compare", start, tmp_path / "wide.onnx").out
     assert readable.split()[:3] == ["start.onnx", "wide.onnx", "Change"]
     assert "Parameters" in readable
+    command("train", start, *QUICK, "--steps", "300", "-o", tmp_path / "trained.onnx")
+    judged = command("compare", start, tmp_path / "trained.onnx", "--data", "digits", "--json").document
+    assert judged["difference"]["mean"] == pytest.approx(judged["b"]["accuracy"] - judged["a"]["accuracy"])
+    said = command("compare", start, tmp_path / "trained.onnx", "--data", "digits").out
+    assert "trained.onnx is better than start.onnx: of" in " ".join(said.split())
     (tmp_path / "other").mkdir()
     again = shutil.copy(start, tmp_path / "other")
     assert command("compare", start, again).out.split()[:3] == ["A", "B", "Change"]
