@@ -34,6 +34,7 @@ from pysurgeon.evolution import (
     free_folder,
     go_on,
     load_data,
+    open_run,
     slope,
 )
 from pysurgeon.graph import Model, ensure_free, load, save
@@ -362,7 +363,7 @@ def resume(
         TrainingError: Every branch diverged.
     """
     ensure_observer(observer)
-    return _finish(Journal.open(path_of(run, "run")), data, observer)
+    return _finish(open_run(path_of(run, "run")), data, observer)
 
 
 def _finish(journal: Journal, data: DataSource | None, observer: Observer | None) -> EvolveResult:

@@ -244,10 +244,10 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, to the end that it would have had."""
-    from pysurgeon.evolution import EvolveSettings, Journal, load_data
+    from pysurgeon.evolution import EvolveSettings, load_data, open_run
     from pysurgeon.graph import ensure_free, load
 
-    journal = Journal.open(run)
+    journal = open_run(run)
     ensure_free([output] if output else [], force=force)
     settings = EvolveSettings.from_json(journal.settings)
     try:
@@ -271,10 +271,10 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the report of a run as one self-contained HTML page."""
-    from pysurgeon.evolution import Journal
+    from pysurgeon.evolution import open_run
     from pysurgeon.report import write_report
 
-    path = write_report(Journal.open(run), output or run / "report.html", force=force or output is None)
+    path = write_report(open_run(run), output or run / "report.html", force=force or output is None)
     if as_json:
         print_json({"report": str(path)})
         return

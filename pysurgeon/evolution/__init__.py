@@ -14,6 +14,7 @@ from pysurgeon.evolution.run import (
     free_folder,
     go_on,
     load_data,
+    open_run,
     read,
 )
 from pysurgeon.evolution.sample import calibrated, slope
@@ -42,6 +43,7 @@ __all__ = [
     "free_folder",
     "go_on",
     "load_data",
+    "open_run",
     "read",
     "slope",
 ]

@@ -12,7 +12,8 @@ from pysurgeon.data import Dataset, Source
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.fitness import Fitness
-from pysurgeon.evolution.journal import Journal
+from pysurgeon.evolution.journal import LINEAGE, Journal
+from pysurgeon.evolution.lineage import ensure_sound
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
@@ -163,6 +164,17 @@ def free_folder(model: str, data: str) -> Path:
     """A folder for a run that nobody gave one: `runs/MODEL-DATA-N` with the first N that is free."""
     name = f"{model}-{re.sub(r'[^A-Za-z0-9_-]+', '-', Path(data).stem)}"
     return next(folder for k in count(1) if not (folder := Path("runs") / f"{name}-{k}").exists())
+
+
+def open_run(folder: Path) -> Journal:
+    """A run to go on with or to report on.
+
+    Raises:
+        RunError: There is none, another version wrote it, or its lineage is not what a run writes.
+    """
+    journal = Journal.open(folder)
+    ensure_sound(journal.events, str(folder / LINEAGE))
+    return journal
 
 
 def go_on(journal: Journal, data: Dataset, observer: Observer | None = None) -> EvolveResult:

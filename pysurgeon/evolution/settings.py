@@ -179,18 +179,21 @@ class EvolveSettings:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> EvolveSettings:
-        """From plain data.
+        """From plain data. What an older version had no setting for, it did as the default does.
 
         Raises:
-            RunError: It was written by another version.
+            RunError: A newer version wrote it, or it was damaged.
         """
-        known = {f.name for f in fields(EvolveSettings)}
-        if set(data) != known:
-            message = (
-                f"the settings of the run are those of another version (they differ in {sorted(set(data) ^ known)})"
-            )
+        unknown = sorted(set(data) - {f.name for f in fields(EvolveSettings)})
+        if unknown or "data" not in data:
+            what = f"they hold {', '.join(unknown)}" if unknown else "they name no data"
+            message = f"the settings of the run are those of another version of pysurgeon ({what}): use that one for it, or begin a new run"
             raise RunError(message)
-        return EvolveSettings(**data)
+        try:
+            return EvolveSettings(**data)
+        except UsageError as error:
+            message = f"the settings of the run are damaged: {error}"
+            raise RunError(message) from error
 
 
 @cache

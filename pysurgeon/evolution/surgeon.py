@@ -14,7 +14,7 @@ from pysurgeon.errors import ModelError, Refused, RunError, TrainingError, Verif
 from pysurgeon.evolution.executor import Executor
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.genome import shortened
-from pysurgeon.evolution.journal import Journal, write_file
+from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate
 from pysurgeon.evolution.proposals import Grounds
@@ -297,7 +297,7 @@ class Surgeon:
     def _store(self, key: str, result: TrainResult) -> None:
         arrays = {f"{kind}:{name}": a for kind, named in result.state.moments.items() for name, a in named.items()}
         self.journal.save_arrays(f"branches/{key}.npz", arrays)
-        write_file(self.journal.folder / f"branches/{key}.onnx", result.model.to_bytes())
+        self.journal.save_file(f"branches/{key}.onnx", result.model.to_bytes())
 
     def _survivors(self, event: dict[str, Any]) -> list[Branch]:
         """The branches that a generation hands on."""
@@ -373,7 +373,7 @@ class Surgeon:
             },
         )
         for file, branch in (("result.onnx", trunk), *((f"front/{b.id}.onnx", b) for b in front)):
-            write_file(self.journal.folder / file, with_input_metadata(branch.model, self.data).to_bytes())
+            self.journal.save_file(file, with_input_metadata(branch.model, self.data).to_bytes())
         self._observer.happened(event)
 
     def _time_is_up(self, generation: int) -> bool:
