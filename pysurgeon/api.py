@@ -134,13 +134,18 @@ def apply(model: ModelSource, *operations: Operation | str, data: DataSource | N
 
 
 def doctor(
-    model: ModelSource, data: DataSource | None = None, *, trainer: TrainerName = DEFAULT_TRAINER
+    model: ModelSource,
+    data: DataSource | None = None,
+    *,
+    threads: int = 1,
+    trainer: TrainerName = DEFAULT_TRAINER,
 ) -> DoctorResult:
     """Say whether a model will train, node by node.
 
     Args:
         model: Not modified.
         data: What it is to learn: then one step is tried, and otherwise classes are taken to be the task.
+        threads: For inference and of the worker that tries it.
         trainer: The engine that is to train it.
 
     Raises:
@@ -159,9 +164,9 @@ def doctor(
         first = blocked[0]
         verdict = f"{len(blocked)} nodes have no gradient, {first.node!r} ({first.operator}) the first of them"
     elif dataset is not None:
-        with WorkerTrainer(1, 1, trainer=trainer) as worker:
+        with WorkerTrainer(1, threads, trainer=trainer) as worker:
             worker.check(model, dataset)
-        found = evaluate(model, dataset, "validation").accuracy
+        found = evaluate(model, dataset, "validation", threads=threads).accuracy
         verdict = "it fits the data, and the training engine takes it"
     else:
         verdict = "every node that has to can be differentiated"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
 
+from pysurgeon.cli._wrapping import Wrapping
 from pysurgeon.errors import SettingError, SurgeonError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+out = Wrapping(soft_wrap=False)
+err = Wrapping(stderr=True, highlight=False)
 
 INTERRUPTED = 130
 
@@ -109,7 +109,7 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     if version:
         from pysurgeon import __version__

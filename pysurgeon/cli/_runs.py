@@ -12,6 +12,12 @@ import typer
 
 from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, opened, out, print_json, print_table
 from pysurgeon.cli._options import (
+    LENGTH,
+    LIMITS,
+    MACHINE,
+    OUTPUT,
+    SEARCH,
+    TRAINING,
     Aug,
     BatchSize,
     ClassWeights,
@@ -46,13 +52,21 @@ if TYPE_CHECKING:
     from pysurgeon.evolution import Journal
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon train model.onnx --data digits --epochs 5 -o trained.onnx")
 @guarded
 def train(
     model: ModelPath,
     data: DataName,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where to write the trained model.", show_default=False)
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            rich_help_panel=OUTPUT,
+            metavar="FILE",
+            help="Where to write the trained model.",
+            show_default=False,
+        ),
     ],
     data_dir: DataDir = None,
     limit: Limit = None,
@@ -132,13 +146,21 @@ def train(
     print_table(done.shown())
 
 
-@app.command()
+@app.command(
+    epilog="Example: pysurgeon evolve model.onnx --data folder:pictures --objective size --tolerance 0.01 -o small.onnx"
+)
 @guarded
 def evolve(
     model: ModelPath,
     data: DataName,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the winner here.")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Folder of the record (runs/MODEL-DATA-N).")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Also write the winner here."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", rich_help_panel=OUTPUT, metavar="DIR", help="Folder of the record (runs/MODEL-DATA-N)."),
+    ] = None,
     data_dir: DataDir = None,
     limit: Limit = None,
     normalize: Normal = "auto",
@@ -146,29 +168,60 @@ def evolve(
     epochs: Epochs = None,
     steps: StepCount = None,
     time: Annotated[
-        str | None, typer.Option("--time", help="Begin no generation after this long: 90s, 30m, 2h.")
+        str | None,
+        typer.Option(
+            "--time", rich_help_panel=LENGTH, metavar="TIME", help="Begin no generation after this long: 90s, 30m, 2h."
+        ),
     ] = None,
-    generations: Annotated[int, typer.Option("--generations", help="How often the trunk branches.")] = 6,
-    branches: Annotated[int, typer.Option("--branches", help="Recommended branches a generation.")] = 3,
+    generations: Annotated[
+        int, typer.Option("--generations", rich_help_panel=SEARCH, metavar="N", help="How often the trunk branches.")
+    ] = 6,
+    branches: Annotated[
+        int, typer.Option("--branches", rich_help_panel=SEARCH, metavar="N", help="Recommended branches a generation.")
+    ] = 3,
     strategy: Annotated[
-        Strategy, typer.Option("--strategy", help="random is the control, paper the method of 2021.")
+        Strategy,
+        typer.Option("--strategy", rich_help_panel=SEARCH, help="random is the control, paper the method of 2021."),
     ] = "bic",
     objective: Annotated[
-        Goal, typer.Option("--objective", help="What selection is for; pareto: a front between all three.")
+        Goal,
+        typer.Option(
+            "--objective", rich_help_panel=SEARCH, help="What selection is for; pareto: a front between all three."
+        ),
     ] = "accuracy",
     tolerance: Annotated[
         float | None,
-        typer.Option("--tolerance", help="Accuracy that size and latency may cost (0.01), or a front span (0.1)."),
+        typer.Option(
+            "--tolerance",
+            rich_help_panel=LIMITS,
+            metavar="SHARE",
+            help="Accuracy that size and latency may cost (0.01), or a front span (0.1).",
+        ),
     ] = None,
     price: Annotated[
-        float, typer.Option("--price", help="Accuracy that 1 % more parameters and MACs has to buy.")
+        float,
+        typer.Option(
+            "--price",
+            rich_help_panel=SEARCH,
+            metavar="SHARE",
+            help="Accuracy that 1 % more parameters and MACs has to buy.",
+        ),
     ] = 1e-4,
-    max_params: Annotated[int | None, typer.Option("--max-params", help="Most parameters a branch may have.")] = None,
+    max_params: Annotated[
+        int | None,
+        typer.Option("--max-params", rich_help_panel=LIMITS, metavar="N", help="Most parameters a branch may have."),
+    ] = None,
     max_macs: Annotated[
-        int | None, typer.Option("--max-macs", help="Most multiply-accumulate operations a sample.")
+        int | None,
+        typer.Option(
+            "--max-macs", rich_help_panel=LIMITS, metavar="N", help="Most multiply-accumulate operations a sample."
+        ),
     ] = None,
     max_latency: Annotated[
-        float | None, typer.Option("--max-latency", help="Milliseconds, one sample, one thread.")
+        float | None,
+        typer.Option(
+            "--max-latency", rich_help_panel=LIMITS, metavar="MS", help="Milliseconds, one sample, one thread."
+        ),
     ] = None,
     batch_size: BatchSize = 64,
     lr: Rate = 2e-3,
@@ -183,7 +236,9 @@ def evolve(
     device: Device = "cpu",
     seed: Seed = 0,
     threads: Threads = 1,
-    workers: Annotated[int, typer.Option("--workers", help="Branches trained at once.")] = 2,
+    workers: Annotated[
+        int, typer.Option("--workers", rich_help_panel=MACHINE, metavar="N", help="Branches trained at once.")
+    ] = 2,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -235,11 +290,14 @@ def evolve(
     _go_on(begin(loaded, settings, folder, force=force), dataset, output, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon resume runs/model-digits-1 -o better.onnx")
 @guarded
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the winner here.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Also write the winner here."),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -262,11 +320,16 @@ def resume(
     _go_on(journal, dataset, output, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon report runs/model-digits-1 -o page.html")
 @guarded
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it (RUN/report.html).")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Where to write it (RUN/report.html)."
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -296,7 +359,7 @@ def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: 
             result = go_on(journal, dataset, observer)
     except KeyboardInterrupt:
         words = ["pysurgeon", "resume", str(journal.folder), *(["-o", str(output)] if output is not None else [])]
-        err.print(f"interrupted; go on with: {shlex.join(words)}", style="yellow", markup=False, soft_wrap=True)
+        err.out(f"interrupted; go on with: {shlex.join(words)}", style="yellow")  # as it can be copied
         raise typer.Exit(INTERRUPTED) from None
     page = report.write_report(journal, journal.folder / "report.html", force=True)
     if output is not None:

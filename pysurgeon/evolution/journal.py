@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from pysurgeon import __version__
 from pysurgeon.errors import OutputExistsError, RunError
 from pysurgeon.graph import Array
+from pysurgeon.runtime import own_version
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class Journal:
             raise RunError(message)
         if events[0].get("version") != VERSION:
             message = (
-                f"{path} was written by another version of pysurgeon ({_wrote(events[0])}; this is {__version__}, lineage {VERSION}): "
+                f"{path} was written by another version of pysurgeon ({_wrote(events[0])}; this is {own_version()}, lineage {VERSION}): "
                 "use that one for it, or begin a new run"
             )
             raise RunError(message)
@@ -253,7 +253,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in arrays.files}
-        except (EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except (EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(str(error)) from error
 
 
@@ -297,7 +297,7 @@ def _unwritten(path: Path, error: OSError) -> RunError:
 
 def _writer() -> dict[str, str]:
     """What writes a run, for whoever finds it later."""
-    return {"pysurgeon": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    return {"pysurgeon": own_version(), "python": platform.python_version(), "numpy": np.__version__}
 
 
 def _wrote(first: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from pysurgeon.errors import ModelError
 from pysurgeon.evolution import EvolveSettings, Figures, Journal
 from pysurgeon.graph import Model, load
@@ -176,8 +178,7 @@ class RunRecord:
         start: The start as given, `None` while not finished.
         alone: The start trained alone for as many steps as the trunk, `None` while not finished or if that diverged.
         result: The winner, `None` while not finished.
-        difference: Of the result to the start trained alone on the test samples, or to the start where that diverged; `None` while not
-            finished, and in runs of versions that did not write it down.
+        difference: Of the result to the start trained alone, or to the start where that diverged; `None` where it is not written down.
         front: Networks of the front, the winner first; empty for other objectives and while not finished.
         generations: The races so far.
         trunk: The curve from the start to where the trunk stands.
@@ -241,6 +242,7 @@ def from_journal(journal: Journal) -> RunRecord:
         if (t := of(m["branch"], m["figures"])) is not None
     ]
     alone = [e for e in trained if e["branch"] == "alone"]
+    judged = tested.get("paired", {}).get("alone") or tested.get("paired", {}).get("start")
     return RunRecord(
         folder=journal.folder,
         settings=settings,
@@ -249,7 +251,7 @@ def from_journal(journal: Journal) -> RunRecord:
         start=of("start", tested.get("start")),
         alone=of("alone", tested.get("alone")),
         result=of("result", tested.get("result")),
-        difference=_difference(tested),
+        difference=msgspec.convert(judged, Difference) if judged else None,
         front=tuple(front),
         generations=generations,
         trunk=_curve(path),
@@ -261,12 +263,6 @@ def from_journal(journal: Journal) -> RunRecord:
         layers=_layers(journal.folder, path),
         time_is_up=any(e["event"] == "time" and e["over"] for e in events),
     )
-
-
-def _difference(tested: dict[str, Any]) -> Difference | None:
-    found = tested.get("paired", {})
-    known = found.get("alone", found.get("start"))
-    return None if known is None else Difference(**{**known, "interval": tuple(known["interval"])})
 
 
 def _generations(journal: Journal, trained: list[dict[str, Any]], path: set[str]) -> tuple[GenerationRecord, ...]:
