@@ -258,16 +258,28 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        OSError: It cannot be written; nothing but what was there before is left.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    # One of a run that was killed goes, and so does a link of that name: nothing is written through it.
-    partial.unlink(missing_ok=True)
-    with partial.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One of a run that was killed goes, and so does a link of that name: nothing is written through it.
+        partial.unlink(missing_ok=True)
+        try:
+            with partial.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        # Not the name of the partial file, which nobody asked for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
