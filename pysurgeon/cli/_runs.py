@@ -17,7 +17,6 @@ from pysurgeon.cli._options import (
     MACHINE,
     OUTPUT,
     SEARCH,
-    TRAINING,
     Aug,
     BatchSize,
     ClassWeights,
