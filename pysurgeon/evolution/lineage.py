@@ -179,6 +179,7 @@ class _Lineage:
         self.parents: dict[str, str | None] = {"start": None, "alone": None}
         self.done: set[str] = set()
         self.raced: dict[int, Candidates] = {}
+        self.carried: list[str] | None = ["start"]  # on from the last race; none while one goes on
 
     def trouble(self, event: Event) -> str:
         """Why a line cannot come next, empty if it can; it counts from now on."""
@@ -199,9 +200,12 @@ class _Lineage:
 
     def _candidates(self, event: Candidates) -> str:
         unknown = [p for p in event.parents if not any(key.startswith(f"{p}@") for key in self.done)]
-        self.raced[event.generation] = event
-        if event.key != f"g{event.generation}/candidates" or unknown:
-            return f"it is no generation of branches that are trained: {event.key!r}, {unknown or event.parents}"
+        place = len(self.raced)
+        if event.generation != place or event.key != f"g{place}/candidates":
+            return f"{event.key!r} stands where generation {place} begins"
+        if unknown or event.parents != self.carried:
+            return f"it begins a race of {event.parents}, which the last one did not carry on"
+        self.raced[place], self.carried = event, None
         strange = [c.parent for c in event.candidates if c.parent not in event.parents]
         strange += _no_operations([text for c in event.candidates for text in c.operations])
         return f"it draws candidates from {strange}" if strange else ""
@@ -235,8 +239,15 @@ class _Lineage:
 
     def _selected(self, event: Selected) -> str:
         missing = [name for name in event.survivors if f"{name}@{event.until}" not in self.done]
-        if missing or event.winner not in event.survivors or event.generation not in self.raced:
+        if missing or event.winner != event.survivors[0]:
             return f"it selects {missing or event.winner}, whose training is missing"
+        if (
+            self.carried is not None
+            or event.generation != len(self.raced) - 1
+            or event.key != f"g{event.generation}/selected"
+        ):
+            return f"{event.key!r} ends no race"
+        self.carried = event.survivors
         unknown = [name for name in event.branches if name not in self.parents]
         return f"it selects from {unknown}, which nothing has made" if unknown else ""
 
