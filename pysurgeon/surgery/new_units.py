@@ -42,8 +42,8 @@ def random_writers(edit: Edit, width: Width, rng: np.random.Generator) -> dict[s
 def parted_readers(edit: Edit, width: Width, source: Array, rng: np.random.Generator) -> dict[str, Array]:
     """Tensors that read a width, with random weights that sum to zero over the copies of every unit.
 
-    A weight of variance v that k copies share has the mean square v / k^2. What is added brings it to v / k, that of k times as many
-    weights of the same layer. None is added where the copies are not equal, since writers carry the shares.
+    What is added has the scale of the tensor, as all new weights have. Less parts the copies too slowly, more drowns what has been learnt
+    (`docs/training.md`). Nothing is added where the copies are not equal, since writers carry the shares.
 
     Args:
         edit: Maps of the width to copies of its units.
@@ -64,7 +64,7 @@ def parted_readers(edit: Edit, width: Width, source: Array, rng: np.random.Gener
             np.add.at(total.swapaxes(0, 1), source, noise.swapaxes(0, 1))
             by_unit = (1, -1, *(1 for _ in rows.shape[1:]))
             noise -= total[:, source] / copies[source].reshape(by_unit).astype(np.float32)
-            rows[at] += noise * (_scale(before) / np.sqrt(copies[source].reshape(by_unit))).astype(np.float32)
+            rows[at] += _scale(before) * noise
     return read
 
 

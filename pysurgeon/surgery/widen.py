@@ -9,9 +9,9 @@ as long as it treats every unit alike.
   in the first step, the writer's weights in the second.
 - `split`: a unit is copied and its reader's share divided unequally among the copies (after Net2Net, Chen, Goodfellow and Shlens 2016,
   whose shares are equal). Shares alone do not part the twins: an adaptive optimizer takes the same step for a gradient and for half of
-  it. So copies are read with random weights, too, that sum to zero over the copies of a unit; with them a reader's weights have the
-  scale that they would have had in a network of this width. Where the units of two computed values are multiplied with one another,
-  the tensors that write them carry the shares (see `pysurgeon.graph.shares`), and there is nothing random.
+  it. So copies are read with random weights, too, of the tensor's scale, that sum to zero over the copies of a unit. Where the units of
+  two computed values are multiplied with one another, the tensors that write them carry the shares (see `pysurgeon.graph.shares`),
+  and there is nothing random.
 
 Where an operator on the way is not defined for every number (the
   logarithm of a unit, say), zero times NaN would be NaN: there, new units are split from old ones. So they are where writer and

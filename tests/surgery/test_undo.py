@@ -68,7 +68,10 @@ def test_copies_go_back_into_one(model, more, seed):
         back = operate(wider, Narrow(width.name, width.size))
         assert back.record.predicted_error == 0
         for tensor in model.trainable():
-            assert np.allclose(back.model.tensor(tensor), model.tensor(tensor), rtol=1e-5, atol=1e-7), (width, tensor)
+            was = model.tensor(tensor)
+            # What parts copies has the scale of the tensor, and leaves its rounding when they are summed.
+            close = 1e-6 * max(np.abs(was).max(initial=0), 0.1)
+            assert np.allclose(back.model.tensor(tensor), was, rtol=1e-5, atol=close), (width, tensor)
 
 
 def test_copies_that_have_learnt_are_none():
