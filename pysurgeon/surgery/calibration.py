@@ -10,9 +10,9 @@ import numpy as np
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model
-from pysurgeon.graph.inference import Read
+from pysurgeon.graph.inference import Inference, Read
 from pysurgeon.graph.session import Session, output_error, random_feeds
-from pysurgeon.graph.terms import Dim
+from pysurgeon.graph.terms import Dim, Prod, leaves
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.edit import units
 
@@ -83,6 +83,9 @@ class Calibration:
             for name, a in self.unseen.items()
         }
         return output_error(self.check(model, names), _run(model, names, moved))
+
+    def nothing_in_the_way(self) -> None:
+        """Said by an operation that wants no samples, once it has found nothing in the graph that speaks against it."""
 
     def kept(self, model: Model, key: tuple[str, ...], compute: Callable[[], T]) -> T:
         """What was computed for this model under this key, computed now if it was not.
@@ -163,10 +166,48 @@ def _random(model: Model, samples: int, *, seed: int) -> dict[str, Array]:
 
 
 def _run(model: Model, names: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """The values of these names; batch after batch, and then put together, where the model's batch is fixed."""
+    """The values of these names; batch after batch, and then put together, where the model's batch is fixed.
+
+    Raises:
+        Refused: It is not known where a value counts the samples, so that batches of it cannot be put together.
+    """
     session, fixed = Session(model, names), _fixed_batch(model)
     if fixed is None or any(a.ndim == 0 or len(a) % fixed or len(a) == fixed for a in feeds.values()):
         return session.run(feeds)
     count = min(len(a) for a in feeds.values()) // fixed
     parts = [session.run({k: a[i * fixed : (i + 1) * fixed] for k, a in feeds.items()}) for i in range(count)]
-    return {name: np.concatenate([np.atleast_1d(p[name]) for p in parts]) for name in parts[0]}
+    axes = _batch_axes(model, {name: a for name, a in parts[0].items() if name in names or a.ndim > 0}, fixed)
+    found = {}
+    for name, array in parts[0].items():
+        axis = axes.get(name)
+        if axis is None and name in names:
+            message = (
+                f"the model was exported for a batch of {fixed}, and where {name!r}, of the shape {array.shape}, counts the "
+                "samples is not known: export it with a dynamic batch"
+            )
+            raise Refused(message)
+        if axis is not None:
+            found[name] = np.concatenate([p[name] for p in parts], axis=axis)
+    return found
+
+
+def _batch_axes(model: Model, arrays: Mapping[str, Array], batch: int) -> dict[str, int | None]:
+    """The axis of each value along which its samples follow one another, `None` where there is none that is certain.
+
+    Widths are inferred by following axes, and so is the axis of the batch. Where an operator was in the way (a Reshape, if the batch is
+    one), the first axis is taken if it is of the size of the batch.
+    """
+    inference = Inference(model)
+    values = {str(v.name): v for v in model.ir.graph.inputs}
+    values |= {str(o.name): o for node in model.nodes for o in node.outputs}
+    batches = {t for v in model.ir.graph.inputs if v.shape is not None for t in inference.resolved(v)[:1]}
+    found: dict[str, int | None] = {}
+    for name, array in arrays.items():
+        terms = inference.resolved(values[name]) if name in values else ()
+        outer = [k for k, t in enumerate(terms) if (t.factors[0] if isinstance(t, Prod) else t) in batches]
+        anywhere = [k for k, t in enumerate(terms) if any(d in batches for d in leaves(t))]
+        if anywhere:
+            found[name] = outer[0] if outer == anywhere else None  # of several, all are of size one
+        else:
+            found[name] = 0 if array.shape[:1] == (batch,) else None
+    return found
