@@ -1,6 +1,7 @@
 """The graph of a model: loading, running, costs, and the widths along which it can be resized."""
 
 from pysurgeon.graph._older import lowered
+from pysurgeon.graph._shape_inference import infer_node
 from pysurgeon.graph._tensors import Array, constant, count_uses, initializer, sizes
 from pysurgeon.graph.building import Builder, CannotWriteError
 from pysurgeon.graph.files import ensure_free, load, save, written
@@ -16,6 +17,7 @@ __all__ = [
     "count_uses",
     "ensure_free",
     "from_proto",
+    "infer_node",
     "initializer",
     "load",
     "lowered",

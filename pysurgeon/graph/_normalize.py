@@ -12,7 +12,8 @@
 - Half precision becomes single precision (see `pysurgeon.graph._precision`), and a Cast to the type that there is already goes.
 - Branches, loops and sequences of which it is known how they run are written out (see `pysurgeon.graph._control_flow`).
 - Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
-- Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
+- Functions of the file are inlined, and initializers that older files list as inputs are inputs no longer (see `pysurgeon.graph._ports`).
+- The shapes of outputs are those that are computed, whatever a file declares.
 - A pool behind a Pad says by `auto_pad` that it pads by nothing itself. Otherwise onnxruntime (1.19 to 1.23 at least) takes the Pad into it, now that
   its sizes are constants, although a pool leaves out what it pads or counts it as minus infinity.
 - What nobody uses is dropped.
@@ -30,6 +31,7 @@ from onnx_ir.passes import common
 from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._control_flow import straighten
+from pysurgeon.graph._ports import forget_outputs, only_inputs, settle_outputs
 from pysurgeon.graph._precision import in_single_precision
 from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
@@ -53,7 +55,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     if "" not in graph.opset_imports and "ai.onnx" in graph.opset_imports:
         graph.opset_imports[""] = graph.opset_imports.pop("ai.onnx")  # two names of the standard domain
     _inline(model, notes)
-    _only_inputs(model, notes)
+    notes += only_inputs(model)
     common.TopologicalSortPass()(model)
     if in_single_precision(model):
         notes.append("it is in half precision; it is read, trained and saved in float32, its inputs and outputs, too")
@@ -62,6 +64,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         notes.append(f"weights stored in few bits are read, trained and saved in float32: {quantized} of them")
     _inference_mode(model, notes)
     _own_tensors(graph)
+    declared = forget_outputs(graph)
     if infer_shapes(model, strict=True) is not None:
         # What a file says about the shapes inside it may be stale. Or data propagation met something unusual but valid.
         _reset_shapes(graph)
@@ -75,6 +78,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     while count := straighten(model):
         written += count
         _own_tensors(graph)
+        forget_outputs(graph)  # what was inferred of a node that is gone
         infer_shapes(model, strict=False)
         _fold(model)
     if written:
@@ -83,18 +87,13 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _unpadded_pools(graph)
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
+    notes += settle_outputs(declared)
     notes += _left_alone(graph)
     return model, tuple(notes)
 
 
 def _left_alone(graph: ir.Graph) -> Iterator[str]:
     """Weights that nothing can be done with, whatever else is asked."""
-    fed = [v for v in graph.inputs if v.is_initializer() and len(v.shape or ()) > 0]
-    if fed:
-        yield (
-            f"{len(fed)} initializers are inputs, too, so whoever runs the model may replace them; they are left alone "
-            "(torch: keep_initializers_as_inputs=False)"
-        )
     unknown = Counter(
         f"{n.op_type} of {n.domain!r}" if n.domain else n.op_type
         for n in graph
@@ -321,17 +320,3 @@ def _inline(model: ir.Model, notes: list[str]) -> None:
         count = len(model.functions)
         common.InlinePass()(model)
         notes.append(f"{count} functions of the file were inlined, so that what is inside them can be operated on")
-
-
-def _only_inputs(model: ir.Model, notes: list[str]) -> None:
-    """Before version 4 of the format, every initializer had to be listed as an input, so that says nothing about it."""
-    if model.ir_version is None or model.ir_version >= 4:
-        return
-    both = [v for v in model.graph.inputs if v.is_initializer()]
-    for value in both:
-        model.graph.inputs.remove(value)
-    model.ir_version = 4
-    if both:
-        notes.append(
-            f"{len(both)} initializers were listed as inputs, as files of version 3 had to; they no longer are"
-        )

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph import _external, _normalize
+from pysurgeon.graph import _external, _gate, _normalize, _ports
 from pysurgeon.graph._tensors import RESHAPING, Array, behind, sizes
 from pysurgeon.graph.definitions.microsoft import strays_apart
 from pysurgeon.graph.definitions.scikit_learn import dictionaries_apart
@@ -261,23 +261,28 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
             "onnx.version_converter"
         )
         raise ModelError(message)
+    try:
+        _gate.admit(proto)
+        with _gate.refusing(origin):
+            return _normalized(proto, origin, version, path)
+    except ModelError as error:
+        message = str(error) if str(error).startswith(origin) else f"{origin}: {error}"
+        raise ModelError(message) from error
+
+
+def _normalized(proto: onnx.ModelProto, origin: str, version: int, path: Path | None) -> Model:
     with strays_apart(proto, version) as strays, dictionaries_apart(proto.graph) as read_as:
         # Given a path, the checker sees that the data files are there and does not read them.
         proto = _checked(proto, origin, None if strays or read_as else path)
-        try:
-            graph = ir.from_proto(proto)
-            _external.settle(graph, None if path is None else _external.DataFiles(path.parent).tensor)
-        except (ir.serde.SerdeError, TypeError, ValueError, OSError) as error:
-            message = f"{origin} holds something that cannot be read: {first_line(error)}"
-            raise ModelError(message) from error
+        graph = ir.from_proto(proto)
+        _external.settle(graph, None if path is None else _external.DataFiles(path.parent).tensor)
     if path is not None:
         _external.remember(graph)
-    try:
-        model, notes = _normalize.normalize(graph)
-    except ModelError as error:
-        message = f"{origin}: {error}"
-        raise ModelError(message) from error
-    return Model(model, (*read_as, *notes))
+    notes = [*read_as]
+    if _ports.open_sizes(graph.graph):
+        notes.append("sizes of inputs or outputs that the file writes as -1 or 0 are read as any")
+    model, more = _normalize.normalize(graph)
+    return Model(model, (*notes, *more))
 
 
 def _checked(proto: onnx.ModelProto, origin: str, path: Path | None) -> onnx.ModelProto:

@@ -52,6 +52,23 @@ class Operator:
     weights: tuple[int, ...] = ()
     scaling: Scaling = Scaling.NONE
 
+    def state(self, inference: Inference, node: ir.Node) -> None:
+        """Contribute the equations of a node. One that is not formed as its operator is, whatever a rule stumbles over, keeps all its sizes."""
+        try:
+            self.infer(inference, node)
+        except _STUMBLED as error:
+            inference.pin_malformed(node, error)
+
+    def count(self, node: ir.Node) -> int:
+        """Its multiply-accumulate operations for one sample; none of one that is not formed as its operator is."""
+        try:
+            return self.macs(node) if self.macs else 0
+        except _STUMBLED:
+            return 0
+
+
+# What a rule meets that counts on axes, operands and numbers that a node does not have. Others are defects of the rule.
+_STUMBLED = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
 
 _OPERATORS: dict[tuple[str, str], Operator] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -62,12 +62,10 @@ class Calibration:
 
     def check(self, model: Model, names: list[str]) -> dict[str, Array]:
         """The values of these names on the samples that nothing was fitted to."""
-        if self.unseen is self.feeds:
-            return self.activations(model, names)
         known = self._checked.setdefault(model, {})
         missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.unseen]
         if missing:
-            known.update(_run(model, missing, self.unseen))
+            known.update(_run(model, missing, self.unseen, compared=True))
         return {n: self.unseen[n] if n in self.unseen else known[n] for n in names}
 
     def rounding(self, model: Model, names: list[str]) -> float:
@@ -82,7 +80,7 @@ class Calibration:
             else a
             for name, a in self.unseen.items()
         }
-        return output_error(self.check(model, names), _run(model, names, moved))
+        return output_error(self.check(model, names), _run(model, names, moved, compared=True))
 
     def nothing_in_the_way(self) -> None:
         """Said by an operation that wants no samples, once it has found nothing in the graph that speaks against it."""
@@ -165,8 +163,14 @@ def _random(model: Model, samples: int, *, seed: int) -> dict[str, Array]:
     return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
 
-def _run(model: Model, names: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _run(model: Model, names: list[str], feeds: Mapping[str, Array], *, compared: bool = False) -> dict[str, Array]:
     """The values of these names; batch after batch, and then put together, where the model's batch is fixed.
+
+    Args:
+        model: The model.
+        names: Of values.
+        feeds: Arrays by input name.
+        compared: Whether they are only compared with those of another model, so that it does not matter in which order they stand.
 
     Raises:
         Refused: It is not known where a value counts the samples, so that batches of it cannot be put together.
@@ -176,38 +180,36 @@ def _run(model: Model, names: list[str], feeds: Mapping[str, Array]) -> dict[str
         return session.run(feeds)
     count = min(len(a) for a in feeds.values()) // fixed
     parts = [session.run({k: a[i * fixed : (i + 1) * fixed] for k, a in feeds.items()}) for i in range(count)]
-    axes = _batch_axes(model, {name: a for name, a in parts[0].items() if name in names or a.ndim > 0}, fixed)
+    if compared:
+        return {name: np.concatenate([np.atleast_1d(p[name]) for p in parts]) for name in parts[0]}
+    axes = _batch_axes(model, names)
     found = {}
-    for name, array in parts[0].items():
-        axis = axes.get(name)
-        if axis is None and name in names:
+    for name in names:
+        array, axis = parts[0][name], axes[name]
+        if axis is None:
             message = (
                 f"the model was exported for a batch of {fixed}, and where {name!r}, of the shape {array.shape}, counts the "
                 "samples is not known: export it with a dynamic batch"
             )
             raise Refused(message)
-        if axis is not None:
-            found[name] = np.concatenate([p[name] for p in parts], axis=axis)
+        found[name] = np.concatenate([p[name] for p in parts], axis=axis)
     return found
 
 
-def _batch_axes(model: Model, arrays: Mapping[str, Array], batch: int) -> dict[str, int | None]:
-    """The axis of each value along which its samples follow one another, `None` where there is none that is certain.
+def _batch_axes(model: Model, names: Sequence[str]) -> dict[str, int | None]:
+    """The axis of each value along which its samples may follow one another, `None` where there is none.
 
-    Widths are inferred by following axes, and so is the axis of the batch. Where an operator was in the way (a Reshape, if the batch is
-    one), the first axis is taken if it is of the size of the batch.
+    That of the batch, as inference follows it; or else one that no weight has to do with, so that no unit lies along it.
     """
     inference = Inference(model)
-    values = {str(v.name): v for v in model.ir.graph.inputs}
-    values |= {str(o.name): o for node in model.nodes for o in node.outputs}
-    batches = {t for v in model.ir.graph.inputs if v.shape is not None for t in inference.resolved(v)[:1]}
+    graph = model.ir.graph
+    values = {str(v.name): v for v in (*graph.inputs, *(o for node in graph for o in node.outputs))}
+    units = {d for v in graph.initializers.values() for t in inference.resolved(v) for d in leaves(t)}
+    batches = {t for v in graph.inputs if v.shape is not None for t in inference.resolved(v)[:1]}
     found: dict[str, int | None] = {}
-    for name, array in arrays.items():
-        terms = inference.resolved(values[name]) if name in values else ()
-        outer = [k for k, t in enumerate(terms) if (t.factors[0] if isinstance(t, Prod) else t) in batches]
-        anywhere = [k for k, t in enumerate(terms) if any(d in batches for d in leaves(t))]
-        if anywhere:
-            found[name] = outer[0] if outer == anywhere else None  # of several, all are of size one
-        else:
-            found[name] = 0 if array.shape[:1] == (batch,) else None
+    for name in names:
+        terms = inference.resolved(values[name])
+        free = [k for k, t in enumerate(terms) if not units & set(leaves(t))]
+        batch = [k for k in free if (t.factors[0] if isinstance(t := terms[k], Prod) else t) in batches]
+        found[name] = next(iter((*batch, *free)), None)
     return found

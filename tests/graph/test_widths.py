@@ -126,11 +126,11 @@ def test_an_unknown_operator_pins_its_neighbours_only(name):
     }
 
 
-def test_an_initializer_that_may_be_fed_is_left_alone():
+def test_a_weight_that_is_an_input_too_is_a_weight():
     s = structure("overridable")
-    assert [x.name for x in s.layers] == ["c", "y"]
-    assert all("w1" not in {t for t, _ in w.writers} for w in s.widths if w.resizable)
-    assert "w1" not in s.model.trainable()
+    assert "w1" in s.model.trainable()
+    assert [p.name for p in s.model.inputs] == ["x"]
+    assert any("w1" in {t for t, _ in w.writers} for w in s.widths if w.resizable)
 
 
 def test_layers_that_share_a_bias_share_a_width():
