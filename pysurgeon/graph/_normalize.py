@@ -22,7 +22,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -154,6 +154,23 @@ def renew(model: ir.Model) -> ir.Model:
         raise ModelError(message) from error
     _in_order_of_use(model.graph)
     return model
+
+
+def settle_sizes(model: ir.Model, shapes: Mapping[str, Sequence[int | str]]) -> ir.Model:
+    """Give the inputs of a normalized model these shapes, in place, and make constants of what follows from them.
+
+    Raises:
+        ModelError: They contradict one another.
+    """
+    graph = model.graph
+    for value in graph.inputs:
+        if str(value.name) in shapes:
+            value.shape = ir.Shape(shapes[str(value.name)])
+    _reset_shapes(graph)
+    forget_outputs(graph)
+    infer_shapes(model, strict=False)
+    _fold(model)
+    return renew(model)
 
 
 def _lacks_shapes(graph: ir.Graph) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.errors import ModelError
+from pysurgeon.errors import ModelError, UsageError
 from pysurgeon.graph.registry import lookup
 
 Declared = Mapping[ir.Value, ir.Shape]
@@ -36,6 +38,42 @@ def open_sizes(graph: ir.Graph) -> bool:
             value.shape = ir.Shape([d if not isinstance(d, int) or d > 0 else None for d in value.shape])
             ports |= value.is_graph_input() or value.is_graph_output()
     return ports
+
+
+def fix_inputs(graph: ir.Graph, values: Mapping[str, Any]) -> Iterator[str]:
+    """Make constants of inputs, in place.
+
+    Args:
+        graph: Just read.
+        values: By input name: a number, of which all elements are, or an array.
+
+    Yields:
+        A note on each.
+
+    Raises:
+        UsageError: There is no such input, or the value does not fit it.
+    """
+    inputs = {str(v.name): v for v in graph.inputs if not v.is_initializer()}
+    for name, given in values.items():
+        value = inputs.get(name)
+        if value is None:
+            message = f"there is no input {name!r} to be fixed; the model has {', '.join(map(repr, inputs)) or 'none'}"
+            raise UsageError(message)
+        shape = None if value.shape is None else [d if isinstance(d, int) else 1 for d in value.shape]
+        if value.dtype is None or value.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED) or shape is None:
+            message = f"input {name!r} has no shape of numbers, so that nothing can be put in its place"
+            raise UsageError(message)
+        try:
+            array = np.asarray(given, value.dtype.numpy())
+            array = np.array(np.broadcast_to(array, shape)) if array.ndim == 0 else array
+        except (TypeError, ValueError) as error:
+            message = f"input {name!r} cannot be fixed at {given!r}: {error}"
+            raise UsageError(message) from error
+        graph.inputs.remove(value)
+        value.const_value = ir.Tensor(array, dtype=value.dtype, name=name)
+        value.shape = ir.Shape(array.shape)
+        graph.register_initializer(value)
+        yield f"input {name!r} is fixed at {given}, and no longer an input"
 
 
 def only_inputs(model: ir.Model) -> Iterator[str]:

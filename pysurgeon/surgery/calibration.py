@@ -126,7 +126,7 @@ class Calibration:
             count: Number of rows, sample after sample; or, where time comes first, step after step.
             parts: How often the samples are gone through.
         """
-        samples = next(iter(self.feeds.values())).shape[self.axis] if self.feeds else 1
+        samples = max((a.shape[self.axis] for a in self.feeds.values() if a.ndim > self.axis), default=1)
         if self.axis and samples >= FOLDS:
             return np.arange(count) % samples % FOLDS
         if samples < FOLDS:
