@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
 
+from pysurgeon.cli._terminal import Terminal
 from pysurgeon.errors import SettingError, SurgeonError, UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+out = Terminal(soft_wrap=False)
+err = Terminal(stderr=True, highlight=False)
 
 INTERRUPTED = 130
 

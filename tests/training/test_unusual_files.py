@@ -103,7 +103,7 @@ def test_a_number_that_all_samples_share(trainer: str) -> None:
     assert slopes(model, dataset, trainer) == pytest.approx(
         slopes(model, data(x=FEATURES, t=np.full(N, 1.5, np.float32)), trainer), rel=1e-6
     )
-    assert evaluate(model, dataset, "test").count
+    assert len(evaluate(model, dataset, "test").scores)
     with pytest.raises(DataError, match=r"'t' of the model takes \(\) and has no axis for the samples"):
         slopes(model, data(x=FEATURES, t=np.arange(N, dtype=np.float32)), trainer)
 
