@@ -99,6 +99,7 @@ class Inference:
         self._terms: dict[ir.Value, tuple[Term, ...]] = {}
         self._contractions: dict[tuple[str, int], int] = {}
         self._averages: list[tuple[Term, str]] = []
+        self.malformed: set[ir.Node] = set()
         self._run()
 
     def terms(self, value: ir.Value | None) -> tuple[Term, ...]:
@@ -164,6 +165,7 @@ class Inference:
             f"{describe(node)} is not formed as its operator is ({type(error).__name__}{': ' if said else ''}{said})"
         )
         self.pin_node(node, reason)
+        self.malformed.add(node)
 
     def contract(self, node: ir.Node, a: ir.Value, a_axis: int, b: ir.Value, b_axis: int, term: Term) -> None:
         """State that an axis of one value is contracted with an axis of another; `term` is what both cover there."""

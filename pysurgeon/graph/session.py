@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ NEWEST_OPSET = 21
 
 # Bytes of weights from which on a session is made for memory and not for speed.
 LARGE = 1 << 30
+
+# Elements of an input that is made up.
+_LARGEST_INPUT = 1 << 28
 
 # onnxruntime's name for its own memory as a place of external data; the offset is the address then.
 _ADDRESS = "*/_ORT_MEM_ADDR_/*"
@@ -190,6 +194,9 @@ def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Ar
     Standard normal for float inputs, zeros and ones for integer ones: they may be indices, of which there need not be more.
     A first dimension of unknown size becomes `batch`, any other one 16. Dimensions of one name get the size that the first
     of them gets.
+
+    Raises:
+        ModelError: It would be too much.
     """
     rng = np.random.default_rng(seed)
     named: dict[str, int] = {}
@@ -204,6 +211,9 @@ def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Ar
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
                 size = named.setdefault(dim.value, size)
             shape.append(size)
+        if prod(shape) > _LARGEST_INPUT:
+            message = f"input {port.name!r} takes {prod(shape):,} numbers for {batch} samples, more than can be made up: give data"
+            raise ModelError(message)
         if np.issubdtype(port.dtype, np.floating):
             feeds[port.name] = rng.standard_normal(shape).astype(port.dtype)
         else:

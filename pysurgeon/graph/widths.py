@@ -67,7 +67,7 @@ class Structure:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.inference = Inference(model)
-        self.layers: tuple[Layer, ...] = tuple(layers(model))
+        self.layers: tuple[Layer, ...] = tuple(x for x in layers(model) if x.node not in self.inference.malformed)
         self.widths: tuple[Width, ...] = tuple(self._widths())
 
     def width(self, name: str) -> Width:
