@@ -44,7 +44,11 @@ while len(head := requests.read(8)) == 8:
 
 
 class ApartError(Exception):
-    """A helper could not answer; the message says what its library said, or how it ended."""
+    """A helper could not answer; the message says what its library said."""
+
+
+class ApartEndedError(ApartError):
+    """The helper ended on a request, or had to be ended; the message says how."""
 
 
 class Helper:
@@ -67,7 +71,8 @@ class Helper:
         """The answer to a request.
 
         Raises:
-            ApartError: The library refused it, ended the process, or took too long or too much memory.
+            ApartError: The library refused it, or wanted too much memory.
+            ApartEndedError: The library ended the process, or took too long.
         """
         with self._lock:
             process = self._started()
@@ -79,11 +84,11 @@ class Helper:
                 reply = self._read(process, size)
             except (BrokenPipeError, EOFError):
                 message = f"{self._name} {self._end(process)}"
-                raise ApartError(message) from None
+                raise ApartEndedError(message) from None
             except TimeoutError:
                 self._end(process)
                 message = f"{self._name} took more than {self._seconds:g} s"
-                raise ApartError(message) from None
+                raise ApartEndedError(message) from None
             except BaseException:
                 self._end(process)  # its next answer would be the one to this request
                 raise

@@ -19,7 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="this case alone, in this process, with its traceback")
+    parser.add_argument(
+        "--only", type=int, metavar="NUMBER", help="this case alone, in this process, with its traceback"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
@@ -58,10 +60,15 @@ def run(kind: str, numbers: range, *, seed: int, workers: int) -> list[Outcome]:
 
 def report(outcomes: list[Outcome]) -> int:
     """Print the counts; 1 if something happened that must not."""
-    print(f"\n{len(outcomes)} cases:", ", ".join(f"{count} {end}" for end, count in Counter(o.end for o in outcomes).most_common()))
+    print(
+        f"\n{len(outcomes)} cases:",
+        ", ".join(f"{count} {end}" for end, count in Counter(o.end for o in outcomes).most_common()),
+    )
     bad = [o for o in outcomes if o.end not in GOOD]
     for (end, detail), count in Counter((o.end, o.detail.partition(" | ")[0]) for o in bad).most_common():
-        print(f"{count:6} {end} {detail} (such as {next(o.number for o in bad if (o.end, o.detail.partition(' | ')[0]) == (end, detail))})")
+        print(
+            f"{count:6} {end} {detail} (such as {next(o.number for o in bad if (o.end, o.detail.partition(' | ')[0]) == (end, detail))})"
+        )
     return int(bool(bad))
 
 

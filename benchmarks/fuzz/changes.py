@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 
@@ -29,10 +30,9 @@ def changed(proto: onnx.ModelProto, rng: random.Random) -> bytes:
         rng: Decides where and how.
     """
     for _ in range(rng.choice((1, 1, 2, 3, 4))):
-        try:
+        # A number that the field cannot hold, or nothing there to be changed.
+        with contextlib.suppress(Exception):
             rng.choice(_CHANGES)(proto, rng)
-        except (ValueError, TypeError, IndexError, AttributeError):
-            continue  # a number that the field cannot hold, or nothing there to be changed
     content = proto.SerializeToString()
     if rng.random() < 0.08 and content:
         content = _damaged(bytearray(content), rng)
@@ -67,7 +67,12 @@ def _node(proto: onnx.ModelProto, rng: random.Random) -> onnx.NodeProto:
 
 def _names(proto: onnx.ModelProto) -> list[str]:
     graph = proto.graph
-    return [*(v.name for v in graph.input), *(t.name for t in graph.initializer), *(o for n in graph.node for o in n.output), ""]
+    return [
+        *(v.name for v in graph.input),
+        *(t.name for t in graph.initializer),
+        *(o for n in graph.node for o in n.output),
+        "",
+    ]
 
 
 def _attribute_number(proto: onnx.ModelProto, rng: random.Random) -> None:
@@ -110,7 +115,14 @@ def _attribute_set(proto: onnx.ModelProto, rng: random.Random) -> None:
     del node.attribute[:]
     node.attribute.extend(kept)
     if rng.random() < 0.8:
-        value = rng.choice([rng.choice(NUMBERS), [rng.choice(NUMBERS) for _ in range(rng.randrange(5))] or [1], rng.choice(FLOATS), rng.choice(TEXTS)])
+        value = rng.choice(
+            [
+                rng.choice(NUMBERS),
+                [rng.choice(NUMBERS) for _ in range(rng.randrange(5))] or [1],
+                rng.choice(FLOATS),
+                rng.choice(TEXTS),
+            ]
+        )
         node.attribute.append(helper.make_attribute(name, value))
 
 
@@ -174,7 +186,12 @@ def _order(proto: onnx.ModelProto, rng: random.Random) -> None:
     elif way == 2:
         nodes.pop(rng.randrange(len(nodes)))
     else:
-        nodes.insert(0, helper.make_node(rng.choice(OPERATORS), rng.choices(_names(proto), k=rng.randrange(4)), [rng.choice(("new", "new2"))]))
+        nodes.insert(
+            0,
+            helper.make_node(
+                rng.choice(OPERATORS), rng.choices(_names(proto), k=rng.randrange(4)), [rng.choice(("new", "new2"))]
+            ),
+        )
     copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
     del graph.node[:]
     graph.node.extend(copies)
@@ -252,13 +269,17 @@ def _ports(proto: onnx.ModelProto, rng: random.Random) -> None:
         ports[0].name = rng.choice(_names(proto))
     else:
         name = rng.choice([o for n in graph.node for o in n.output])
-        graph.value_info.add().CopyFrom(helper.make_tensor_value_info(name, rng.choice((1, 7)), [rng.choice(("N", 2, 3, -1, 0))] * rng.randrange(4)))
+        graph.value_info.add().CopyFrom(
+            helper.make_tensor_value_info(name, rng.choice((1, 7)), [rng.choice(("N", 2, 3, -1, 0))] * rng.randrange(4))
+        )
 
 
 def _versions(proto: onnx.ModelProto, rng: random.Random) -> None:
     way = rng.randrange(3)
     if way == 0:
-        rng.choice(list(proto.opset_import)).version = rng.choice((-1, 0, 1, 6, 7, 9, 11, 13, 18, 20, 21, 22, 23, 25, 999, 2**40))
+        rng.choice(list(proto.opset_import)).version = rng.choice(
+            (-1, 0, 1, 6, 7, 9, 11, 13, 18, 20, 21, 22, 23, 25, 999, 2**40)
+        )
     elif way == 1:
         proto.ir_version = rng.choice((0, 1, 3, 4, 8, 10, 13, 2**40))
     else:

@@ -40,16 +40,19 @@ class Models:
             found = ps.inspect(model)
         except SurgeonError as error:
             return type(error).__name__
-        wanted = [f"{kind}:{w.name}={max(1, w.size + more)}" for w in found.widths if w.resizable and ":" not in w.name and "=" not in w.name for kind, more in (("widen", 1), ("narrow", -1))]
+        wanted = [
+            f"{kind}:{w.name}={max(1, w.size + more)}"
+            for w in found.widths
+            if w.resizable and ":" not in w.name and "=" not in w.name
+            for kind, more in (("widen", 1), ("narrow", -1))
+        ]
         for layer in found.layers:
             if ":" not in layer.name and "=" not in layer.name:
                 wanted += [f"insert:{layer.name}"] * layer.insertable + [f"remove:{layer.name}"] * layer.removable
                 wanted += [f"factorize:{layer.name}=1"] * layer.factorizable + [f"bypass:{layer.name}"]
         for operation in rng.sample(wanted, min(2, len(wanted))):
-            try:
+            with contextlib.suppress(SurgeonError):
                 ps.apply(model, operation)
-            except SurgeonError:
-                continue
         if rng.random() < 0.2:
             with contextlib.suppress(SurgeonError):
                 ps.doctor(model, trainer=rng.choice(["ort", "torch"]))

@@ -70,10 +70,12 @@ class Worker:
         self._arguments = [kind, str(seed)]
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Worker:  # noqa: PYI034 (Self needs Python 3.11)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._end()
 
     def run(self, number: int) -> Outcome:
@@ -143,7 +145,7 @@ def _case(work: Kind, seed: int, number: int) -> str:
         end = work.run(seed, number)
     except MemoryError:
         return f"memory MemoryError at {_place()}"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (what is looked for)
         said = " ".join(str(error).split())[:120]
         return f"exception {type(error).__name__} at {_place()} | {said}"
     slow = time.monotonic() - began

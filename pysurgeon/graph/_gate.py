@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _DEEPEST = 16  # graphs in graphs
 _HIGHEST_RANK = 64
 _LARGEST_SIZE = 2**40  # of a dimension: the product of two is still a number
+_LARGEST_COUNT = 2**31 - 1
 _MOST_INLINED = 200_000  # nodes that functions may become
 
 # Attributes of standard operators that count something, so that there is at least one of it.
@@ -131,11 +132,21 @@ def _attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto, depth: int)
     if node.domain in ("", "ai.onnx") and attribute.name in _POSITIVE and min(numbers, default=1) < 1:
         _refuse(f"{where} is {min(numbers)}; it counts something, from 1 on")
     if (
+        node.domain in ("", "ai.onnx")
+        and attribute.name in _POSITIVE
+        and max(numbers, default=1) > _largest(attribute.name)
+    ):
+        _refuse(f"{where} is {max(numbers)}, more than anybody could compute with")
+    if (
         len(attribute.ints) > _HIGHEST_RANK
         and node.op_type != "Constant"
         and attribute.name in _POSITIVE | {"pads", "perm", "axes"}
     ):
         _refuse(f"{where} has {len(attribute.ints)} numbers, more than a tensor has axes")
+
+
+def _largest(name: str) -> int:
+    return 2**15 if name == "blocksize" else _LARGEST_COUNT  # that one is squared
 
 
 def _called(node: onnx.NodeProto) -> str:

@@ -35,9 +35,10 @@ from pysurgeon.graph._ports import forget_outputs, only_inputs, settle_outputs
 from pysurgeon.graph._precision import in_single_precision
 from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
-from pysurgeon.graph._shape_inference import infer_shapes
+from pysurgeon.graph._shape_inference import contradiction, infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
 from pysurgeon.graph._tensors import Array, constant, initializer
+from pysurgeon.graph._trial import doubt, misfit
 from pysurgeon.graph.building import Builder
 from pysurgeon.graph.definitions import define
 from pysurgeon.graph.names import Names, value_names
@@ -65,13 +66,17 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _inference_mode(model, notes)
     _own_tensors(graph)
     declared = forget_outputs(graph)
-    if infer_shapes(model, strict=True) is not None:
+    objections = infer_shapes(model, strict=True) is not None
+    if objections:
         # What a file says about the shapes inside it may be stale. Or data propagation met something unusual but valid.
         _reset_shapes(graph)
-        error = infer_shapes(model, strict=False)
+        error = infer_shapes(model, strict=False) or contradiction(model)
         if error is not None:
             message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
             raise ModelError(message) from error
+    if wrong := misfit(graph):
+        message = f"the shapes in the model contradict one another: {wrong}"
+        raise ModelError(message)
     _leave_out_idle_casts(graph)
     _fold(model)
     written = 0
@@ -88,6 +93,8 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
     notes += settle_outputs(declared)
+    if objections or any(o.shape is None for node in graph for o in node.outputs if o.name):
+        doubt(model)
     notes += _left_alone(graph)
     return model, tuple(notes)
 

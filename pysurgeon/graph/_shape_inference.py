@@ -79,6 +79,43 @@ def infer_node(
     return found
 
 
+def contradiction(model: ir.Model) -> Exception | None:
+    """What is wrong with the first node that does not take what it gets, by shapes alone; nothing where all do.
+
+    Inference that is not strict says nothing of it, and neither do some kernels, which then read what is not theirs.
+
+    Args:
+        model: With the shapes that were inferred.
+    """
+    import onnx
+
+    versions = dict(model.graph.opset_imports)
+    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in versions.items()]
+    for node in model.graph:
+        given = [v for v in node.inputs if v is not None]
+        if node.domain or any(v.dtype is None or v.shape is None for v in given) or _holds_graphs(node):
+            continue
+        types = {
+            str(v.name): onnx.helper.make_tensor_type_proto(
+                v.dtype.value, [d if isinstance(d, int) else d.value for d in v.shape or ()]
+            )
+            for v in given
+            if v.dtype is not None
+        }
+        try:
+            schema = onnx.defs.get_schema(node.op_type, versions.get("", 1), "")
+            infer_node(schema, ir.to_proto(node), types, {}, opsets)
+        except Exception as error:  # noqa: BLE001  (onnx raises several classes)
+            name = node.name or next((o.name for o in node.outputs if o.name), "")
+            said = " ".join(str(error).split())
+            return ValueError(f"{node.op_type} {name!r}: {said}")
+    return None
+
+
+def _holds_graphs(node: ir.Node) -> bool:
+    return any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+
+
 # Only the extension module is loaded, past the package around it, which takes ten times as long.
 _CODE = """
 import types

@@ -347,7 +347,7 @@ def at_sizes(model: Model, shapes: Mapping[str, Sequence[int | str]]) -> Model:
 
 def _port(value: ir.Value) -> Port:
     shape = sizes(value)
-    if shape is None or value.dtype is None:
+    if shape is None or value.dtype in (None, ir.DataType.UNDEFINED):
         message = f"the shape or type of {value.name!r} is not declared in the file; export the model with shapes"
         raise ModelError(message)
     return Port(str(value.name), shape, value.dtype.numpy())

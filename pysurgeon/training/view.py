@@ -241,7 +241,7 @@ def _spell_out(graph: ir.Graph) -> None:
 def _cut(graph: ir.Graph, logits: str) -> None:
     """Make the logits the only output."""
     values = {value.name: value for node in graph for value in node.outputs}
-    values |= {value.name: value for value in graph.inputs}
+    values |= {value.name: value for value in (*graph.inputs, *graph.initializers.values())}
     del graph.outputs[:]
     graph.outputs.append(values[logits])
 
@@ -266,7 +266,7 @@ def _rewrite(graph: ir.Graph, trainable: frozenset[str], dialect: Dialect, facts
         if rewrite is not None:
             builder = Builder(node, opset, names, trainable)
             try:
-                replaced = rewrite.replace(builder)
+                replaced = builder.applied(rewrite.replace)
             except CannotWriteError as error:
                 note(node, "no gradient", f"{node.op_type} has no gradient, and {error}")
                 active.update(floats)
