@@ -20,7 +20,7 @@ from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pysurgeon.graph._tensors import Array
 
@@ -41,6 +41,11 @@ def answer(request):
         session.run(None, {name: feeds[name] for name in feeds.files})
     return b""
 """
+
+
+def is_unknown(value: ir.Value) -> bool:
+    """Whether not even a name is known of a size of a value."""
+    return value.shape is None or any(isinstance(d, ir.SymbolicDim) and d.value is None for d in value.shape)
 
 
 def doubt(model: ir.Model) -> None:
@@ -67,33 +72,34 @@ def _misfit_cell(graph: ir.Graph) -> str:
     """A recurrent cell whose parameters do not fit one another: the kernel reads as many numbers as it needs."""
     for node in graph:
         gates = _GATES.get(node.op_type) if node.domain == "" else None
-        shapes = [None if v is None or v.shape is None else list(v.shape) for v in node.inputs]
-        if (
-            gates is None
-            or len(shapes) < 3
-            or any(s is None or not all(isinstance(d, int) for d in s) for s in shapes[1:3])
-        ):
+        if gates is None or len(node.inputs) < 3:
             continue
-        w, r = ([d for d in s or () if isinstance(d, int)] for s in shapes[1:3])
-        hidden = node.attributes.get_int("hidden_size", r[2] if len(r) == 3 else 0)
+        shapes = [None if v is None or v.shape is None else list(v.shape) for v in node.inputs]
+        hidden = node.attributes.get_int("hidden_size", None)
+        if hidden is None and shapes[2]:
+            hidden = next((d for d in shapes[2][2:3] if isinstance(d, int)), None)
         directions = 2 if node.attributes.get_string("direction", "forward") == "bidirectional" else 1
-        wanted = {
-            1: [directions, gates * hidden, *w[2:3]],
-            2: [directions, gates * hidden, hidden],
-            3: [directions, 2 * gates * hidden],
-            7: [directions, 3 * hidden],
+        of_gates, of_biases, of_peepholes = (None if hidden is None else k * hidden for k in (gates, 2 * gates, 3))
+        wanted: dict[int, list[int | None]] = {
+            0: [None, None, None],
+            1: [directions, of_gates, None],
+            2: [directions, of_gates, hidden],
+            3: [directions, of_biases],
+            4: [None],
+            5: [None, None, hidden],
+            6: [None, None, hidden],
+            7: [directions, of_peepholes],
         }
-        for position, shape in wanted.items():
-            given = shapes[position] if position < len(shapes) else None
-            if given is not None and given != shape:
-                return f"{node.op_type} {node.name or node.outputs[0].name!r} has {given} where {shape} belongs"
-        for position in (0, 5, 6):
-            given = shapes[position] if position < len(shapes) else None
-            if given is not None and (
-                len(given) != 3 or (position and isinstance(given[2], int) and given[2] != hidden)
-            ):
-                return f"{node.op_type} {node.name or node.outputs[0].name!r} is given {given}"
+        for position, given in enumerate(shapes):
+            if given is not None and not _fits(given, wanted.get(position, [])):
+                return f"{node.op_type} {node.name or node.outputs[0].name!r} has an operand {given} where {wanted.get(position)} belongs"
     return ""
+
+
+def _fits(given: Sequence[object], wanted: Sequence[int | None]) -> bool:
+    """Whether a shape can be another one; what is not known can be anything."""
+    pairs = zip(given, wanted, strict=False)
+    return len(given) == len(wanted) and all(a == b for a, b in pairs if isinstance(a, int) and b is not None)
 
 
 _MOST_NUMBERS = 2**34

@@ -181,9 +181,9 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
     try:
         with blas_threads():
             plan = operation.plan(Structure(model), calibration)
-    except np.linalg.LinAlgError as error:
-        message = f"{operation} cannot be fitted: the activations are too large to be squared ({error})"
-        raise Refused(message) from error
+    except np.linalg.LinAlgError as trouble:
+        message = f"{operation} cannot be fitted: the activations are too large to be squared ({trouble})"
+        raise Refused(message) from trouble
     result = apply_edit(plan.edit)
     error = output_error(reference, calibration.check(result, names))
     if operation.exact and not error <= EXACT:
