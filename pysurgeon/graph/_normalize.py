@@ -38,7 +38,7 @@ from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import contradiction, infer_shapes
 from pysurgeon.graph._symbolic import symbolic_shapes
 from pysurgeon.graph._tensors import Array, constant, initializer
-from pysurgeon.graph._trial import doubt, is_unknown, misfit
+from pysurgeon.graph._trial import doubt, is_odd, misfit
 from pysurgeon.graph.building import Builder
 from pysurgeon.graph.definitions import define
 from pysurgeon.graph.names import Names, value_names
@@ -93,7 +93,9 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
     notes += settle_outputs(declared)
-    if objections or any(is_unknown(o) for node in graph for o in node.outputs if o.name):
+    if objections or any(
+        is_odd(v) for node in graph for v in (*node.inputs, *node.outputs) if v is not None and v.name
+    ):
         doubt(model)
     notes += _left_alone(graph)
     return model, tuple(notes)

@@ -43,9 +43,12 @@ def answer(request):
 """
 
 
-def is_unknown(value: ir.Value) -> bool:
-    """Whether not even a name is known of a size of a value."""
-    return value.shape is None or any(isinstance(d, ir.SymbolicDim) and d.value is None for d in value.shape)
+def is_odd(value: ir.Value) -> bool:
+    """Whether a size of a value is not known, under no name but one that inference makes up, or is zero: kernels divide by it."""
+    if value.shape is None:
+        return True
+    names = [d.value for d in value.shape if isinstance(d, ir.SymbolicDim)]
+    return 0 in value.shape or any(name is None or name.startswith("unk__") for name in names)
 
 
 def doubt(model: ir.Model) -> None:
