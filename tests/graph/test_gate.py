@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,11 +125,9 @@ def test_what_cannot_be_is_refused_by_name(kind: str, tmp_path: Path) -> None:
     make, said = REFUSED[kind]
     path = tmp_path / "model.onnx"
     path.write_bytes(make().SerializeToString())
-    began = time.monotonic()
     with pytest.raises(ModelError, match=said) as caught:
         load(path)
     assert str(path) in str(caught.value)
-    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("size", [10**9, 2**40, 2**62])
@@ -143,11 +140,9 @@ def test_constants_are_worked_out_within_bounds(node: str, size: int) -> None:
     text = f"""(float[N, 4] x) => (float[N, 3] y) <int64[1] s = {{{size}}}, int64[2] p = {{0, {size}}}> {{ {node} m = ReduceMax <keepdims = 0> (z)
         f = Cast <to = 1> (m) h = MatMul (x, w) y = Add (h, f) }}"""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.monotonic()
     with contextlib.suppress(ModelError):
         ps.inspect(from_proto(net(text, w=(4, 3))()))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 << 10
-    assert time.monotonic() - began < 20
 
 
 def test_a_layer_from_all_to_all_is_not_made_to_be_looked_at() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import models
 import numpy as np
 import pytest
@@ -54,10 +52,8 @@ def test_frames_of_overlapping_slices_leave_the_layers_behind_them_free() -> Non
         w1=(4, 16),
         w2=(16, 3),
     )
-    began = time.monotonic()
     (free,) = [w for w in ps.inspect(m).widths if w.resizable]
     assert free.size == 16
-    assert time.monotonic() - began < 30
     assert ps.apply(m, f"widen:{free.name}=17").operations[0].measured_error <= 1e-6
 
 
