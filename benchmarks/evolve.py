@@ -78,13 +78,13 @@ def evolved(model: ps.Model, settings: ps.EvolveSettings, folder: Path) -> Evolv
     """The result of a run; finished or begun now if there is none."""
     if folder.exists():
         return read(Journal.open(folder)) or api.resume(folder)
-    return api.evolve(model, settings, run=folder)
+    return api.evolve(model, settings=settings, run=folder)
 
 
 def trained(model: ps.Model, settings: ps.EvolveSettings, path: Path) -> dict[str, Any]:
     """The start trained alone."""
     if not path.exists():
-        outcome = api.train(model, settings)
+        outcome = api.train(model, settings=settings)
         path.write_text(json.dumps({"steps": outcome.steps, "test_accuracy": outcome.test_accuracy}))
     found: dict[str, Any] = json.loads(path.read_text())
     return found

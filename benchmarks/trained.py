@@ -140,7 +140,7 @@ def trained(name: str, settings: ps.EvolveSettings, path: Path) -> Model:
     """The network of this name after training, made now if the file is not there."""
     if not path.exists():
         start = exported(name, settings.seed, path.with_suffix(".start.onnx"))
-        api.train(start, settings, output=path, force=True)
+        api.train(start, settings=settings, output=path, force=True)
     return ps.load(path)
 
 

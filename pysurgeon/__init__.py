@@ -6,7 +6,7 @@
     print(ps.inspect(model))
     wider = ps.apply(model, ps.Widen("conv1", 64)).model  # the same function with more units
     ps.save(wider, "wider.onnx")
-    result = ps.evolve(model, data="digits", run="runs/first")
+    result = ps.evolve(model, "digits", run="runs/first")
 
 What is imported here is imported when it is first used, so that `import pysurgeon` is quick.
 """
@@ -17,34 +17,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pysurgeon.api import (
-        ApplyResult,
-        DoctorResult,
-        RecommendResult,
-        TrainOutcome,
-        apply,
-        compare,
-        doctor,
-        evolve,
-        inspect,
-        recommend,
-        resume,
-        train,
-    )
+    from pysurgeon.api import apply, compare, doctor, evolve, inspect, recommend, resume, train
     from pysurgeon.errors import SurgeonError
-    from pysurgeon.evolution import EvolveResult, EvolveSettings
+    from pysurgeon.evolution import EvolveResult, EvolveSettings, Observer
     from pysurgeon.graph import Model, load, save
+    from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, TrainOutcome
     from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "pysurgeon.api": (
-        "ApplyResult DoctorResult RecommendResult TrainOutcome apply compare doctor evolve inspect recommend resume train"
-    ),
+    "pysurgeon.api": "apply compare doctor evolve inspect recommend resume train",
     "pysurgeon.errors": "SurgeonError",
-    "pysurgeon.evolution": "EvolveResult EvolveSettings",
+    "pysurgeon.evolution": "EvolveResult EvolveSettings Observer",
     "pysurgeon.graph": "Model load save",
+    "pysurgeon.results": "ApplyResult DoctorResult RecommendResult TrainOutcome",
     "pysurgeon.surgery": "AddBypass Factorize InsertLayer Narrow RemoveLayer Widen parse",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -59,6 +46,7 @@ __all__ = [
     "InsertLayer",
     "Model",
     "Narrow",
+    "Observer",
     "RecommendResult",
     "RemoveLayer",
     "SurgeonError",

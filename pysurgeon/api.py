@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pysurgeon.arguments import DataSource, ModelSource, loaded, operation_of, settings_of
-from pysurgeon.diagnosis import Objective, Recommendation, diagnose
+from pysurgeon.arguments import (
+    DataSource,
+    ModelSource,
+    ensure_observer,
+    loaded,
+    operation_of,
+    path_of,
+    settings_by_name,
+    settings_of,
+)
+from pysurgeon.diagnosis import Objective, diagnose
 from pysurgeon.diagnosis import recommend as rank
 from pysurgeon.errors import TrainingError
 from pysurgeon.evolution import (
@@ -23,21 +31,24 @@ from pysurgeon.evolution import (
     begin,
     calibrated,
     check,
+    free_folder,
     go_on,
     load_data,
+    open_run,
     slope,
 )
 from pysurgeon.graph import Model, ensure_free, load, save
-from pysurgeon.graph.costs import Costs, costs
+from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import Comparison, InspectResult, write_report
 from pysurgeon.report import compare as compare_models
 from pysurgeon.report import inspect as inspect_model
+from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, TrainOutcome
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
-from pysurgeon.surgery import Calibration, Operation, Record, operate
+from pysurgeon.surgery import Calibration, Operation, operate
 from pysurgeon.training import (
-    NodeFact,
     Outcome,
+    Point,
     Progress,
     State,
     TrainResult,
@@ -70,83 +81,6 @@ __all__ = [
 # Between two checkpoints of a training; it costs a new start of the engine and an evaluation.
 CHECKPOINT_SECONDS = 60.0
 _EVALUATION_SECONDS = 3600.0
-
-
-@dataclass(frozen=True)
-class ApplyResult:
-    """What `apply` did.
-
-    Attributes:
-        model: The operated model.
-        operations: A record of each operation.
-        before: Costs before all of them.
-        after: Costs after all of them.
-    """
-
-    model: Model
-    operations: tuple[Record, ...]
-    before: Costs
-    after: Costs
-
-
-@dataclass(frozen=True)
-class RecommendResult:
-    """Ranked operations.
-
-    Attributes:
-        recommendations: Best first.
-        validation_accuracy: That they were ranked for.
-        metric: What the accuracy is: of labels, the share that is right; of numbers, the coefficient of determination.
-    """
-
-    recommendations: tuple[Recommendation, ...]
-    validation_accuracy: float
-    metric: str = "accuracy"
-
-
-@dataclass(frozen=True)
-class DoctorResult:
-    """Whether a model will train.
-
-    Attributes:
-        trains: Whether nothing is in the way.
-        verdict: What is, or how far that was tried.
-        nodes: What training means for every node.
-        validation_accuracy: Of the model as it is, where there was data that it fits. One that is trained and does not do as well
-            as was known gets other input than it was trained on, or other classes.
-        metric: What the accuracy is: of labels, the share that is right; of numbers, the coefficient of determination.
-    """
-
-    trains: bool
-    verdict: str
-    nodes: tuple[NodeFact, ...]
-    validation_accuracy: float | None = None
-    metric: str = "accuracy"
-
-
-@dataclass(frozen=True)
-class TrainOutcome:
-    """What `train` gave.
-
-    Attributes:
-        model: The trained model.
-        epochs: Passes over the training part.
-        steps: Optimizer steps taken.
-        validation_accuracy: After the last step.
-        test_accuracy: Read once, after the last step.
-        seconds: Wall time, the start of the worker process included.
-        output: The file, `None` where none was asked for.
-        metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
-    """
-
-    model: Model
-    epochs: float
-    steps: int
-    validation_accuracy: float
-    test_accuracy: float
-    seconds: float
-    output: Path | None
-    metric: str = "accuracy"
 
 
 def inspect(model: ModelSource) -> InspectResult:
@@ -200,13 +134,18 @@ def apply(model: ModelSource, *operations: Operation | str, data: DataSource | N
 
 
 def doctor(
-    model: ModelSource, data: DataSource | None = None, *, trainer: TrainerName = DEFAULT_TRAINER
+    model: ModelSource,
+    data: DataSource | None = None,
+    *,
+    threads: int = 1,
+    trainer: TrainerName = DEFAULT_TRAINER,
 ) -> DoctorResult:
     """Say whether a model will train, node by node.
 
     Args:
         model: Not modified.
         data: What it is to learn: then one step is tried, and otherwise classes are taken to be the task.
+        threads: For inference and of the worker that tries it.
         trainer: The engine that is to train it.
 
     Raises:
@@ -225,9 +164,9 @@ def doctor(
         first = blocked[0]
         verdict = f"{len(blocked)} nodes have no gradient, {first.node!r} ({first.operator}) the first of them"
     elif dataset is not None:
-        with WorkerTrainer(1, 1, trainer=trainer) as worker:
+        with WorkerTrainer(1, threads, trainer=trainer) as worker:
             worker.check(model, dataset)
-        found = evaluate(model, dataset, "validation").accuracy
+        found = evaluate(model, dataset, "validation", threads=threads).accuracy
         verdict = "it fits the data, and the training engine takes it"
     else:
         verdict = "every node that has to can be differentiated"
@@ -289,12 +228,13 @@ def recommend(
     return RecommendResult(tuple(found), accuracy, metric(dataset))
 
 
+@settings_by_name
 def train(
     model: ModelSource,
-    settings: EvolveSettings | None = None,
-    *,
-    output: str | os.PathLike[str] | None = None,
     data: DataSource | None = None,
+    *,
+    settings: EvolveSettings | None = None,
+    output: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
     force: bool = False,
     **options: Any,
@@ -306,9 +246,9 @@ def train(
 
     Args:
         model: Not modified.
-        settings: Those that concern branching are not used; `EvolveSettings(data=...)` where `None`.
+        data: What to learn; that of the settings where `None`.
+        settings: Those that concern branching are not used; the defaults where `None`.
         output: Where to save it.
-        data: In place of that in the settings.
         observer: Is told about the progress.
         force: Whether `output` may be replaced.
         **options: Fields of `EvolveSettings` that differ from the settings, such as `epochs=5`.
@@ -321,8 +261,9 @@ def train(
         OutputExistsError: `output` exists, or an unfinished training of something else, and `force` is not given.
     """
     settings = settings_of(settings, data, options)
+    ensure_observer(observer)
     model = loaded(model)
-    output = None if output is None else Path(output)
+    output = None if output is None else path_of(output, "output")
     ensure_free([] if output is None else [output], force=force)
     model.ensure_finite()
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
@@ -331,6 +272,7 @@ def train(
     steps = plan.strategy.timeline.total
     began = time.monotonic()
     ensure_device(settings.device, settings.trainer)
+    history: list[Point] = []
     reached, state = (model, State()) if checkpoint is None else checkpoint.load(model, force=force)
     # A stretch that is over is evaluated before it answers, and that may take long.
     with WorkerTrainer(1, settings.threads, grace=_EVALUATION_SECONDS, trainer=settings.trainer) as trainer:
@@ -346,6 +288,7 @@ def train(
                 progress=None if observer is None else _told(observer, metric(dataset)),
                 deadline=None if checkpoint is None else time.monotonic() + CHECKPOINT_SECONDS,
             )
+            history += result.history
             if result.outcome is not Outcome.STOPPED or checkpoint is None:
                 break
             reached, state = result.model, result.state
@@ -364,15 +307,17 @@ def train(
         seconds=round(time.monotonic() - began, 3),
         output=saved,
         metric=metric(dataset),
+        history=tuple(history),
     )
 
 
+@settings_by_name
 def evolve(
     model: ModelSource,
-    settings: EvolveSettings | None = None,
-    *,
     data: DataSource | None = None,
-    run: str | os.PathLike[str],
+    *,
+    settings: EvolveSettings | None = None,
+    run: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
     force: bool = False,
     **options: Any,
@@ -381,9 +326,9 @@ def evolve(
 
     Args:
         model: Not modified.
-        settings: How; `EvolveSettings(data=...)` where `None`.
-        data: In place of that in the settings.
-        run: The folder; must not exist.
+        data: What to learn; that of the settings where `None`.
+        settings: How; the defaults where `None`.
+        run: The folder, must not exist; `runs/MODEL-DATA-N` with the first N that is free where `None`.
         observer: Is told about the progress.
         force: Whether an older run there may be replaced.
         **options: Fields of `EvolveSettings` that differ from the settings, such as `epochs=5, objective="size"`.
@@ -397,23 +342,33 @@ def evolve(
         TrainingError: The model cannot be trained, or every branch diverged.
     """
     settings = settings_of(settings, data, options)
+    ensure_observer(observer)
+    folder = None if run is None else path_of(run, "run")
+    name = "model" if isinstance(model, Model) else Path(model).stem
     model = loaded(model)
     dataset = load_data(settings, model, data)
     check(model, settings, dataset)
-    return _finish(begin(model, settings, Path(run), force=force), dataset, observer)
+    folder = free_folder(name, settings.data) if folder is None else folder
+    return _finish(begin(model, settings, folder, force=force), dataset, observer)
 
 
 def resume(
-    run: str | os.PathLike[str], *, observer: Observer | None = None, data: DataSource | None = None
+    run: str | os.PathLike[str], data: DataSource | None = None, *, observer: Observer | None = None
 ) -> EvolveResult:
     """Go on with a run from wherever it stands.
 
     Args:
         run: Its folder.
-        observer: Is told about the progress.
         data: The data itself, where the run was begun with data that has no name.
+        observer: Is told about the progress.
+
+    Raises:
+        RunError: The folder is that of no run, is damaged, or another process is at work on it.
+        DataError: The data is not there any more, or does not fit the start.
+        TrainingError: Every branch diverged.
     """
-    return _finish(Journal.open(Path(run)), data, observer)
+    ensure_observer(observer)
+    return _finish(open_run(path_of(run, "run")), data, observer)
 
 
 def _finish(journal: Journal, data: DataSource | None, observer: Observer | None) -> EvolveResult:

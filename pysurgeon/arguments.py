@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from pysurgeon.data import Dataset, Source, name_of
 from pysurgeon.errors import UsageError
 from pysurgeon.evolution import EvolveSettings
 from pysurgeon.graph import Model, load
+from pysurgeon.report import OPTIONS
 from pysurgeon.surgery import Operation, parse
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 ModelSource: TypeAlias = Model | str | os.PathLike[str]
 """A loaded model, or the path of an ``.onnx`` file."""
@@ -40,22 +47,82 @@ def operation_of(operation: object) -> Operation:
     raise UsageError(message)
 
 
-def settings_of(settings: EvolveSettings | None, data: DataSource | None, options: Mapping[str, Any]) -> EvolveSettings:
+def path_of(path: object, what: str) -> Path:
+    """The path that a caller means.
+
+    Args:
+        path: As given.
+        what: It is the path of, for the message.
+    """
+    if isinstance(path, str | os.PathLike):
+        return Path(path)
+    message = f"{what} is {path!r:.80}; give a path"
+    raise UsageError(message)
+
+
+def ensure_observer(observer: object) -> None:
+    """See before anything has begun that an observer can be told what happens."""
+    missing = [name for name in ("happened", "training") if not callable(getattr(observer, name, None))]
+    if observer is not None and missing:
+        message = (
+            f"the observer {observer!r:.80} has no method {' and none '.join(map(repr, missing))}; give an object with "
+            "happened(event) and training(branch, step, loss), see pysurgeon.Observer"
+        )
+        raise UsageError(message)
+
+
+def settings_by_name(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function of a model and data take settings in the place of the data for one version more, with a warning."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > 1 and isinstance(args[1], EvolveSettings):
+            if kwargs.get("settings") is not None:
+                message = f"{function.__name__} was given settings twice; give them once, as settings=..."
+                raise UsageError(message)
+            message = (
+                f"the second argument of {function.__name__} is the data; give settings as settings=..., since in its place "
+                "they will not be taken any more"
+            )
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            kwargs["settings"] = args[1]
+            args = (args[0], *args[2:])  # type: ignore[assignment]  # what takes its place is a keyword now
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def settings_of(settings: object, data: object, options: Mapping[str, Any]) -> EvolveSettings:
     """The settings that a call asks for, one way or the other."""
     changes = dict(options)
+    if isinstance(data, EvolveSettings):
+        message = "the data is of type EvolveSettings; give settings as settings=..."
+        raise UsageError(message)
     if data is not None:
         changes["data"] = data.name if isinstance(data, Dataset) else name_of(data)
     known = [f.name for f in fields(EvolveSettings)]
     for name in changes:
         if name not in known:
-            close = get_close_matches(name, known, 3) or known
-            message = f"there is no setting {name!r}; there {'is' if len(close) == 1 else 'are'} {', '.join(close)}"
-            raise UsageError(message)
+            raise UsageError(_unknown(name, known))
     if "steps" in changes:
         changes.setdefault("epochs", None)  # who gives the one does not want the default of the other
-    if settings is not None:
+    if isinstance(settings, EvolveSettings):
         return replace(settings, **changes)
+    if settings is not None:
+        message = f"the settings are of type {type(settings).__name__}; give an EvolveSettings, or its fields one by one, such as epochs=5"
+        raise UsageError(message)
     if "data" not in changes:
         message = "there is nothing to learn from; give data, or settings that name it"
         raise UsageError(message)
     return EvolveSettings(**changes)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    """What to say of a setting that there is none of."""
+    called = {option.removeprefix("--").replace("-", "_"): field for field, option in OPTIONS.items()}
+    if name in called:
+        return (
+            f"there is no setting {name!r}; what the command line calls {OPTIONS[called[name]]} is {called[name]} here"
+        )
+    close = get_close_matches(name, known, 3) or known
+    return f"there is no setting {name!r}; there {'is' if len(close) == 1 else 'are'} {', '.join(close)}"

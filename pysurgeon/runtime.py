@@ -36,3 +36,8 @@ def onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def own_version() -> str:
+    """The version of this package, which is there as long as a part of it is."""
+    return str(sys.modules["pysurgeon"].__version__)

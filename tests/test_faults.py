@@ -59,20 +59,20 @@ def test_training_that_is_stopped_and_continued_equals_the_uninterrupted_one(
     out, checkpoint = tmp_path / "out.onnx", tmp_path / ".out.onnx.training.npz"
     for step in (100, 300):
         with pytest.raises(KeyboardInterrupt):
-            ps.train(start, settings, output=out, observer=Interrupter(step))
+            ps.train(start, settings=settings, output=out, observer=Interrupter(step))
     assert checkpoint.exists()
     assert not out.exists()
     with pytest.raises(OutputExistsError, match=r"unfinished training of another model or with other settings"):
-        ps.train(start, replace(settings, rate=1e-4), output=out)
+        ps.train(start, settings=replace(settings, rate=1e-4), output=out)
     with np.load(checkpoint) as archive:
         reached = json.loads(str(archive["pysurgeon"]))["step"]
     watching = Interrupter(10**9)
-    continued = ps.train(start, settings, output=out, observer=watching)
+    continued = ps.train(start, settings=settings, output=out, observer=watching)
     assert 0 < reached <= min(watching.seen)
     assert continued.steps == 700
     assert not checkpoint.exists()
     monkeypatch.setattr(api, "CHECKPOINT_SECONDS", 1e6)
-    whole = ps.train(start, settings, output=tmp_path / "whole.onnx")
+    whole = ps.train(start, settings=settings, output=tmp_path / "whole.onnx")
     same(whole.model, continued.model)
     assert whole.test_accuracy == continued.test_accuracy
 
@@ -107,16 +107,16 @@ def test_workers_that_are_killed_at_any_instant_cost_no_more_than_their_branches
     start, run = model(mlp((6,))), tmp_path / "run"
     with killing(4, seed=0) as killed:
         with contextlib.suppress(TrainingError):  # the check before the run, or the trunk itself
-            ps.evolve(start, settings, data=digits(), run=run)
+            ps.evolve(start, digits(), settings=settings, run=run)
         while killed and len(killed) < 4 and (run / "start.onnx").exists():
             with contextlib.suppress(TrainingError):
-                ps.resume(run, data=digits())
+                ps.resume(run, digits())
                 break
     assert killed
     if not (run / "start.onnx").exists():
-        ps.evolve(start, settings, data=digits(), run=run, force=True)
+        ps.evolve(start, digits(), settings=settings, run=run, force=True)
     # Nobody is killed any more: whatever had happened, the run comes to its end.
-    result = ps.resume(run, data=digits())
+    result = ps.resume(run, digits())
     assert result.output.exists()
     lost = [e for e in Journal.open(run).events if e.get("outcome") == "LOST"]
     assert all("SIGKILL" in e["message"] and e["genome"] for e in lost)
@@ -136,7 +136,7 @@ def test_a_weight_that_is_no_number_is_named_before_anything_is_trained() -> Non
     weight = start.tensor("fc1.weight").copy()
     weight[0, 0] = np.nan
     with pytest.raises(ModelError, match=r"not a number in 'fc1.weight' \(1 of 384\)"):
-        ps.train(start.with_tensors({"fc1.weight": weight}), SETTINGS, data=digits())
+        ps.train(start.with_tensors({"fc1.weight": weight}), digits(), settings=SETTINGS)
 
 
 def test_a_class_without_samples_and_a_single_sample_train() -> None:
@@ -146,7 +146,7 @@ def test_a_class_without_samples_and_a_single_sample_train() -> None:
             "few", train=part(count, classes), validation=part(9, 9, 1), test=part(9, 9, 2), classes=named(10)
         )
         settings = replace(SETTINGS, steps=5, class_weights="balanced", label_smoothing=0.1)
-        assert ps.train(start, settings, data=data).steps == 5
+        assert ps.train(start, data, settings=settings).steps == 5
 
 
 TINY = """
@@ -204,6 +204,31 @@ def test_a_place_that_cannot_be_written_to_is_one_sentence(tmp_path: Path, size:
 
 
 @needs_mounts
+@pytest.mark.parametrize("command", ["train", "evolve --run {tmp_path}/run"])
+def test_an_output_that_cannot_be_written_is_said_before_the_first_step(tmp_path: Path, command: str) -> None:
+    onnx.save(mlp((6,)), str(tmp_path / "start.onnx"))
+    folder = tmp_path / "small"
+    name, *options = command.format(tmp_path=tmp_path).split(maxsplit=1)
+    # So many steps would take hours.
+    words = [
+        sys.executable,
+        "-m",
+        "pysurgeon",
+        name,
+        f"{tmp_path}/start.onnx",
+        "--data",
+        "digits",
+        "--steps",
+        str(10**8),
+        *options,
+    ]
+    done = confined(folder, f"{' '.join(words)} -o {folder}/out.onnx", size="1m", fill=f"mount -o remount,ro {folder}")
+    assert done.returncode == 1
+    assert "out.onnx cannot be written (Read-only file system)" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@needs_mounts
 def test_a_run_on_a_full_disk_goes_on_where_there_is_room(tmp_path: Path) -> None:
     onnx.save(mlp((32,)), str(tmp_path / "start.onnx"))
     small, kept = tmp_path / "small", tmp_path / "kept"
@@ -221,5 +246,5 @@ def test_a_run_on_a_full_disk_goes_on_where_there_is_room(tmp_path: Path) -> Non
     result = ps.resume(kept)
     assert Journal.open(kept).events[: len(before)] == before
     settings = EvolveSettings.from_json(Journal.open(kept).settings)
-    whole = ps.evolve(ps.load(tmp_path / "start.onnx"), settings, run=tmp_path / "whole")
+    whole = ps.evolve(ps.load(tmp_path / "start.onnx"), settings=settings, run=tmp_path / "whole")
     same(ps.load(whole.output), ps.load(result.output))

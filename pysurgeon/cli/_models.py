@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from pysurgeon.cli._app import app, err, guarded, opened, out, print_json, print_table
 from pysurgeon.cli._options import (
+    OUTPUT,
+    SEARCH,
     DataDir,
     DataName,
     Fix,
@@ -31,7 +32,7 @@ from pysurgeon.runtime import DEFAULT_TRAINER
 _NAMES = 20
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon inspect model.onnx")
 @guarded
 def inspect(model: ModelPath, fix: Fix = None, as_json: Json = False) -> None:
     """What a model is made of, what can be operated on and, if not, why."""
@@ -42,25 +43,19 @@ def inspect(model: ModelPath, fix: Fix = None, as_json: Json = False) -> None:
     if as_json:
         print_json(found.to_json())
         return
-    whole = found.model
-    out.print(f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample, opset {whole.opset}", markup=False)
-    for title, ports in (("input", whole.inputs), ("output", whole.outputs)):
-        for port in ports:
-            shape = ", ".join("any" if d is None else str(d) for d in port.shape)
-            out.print(Text(f"{title} {port.name!r}: {port.dtype} ({shape})"), soft_wrap=True)
-    if whole.not_finite:
-        out.print(f"not sound: {loaded.why_not_finite()}", style="red", markup=False, soft_wrap=True)
-    for table in (report.widths_table(found), report.layers_table(found)):
-        out.print()
-        print_table(table)
+    print_table(report.inspection(found, loaded.why_not_finite()))
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon doctor model.onnx --data mine.npz")
 @guarded
 def doctor(
     model: ModelPath,
     data: OptionalData = None,
     data_dir: DataDir = None,
+    limit: Limit = None,
+    normalize: Normal = "auto",
+    seed: Seed = 0,
+    threads: Threads = 1,
     trainer: Trainer = DEFAULT_TRAINER,
     fix: Fix = None,
     as_json: Json = False,
@@ -70,10 +65,12 @@ def doctor(
     from pysurgeon.training import load_for
 
     loaded = opened(model, fix)
-    dataset = None if data is None else load_for(data, loaded, data_dir=data_dir)
+    dataset = (
+        None if data is None else load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
+    )
     if dataset is not None:
         err.print(dataset.summary(), markup=False, soft_wrap=True)
-    found = api.doctor(loaded, dataset, trainer=trainer)
+    found = api.doctor(loaded, dataset, threads=threads, trainer=trainer)
     if as_json:
         accuracy = {} if dataset is None else {"validation_accuracy": found.validation_accuracy, "metric": found.metric}
         nodes = [asdict(f) for f in found.nodes]
@@ -88,7 +85,7 @@ def doctor(
     out.print(found.verdict, style="green" if found.trains else "red", markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon recommend model.onnx --data digits --top 5")
 @guarded
 def recommend(
     model: ModelPath,
@@ -96,9 +93,18 @@ def recommend(
     data_dir: DataDir = None,
     limit: Limit = None,
     normalize: Normal = "auto",
-    objective: Annotated[Objective, typer.Option("--objective", help="What is to become better.")] = "accuracy",
-    price: Annotated[float, typer.Option("--price", help="Accuracy that 1 % more parameters has to buy.")] = 1e-4,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 12,
+    objective: Annotated[
+        Objective, typer.Option("--objective", rich_help_panel=SEARCH, help="What is to become better.")
+    ] = "accuracy",
+    price: Annotated[
+        float,
+        typer.Option(
+            "--price", rich_help_panel=SEARCH, metavar="SHARE", help="Accuracy that 1 % more parameters has to buy."
+        ),
+    ] = 1e-4,
+    top: Annotated[
+        int, typer.Option("--top", rich_help_panel=OUTPUT, metavar="N", min=1, help="How many to show.")
+    ] = 12,
     seed: Seed = 0,
     threads: Threads = 1,
     trainer: Trainer = DEFAULT_TRAINER,
@@ -124,7 +130,7 @@ def recommend(
     print_table(report.recommendations_table(shown, found.metric))
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon apply model.onnx widen:conv1=64 insert:fc1 --data digits -o operated.onnx")
 @guarded
 def apply(
     model: ModelPath,
@@ -137,7 +143,12 @@ def apply(
             show_default=False,
         ),
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it; a dry run without.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Where to write it; a dry run without."
+        ),
+    ] = None,
     data: OptionalData = None,
     data_dir: DataDir = None,
     limit: Limit = None,
@@ -173,7 +184,7 @@ def apply(
     err.print(said, markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon compare model.onnx operated.onnx --data digits")
 @guarded
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", show_default=False)],

@@ -12,6 +12,11 @@ import typer
 
 from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, opened, out, print_json, print_table
 from pysurgeon.cli._options import (
+    LENGTH,
+    LIMITS,
+    MACHINE,
+    OUTPUT,
+    SEARCH,
     Aug,
     BatchSize,
     ClassWeights,
@@ -47,13 +52,21 @@ if TYPE_CHECKING:
     from pysurgeon.evolution import Journal
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon train model.onnx --data digits --epochs 5 -o trained.onnx")
 @guarded
 def train(
     model: ModelPath,
     data: DataName,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where to write the trained model.", show_default=False)
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            rich_help_panel=OUTPUT,
+            metavar="FILE",
+            help="Where to write the trained model.",
+            show_default=False,
+        ),
     ],
     data_dir: DataDir = None,
     limit: Limit = None,
@@ -81,7 +94,7 @@ def train(
     """Train a model as it stands."""
     from pysurgeon import api, report
     from pysurgeon.evolution import EvolveSettings, Plan, load_data
-    from pysurgeon.graph import ensure_free, written
+    from pysurgeon.graph import ensure_free
 
     loaded = opened(model, fix)
     ensure_free([output], force=force)
@@ -114,7 +127,7 @@ def train(
         err.print(line, markup=False, soft_wrap=True)
     try:
         with report.TrainProgress(err, plan.training.schedule.total_steps) as progress:
-            done = api.train(loaded, settings, output=output, data=dataset, observer=progress, force=force)
+            done = api.train(loaded, dataset, settings=settings, output=output, observer=progress, force=force)
     except KeyboardInterrupt:
         kept = f"what was learnt until {api.CHECKPOINT_SECONDS:g} s ago is kept"
         err.print(f"interrupted; {kept}, and the same command goes on from there", style="yellow", markup=False)
@@ -131,21 +144,24 @@ def train(
     if as_json:
         print_json(document)
         return
-    out.print(
-        f"{done.steps:,} step{'s' if done.steps != 1 else ''} in {done.seconds:.1f} s; validation {done.metric} {done.validation_accuracy:.2%}, "
-        f"test {done.metric} {done.test_accuracy:.2%}; written to {written(output)}",
-        markup=False,
-        soft_wrap=True,
-    )
+    print_table(done.shown())
 
 
-@app.command()
+@app.command(
+    epilog="Example: pysurgeon evolve model.onnx --data folder:pictures --objective size --tolerance 0.01 -o small.onnx"
+)
 @guarded
 def evolve(
     model: ModelPath,
     data: DataName,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the winner here.")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Folder of the record (runs/MODEL-DATA-N).")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Also write the winner here."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", rich_help_panel=OUTPUT, metavar="DIR", help="Folder of the record (runs/MODEL-DATA-N)."),
+    ] = None,
     data_dir: DataDir = None,
     limit: Limit = None,
     normalize: Normal = "auto",
@@ -153,29 +169,60 @@ def evolve(
     epochs: Epochs = None,
     steps: StepCount = None,
     time: Annotated[
-        str | None, typer.Option("--time", help="Begin no generation after this long: 90s, 30m, 2h.")
+        str | None,
+        typer.Option(
+            "--time", rich_help_panel=LENGTH, metavar="TIME", help="Begin no generation after this long: 90s, 30m, 2h."
+        ),
     ] = None,
-    generations: Annotated[int, typer.Option("--generations", help="How often the trunk branches.")] = 6,
-    branches: Annotated[int, typer.Option("--branches", help="Recommended branches a generation.")] = 3,
+    generations: Annotated[
+        int, typer.Option("--generations", rich_help_panel=SEARCH, metavar="N", help="How often the trunk branches.")
+    ] = 6,
+    branches: Annotated[
+        int, typer.Option("--branches", rich_help_panel=SEARCH, metavar="N", help="Recommended branches a generation.")
+    ] = 3,
     strategy: Annotated[
-        Strategy, typer.Option("--strategy", help="random is the control, paper the method of 2021.")
+        Strategy,
+        typer.Option("--strategy", rich_help_panel=SEARCH, help="random is the control, paper the method of 2021."),
     ] = "bic",
     objective: Annotated[
-        Goal, typer.Option("--objective", help="What selection is for; pareto: a front between all three.")
+        Goal,
+        typer.Option(
+            "--objective", rich_help_panel=SEARCH, help="What selection is for; pareto: a front between all three."
+        ),
     ] = "accuracy",
     tolerance: Annotated[
         float | None,
-        typer.Option("--tolerance", help="Accuracy that size and latency may cost (0.01), or a front span (0.1)."),
+        typer.Option(
+            "--tolerance",
+            rich_help_panel=LIMITS,
+            metavar="SHARE",
+            help="Accuracy that size and latency may cost (0.01), or a front span (0.1).",
+        ),
     ] = None,
     price: Annotated[
-        float, typer.Option("--price", help="Accuracy that 1 % more parameters and MACs has to buy.")
+        float,
+        typer.Option(
+            "--price",
+            rich_help_panel=SEARCH,
+            metavar="SHARE",
+            help="Accuracy that 1 % more parameters and MACs has to buy.",
+        ),
     ] = 1e-4,
-    max_params: Annotated[int | None, typer.Option("--max-params", help="Most parameters a branch may have.")] = None,
+    max_params: Annotated[
+        int | None,
+        typer.Option("--max-params", rich_help_panel=LIMITS, metavar="N", help="Most parameters a branch may have."),
+    ] = None,
     max_macs: Annotated[
-        int | None, typer.Option("--max-macs", help="Most multiply-accumulate operations a sample.")
+        int | None,
+        typer.Option(
+            "--max-macs", rich_help_panel=LIMITS, metavar="N", help="Most multiply-accumulate operations a sample."
+        ),
     ] = None,
     max_latency: Annotated[
-        float | None, typer.Option("--max-latency", help="Milliseconds, one sample, one thread.")
+        float | None,
+        typer.Option(
+            "--max-latency", rich_help_panel=LIMITS, metavar="MS", help="Milliseconds, one sample, one thread."
+        ),
     ] = None,
     batch_size: BatchSize = 64,
     lr: Rate = 2e-3,
@@ -190,7 +237,9 @@ def evolve(
     device: Device = "cpu",
     seed: Seed = 0,
     threads: Threads = 1,
-    workers: Annotated[int, typer.Option("--workers", help="Branches trained at once.")] = 2,
+    workers: Annotated[
+        int, typer.Option("--workers", rich_help_panel=MACHINE, metavar="N", help="Branches trained at once.")
+    ] = 2,
     force: Force = False,
     fix: Fix = None,
     as_json: Json = False,
@@ -234,28 +283,31 @@ def evolve(
         workers=workers,
         time_limit=_seconds(time),
     )
-    from pysurgeon.evolution import check, load_data
+    from pysurgeon.evolution import check, free_folder, load_data
 
     dataset = load_data(settings, loaded)
     # Before the folder is made: what cannot be trained leaves nothing behind.
     check(loaded, settings, dataset)
-    folder = run or _free_folder(model, data)
+    folder = run or free_folder(model.stem, data)
     _go_on(begin(loaded, settings, folder, force=force), dataset, output, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon resume runs/model-digits-1 -o better.onnx")
 @guarded
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the winner here.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Also write the winner here."),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, to the end that it would have had."""
-    from pysurgeon.evolution import EvolveSettings, Journal, load_data
+    from pysurgeon.evolution import EvolveSettings, load_data, open_run
     from pysurgeon.graph import ensure_free, load
 
-    journal = Journal.open(run)
+    journal = open_run(run)
     ensure_free([output] if output else [], force=force)
     settings = EvolveSettings.from_json(journal.settings)
     try:
@@ -270,19 +322,24 @@ def resume(
     _go_on(journal, dataset, output, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Example: pysurgeon report runs/model-digits-1 -o page.html")
 @guarded
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it (RUN/report.html).")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Where to write it (RUN/report.html)."
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write the report of a run as one self-contained HTML page."""
-    from pysurgeon.evolution import Journal
+    from pysurgeon.evolution import open_run
     from pysurgeon.report import write_report
 
-    path = write_report(Journal.open(run), output or run / "report.html", force=force or output is None)
+    path = write_report(open_run(run), output or run / "report.html", force=force or output is None)
     if as_json:
         print_json({"report": str(path)})
         return
@@ -304,7 +361,7 @@ def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: 
             result = go_on(journal, dataset, observer)
     except KeyboardInterrupt:
         words = ["pysurgeon", "resume", str(journal.folder), *(["-o", str(output)] if output is not None else [])]
-        err.print(f"interrupted; go on with: {shlex.join(words)}", style="yellow", markup=False, soft_wrap=True)
+        err.out(f"interrupted; go on with: {shlex.join(words)}", style="yellow")  # as it can be copied
         raise typer.Exit(INTERRUPTED) from None
     page = report.write_report(journal, journal.folder / "report.html", force=True)
     if output is not None:
@@ -338,11 +395,3 @@ def _seconds(text: str | None) -> float | None:
         message = f"--time is {text!r}; write 90s, 30m or 2h"
         raise UsageError(message)
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def _free_folder(model: Path, data: str) -> Path:
-    name = f"{model.stem}-{re.sub(r'[^A-Za-z0-9_-]+', '-', Path(data).stem)}"
-    k = 1
-    while (folder := Path("runs") / f"{name}-{k}").exists():
-        k += 1
-    return folder

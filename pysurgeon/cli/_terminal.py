@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from pysurgeon.cli._wrapping import Wrapping
 from pysurgeon.shown import shown
 
 
-class Terminal(Console):
+class Terminal(Wrapping):
     """A console without markup and emoji, which lets no control character of a text through: styles and links are ours alone.
 
     Args:

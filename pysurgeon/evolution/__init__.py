@@ -4,7 +4,19 @@ from pysurgeon.evolution.checkpoint import Checkpoint
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
-from pysurgeon.evolution.run import EvolveResult, Figures, Member, Steps, begin, check, go_on, load_data, read
+from pysurgeon.evolution.run import (
+    EvolveResult,
+    Figures,
+    Member,
+    Steps,
+    begin,
+    check,
+    free_folder,
+    go_on,
+    load_data,
+    open_run,
+    read,
+)
 from pysurgeon.evolution.sample import calibrated, slope
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
@@ -28,8 +40,10 @@ __all__ = [
     "begin",
     "calibrated",
     "check",
+    "free_folder",
     "go_on",
     "load_data",
+    "open_run",
     "read",
     "slope",
 ]

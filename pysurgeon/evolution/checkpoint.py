@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
 
 from pysurgeon.errors import OutputExistsError, RunError
-from pysurgeon.evolution.journal import write_file
+from pysurgeon.evolution.journal import read_arrays, write_file
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph import Array, Model
 from pysurgeon.training import State
 
 _META = "pysurgeon"
+
+
+class _Meta(msgspec.Struct):
+    """What a checkpoint says beside its arrays: of what, and how far."""
+
+    fingerprint: str
+    step: Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,12 @@ class Checkpoint:
         if not self.path.exists():
             return model, State()
         try:
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                meta: dict[str, Any] = json.loads(str(archive[_META]))
-                arrays: dict[str, Array] = {name: archive[name] for name in archive.files if name != _META}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = read_arrays(self.path)
+            meta = msgspec.json.decode(str(arrays.pop(_META)), type=_Meta)
+        except (OSError, ValueError, KeyError) as error:
             message = f"{self.path} is damaged ({error}); delete it to begin the training again"
             raise RunError(message) from error
-        if meta["fingerprint"] != self.fingerprint:
+        if meta.fingerprint != self.fingerprint:
             if force:
                 return model, State()
             message = (
@@ -79,7 +84,7 @@ class Checkpoint:
                 tensors[name] = array
             else:
                 moments.setdefault(kind, {})[name] = array
-        return model.with_tensors(tensors), State(meta["step"], moments)
+        return model.with_tensors(tensors), State(meta.step, moments)
 
     def save(self, model: Model, state: State) -> None:
         """Write down where the training stands, in one move."""
@@ -87,11 +92,12 @@ class Checkpoint:
             f"tensor:{name}": model.tensor(name) for name in (*model.trainable(), *model.statistics())
         }
         arrays |= {f"{kind}:{name}": a for kind, named in state.moments.items() for name, a in named.items()}
-        meta = {"fingerprint": self.fingerprint, "step": state.step}
+        meta = msgspec.json.encode(_Meta(self.fingerprint, state.step)).decode()
         buffer = io.BytesIO()
-        np.savez(buffer, **{_META: np.array(json.dumps(meta))}, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, **{_META: np.array(meta)}, **arrays)  # type: ignore[arg-type]
         write_file(self.path, buffer.getvalue())
 
     def remove(self) -> None:
-        """The training has come to its end."""
+        """Delete the file: the training has come to its end."""
         self.path.unlink(missing_ok=True)
+        self.path.with_name(f".{self.path.name}.partial").unlink(missing_ok=True)

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import platform
 import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from pysurgeon.errors import OutputExistsError, RunError
 from pysurgeon.graph import Array
+from pysurgeon.runtime import own_version
 
 T = TypeVar("T")
 
 LINEAGE = "lineage.jsonl"
 START = "start.onnx"
-VERSION = 1
+# Raised when runs of an older version could not go on to the end that they would have had there: not for a new setting whose default is what
+# was done before, nor for an event that holds more.
+VERSION = 2
 
 
 class Journal:
@@ -36,14 +41,15 @@ class Journal:
     Args:
         folder: Where it is.
         events: What is known already.
-        whole: Bytes of the lineage that hold them; what lies behind is the line that a killed run did not finish.
+        whole: The bytes of the lineage that hold them; what lies behind is the line that a killed run did not finish.
     """
 
-    def __init__(self, folder: Path, events: list[dict[str, Any]], whole: int) -> None:
+    def __init__(self, folder: Path, events: list[dict[str, Any]], whole: bytes) -> None:
         self.folder = folder
         self._lock = threading.Lock()
         self._events = events
-        self._whole = whole
+        self._whole = len(whole)
+        self._digest = hashlib.sha256(whole)
         self._closed = False
         self._keyed = {e["key"]: e for e in events if "key" in e}
 
@@ -59,7 +65,7 @@ class Journal:
 
         Raises:
             OutputExistsError: The folder holds something.
-            RunError: It cannot be made.
+            RunError: It cannot be made, or another process is at work on the run there.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             is_run = folder.is_dir() and (folder / LINEAGE).exists()
@@ -67,32 +73,39 @@ class Journal:
                 advice = "go on with `pysurgeon resume`, or choose another --run" if is_run else "choose another --run"
                 message = f"{folder} exists{' and holds a run' if is_run else ' and is not empty'}; {advice}"
                 raise OutputExistsError(message)
-            _clear(folder)
-        run = {"event": "run", "key": "run", "version": VERSION, "settings": dict(settings)}
+        run = {"event": "run", "key": "run", "version": VERSION, "settings": dict(settings), "written_by": _writer()}
         line = _line(run)
-        try:
-            # The lineage first, and over the old one: a folder is that of a run from now on, even if this is cut short here.
-            write_file(folder / LINEAGE, line)
-            write_file(folder / START, start)
-        except OSError as error:
-            message = f"{folder} cannot be made the folder of a run ({error.strerror}); choose another --run"
-            raise RunError(message) from error
-        return Journal(folder, [run], len(line))
+        with _locked(folder) if (folder / LINEAGE).exists() else contextlib.nullcontext():
+            try:
+                if folder.is_dir():
+                    _clear(folder)
+                # The lineage first, and over the old one: a folder is that of a run from now on, even if this is cut short here.
+                write_file(folder / LINEAGE, line)
+                write_file(folder / START, start)
+            except OSError as error:
+                message = f"{folder} cannot be made the folder of a run ({error.strerror}); choose another --run"
+                raise RunError(message) from error
+        return Journal(folder, [run], line)
 
     @staticmethod
     def open(folder: Path) -> Journal:
         """Go on with a run, or look at one.
 
         Raises:
-            RunError: There is none, or another version wrote it.
+            RunError: There is none, or another version wrote it, or it cannot be read.
         """
         path = folder / LINEAGE
         if not path.is_file():
             message = f"{folder} is not the folder of a run: it has no {LINEAGE}"
             raise RunError(message)
         events: list[dict[str, Any]] = []
-        whole = 0
-        for line in path.read_bytes().splitlines(keepends=True):
+        whole = b""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            message = f"{path} cannot be read ({error.strerror})"
+            raise RunError(message) from error
+        for line in content.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 break  # the last line was being written when the run was killed
             event = _event(line)
@@ -100,9 +113,15 @@ class Journal:
                 message = f"line {len(events) + 1} of {path} is damaged; the run cannot be resumed from it"
                 raise RunError(message)
             events.append(event)
-            whole += len(line)
-        if not events or events[0]["event"] != "run" or events[0].get("version") != VERSION:
-            message = f"{path} was not written by this version of pysurgeon, or is damaged in its first line"
+            whole += line
+        if not events or events[0]["event"] != "run":
+            message = f"{path} is damaged in its first line; the run cannot be resumed from it"
+            raise RunError(message)
+        if events[0].get("version") != VERSION:
+            message = (
+                f"{path} was written by another version of pysurgeon ({_wrote(events[0])}; this is {own_version()}, lineage {VERSION}): "
+                "use that one for it, or begin a new run"
+            )
             raise RunError(message)
         if not (folder / START).is_file():
             message = f"{folder} has no {START}: the run was ended before it began; begin it again with --force"
@@ -118,14 +137,10 @@ class Journal:
         Raises:
             RunError: Another process is at work, or was since the lineage was read.
         """
-        with (self.folder / LINEAGE).open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                message = f"another process is at work on the run in {self.folder}; wait for its end"
-                raise RunError(message) from error
+        with _locked(self.folder) as file:
             content = file.read()
-            if len(content) < self._whole or b"\n" in content[self._whole :]:
+            read = hashlib.sha256(content[: self._whole]).digest()
+            if read != self._digest.digest() or b"\n" in content[self._whole :]:
                 message = f"another process went on with the run in {self.folder} meanwhile; resume it again"
                 raise RunError(message)
             try:
@@ -169,13 +184,17 @@ class Journal:
             if self._closed:
                 message = f"the run in {self.folder} was left; resume it to go on"
                 raise RunError(message)
-            with (self.folder / LINEAGE).open("r+b") as file:
-                file.truncate(self._whole)
-                file.seek(self._whole)
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with (self.folder / LINEAGE).open("r+b") as file:
+                    file.truncate(self._whole)
+                    file.seek(self._whole)
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise _unwritten(self.folder / LINEAGE, error) from error
             self._whole += len(line)
+            self._digest.update(line)
             self._events.append(event)
             if "key" in event:
                 self._keyed[event["key"]] = event
@@ -192,7 +211,18 @@ class Journal:
 
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        write_file(self.folder / name, buffer.getvalue())
+        self.save_file(name, buffer.getvalue())
+
+    def save_file(self, name: str, content: bytes) -> None:
+        """Put a file into the folder, all at once.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        try:
+            write_file(self.folder / name, content)
+        except OSError as error:
+            raise _unwritten(self.folder / name, error) from error
 
     def load_arrays(self, name: str) -> dict[str, Array]:
         """The arrays of a file of the folder.
@@ -201,28 +231,92 @@ class Journal:
             RunError: The file is missing or damaged.
         """
         try:
-            # NumPy leaves a file open that it opened itself and could not read.
-            with (self.folder / name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            return read_arrays(self.folder / name)
+        except (OSError, ValueError) as error:
             message = f"{self.folder / name} is missing or damaged ({error}); the run cannot be resumed from it"
             raise RunError(message) from error
 
 
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an `.npz` file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or no such file.
+    """
+    # NumPy leaves a file open that it opened itself and could not read.
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            message = "it is no archive of arrays"
+            raise ValueError(message)
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except (EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(str(error)) from error
+
+
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        OSError: It cannot be written; nothing but what was there before is left.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One of a run that was killed goes, and so does a link of that name: nothing is written through it.
+        partial.unlink(missing_ok=True)
+        try:
+            with partial.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        # Not the name of the partial file, which nobody asked for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[BinaryIO]:
+    """The lineage, open to read and locked against all other processes."""
+    try:
+        with (folder / LINEAGE).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"another process is at work on the run in {folder}; wait for its end"
+                raise RunError(message) from error
+            yield file
+    except FileNotFoundError as error:
+        message = f"{folder} is not the folder of a run any more: it has no {LINEAGE}"
+        raise RunError(message) from error
+
+
+def _unwritten(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path}: {error.strerror or error}; see to it, and resume the run")
+
+
+def _writer() -> dict[str, str]:
+    """What writes a run, for whoever finds it later."""
+    return {"pysurgeon": own_version(), "python": platform.python_version(), "numpy": np.__version__}
+
+
+def _wrote(first: Mapping[str, Any]) -> str:
+    """What wrote a lineage, by its first line."""
+    by = first.get("written_by")
+    name = by.get("pysurgeon") if isinstance(by, dict) else None
+    return f"{'a version that does not say its name' if name is None else name}, lineage {first.get('version')}"
 
 
 def _line(event: dict[str, Any]) -> bytes:
@@ -234,14 +328,20 @@ def _event(line: bytes) -> dict[str, Any] | None:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and "event" in event else None
+    sound = isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("key", ""), str)
+    return event if sound else None
 
 
 def _clear(folder: Path) -> None:
     """Remove what a run leaves behind, and nothing else; the lineage is replaced, so that it is never missing."""
-    branches = folder / "branches"
+    names = (START, "result.onnx", "report.html")
     for path in (
-        *(folder / name for name in (START, "result.onnx", "report.html", f".{START}.partial", ".result.onnx.partial")),
-        *(path for pattern in ("*.onnx", "*.npz", ".*.partial") for path in branches.glob(pattern)),
+        *(folder / name for name in (*names, *(f".{name}.partial" for name in names))),
+        *(
+            path
+            for part in ("branches", "front")
+            for end in ("*.onnx", "*.npz", ".*.partial")
+            for path in (folder / part).glob(end)
+        ),
     ):
         path.unlink(missing_ok=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from pysurgeon.data import Dataset, Source
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.fitness import Fitness
-from pysurgeon.evolution.journal import Journal
+from pysurgeon.evolution.journal import LINEAGE, Journal
+from pysurgeon.evolution.lineage import ensure_sound
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
@@ -95,8 +97,18 @@ class EvolveResult:
     metric: str = "accuracy"
     front: tuple[Member, ...] = ()
 
+    def __str__(self) -> str:
+        alone = "diverged" if self.alone is None else f"{self.alone.test_accuracy:.2%}"
+        lines = [
+            f"test {self.metric} {self.start.test_accuracy:.2%} -> {self.result.test_accuracy:.2%} (the start trained alone: {alone})",
+            f"parameters {self.start.parameters:,} -> {self.result.parameters:,}, MACs {self.start.macs:,} -> {self.result.macs:,}",
+            f"operations: {', '.join(self.genome) or 'none'}",
+            f"model {self.output}, report {self.run / 'report.html'}",
+        ]
+        return "\n".join(lines)
 
-LoadData = Callable[[EvolveSettings], Dataset]
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  (IPython calls it)
+        printer.text(str(self))
 
 
 def load_data(settings: EvolveSettings, model: Model, source: Source | Dataset | None = None) -> Dataset:
@@ -146,6 +158,23 @@ def begin(model: Model, settings: EvolveSettings, folder: Path, *, force: bool =
         TrainingError: The model cannot be freed from its batch size.
     """
     return Journal.create(folder, settings.to_json(), free_batch(model).to_bytes(), force=force)
+
+
+def free_folder(model: str, data: str) -> Path:
+    """A folder for a run that nobody gave one: `runs/MODEL-DATA-N` with the first N that is free."""
+    name = f"{model}-{re.sub(r'[^A-Za-z0-9_-]+', '-', Path(data).stem)}"
+    return next(folder for k in count(1) if not (folder := Path("runs") / f"{name}-{k}").exists())
+
+
+def open_run(folder: Path) -> Journal:
+    """A run to go on with or to report on.
+
+    Raises:
+        RunError: There is none, another version wrote it, or its lineage is not what a run writes.
+    """
+    journal = Journal.open(folder)
+    ensure_sound(journal.events, str(folder / LINEAGE))
+    return journal
 
 
 def go_on(journal: Journal, data: Dataset, observer: Observer | None = None) -> EvolveResult:

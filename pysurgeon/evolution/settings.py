@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -94,7 +96,7 @@ class EvolveSettings:
         """Check the ranges.
 
         Raises:
-            UsageError: A number makes no sense.
+            UsageError: A number makes no sense, or something is no number.
         """
         for field in fields(self):  # Runs write them down: paths as text, NumPy's numbers as Python's.
             given = getattr(self, field.name)
@@ -102,9 +104,11 @@ class EvolveSettings:
                 object.__setattr__(self, field.name, os.fspath(given))
             elif isinstance(given, np.generic):
                 object.__setattr__(self, field.name, given.item())
+        _ensure_types(self)
         for name, low in (
             ("branches", 0),
             ("generations", 0),
+            ("limit", 2),
             ("batch_size", 1),
             ("micro_batch", 1),
             ("threads", 1),
@@ -175,15 +179,39 @@ class EvolveSettings:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> EvolveSettings:
-        """From plain data.
+        """From plain data. What an older version had no setting for, it did as the default does.
 
         Raises:
-            RunError: It was written by another version.
+            RunError: A newer version wrote it, or it was damaged.
         """
-        known = {f.name for f in fields(EvolveSettings)}
-        if set(data) != known:
-            message = (
-                f"the settings of the run are those of another version (they differ in {sorted(set(data) ^ known)})"
-            )
+        unknown = sorted(set(data) - {f.name for f in fields(EvolveSettings)})
+        if unknown or "data" not in data:
+            what = f"they hold {', '.join(unknown)}" if unknown else "they name no data"
+            message = f"the settings of the run are those of another version of pysurgeon ({what}): use that one for it, or begin a new run"
             raise RunError(message)
-        return EvolveSettings(**data)
+        try:
+            return EvolveSettings(**data)
+        except UsageError as error:
+            message = f"the settings of the run are damaged: {error}"
+            raise RunError(message) from error
+
+
+@cache
+def _kinds() -> dict[str, tuple[Any, ...]]:
+    """The types of the fields that are no choices, by name."""
+    hints = get_type_hints(EvolveSettings)
+    return {
+        name: get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        for name, hint in hints.items()
+        if get_origin(hint) is not Literal
+    }
+
+
+def _ensure_types(settings: EvolveSettings) -> None:
+    for name, kinds in _kinds().items():
+        value = getattr(settings, name)
+        # What counts as a number for Python: True, but not here.
+        accepted: tuple[type, ...] = (int, float) if float in kinds else tuple(k for k in kinds if isinstance(k, type))
+        if isinstance(value, bool) or not isinstance(value, (*accepted, *([NoneType] if NoneType in kinds else []))):
+            wanted = "a number" if float in kinds else "a whole number" if int in kinds else "text"
+            raise SettingError(name, f"is {value!r:.80}; it must be {wanted}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from pysurgeon.errors import ModelError, Refused, RunError, TrainingError, Verif
 from pysurgeon.evolution.executor import Executor
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.genome import shortened
-from pysurgeon.evolution.journal import Journal, write_file
+from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate
 from pysurgeon.evolution.proposals import Grounds
@@ -27,12 +27,14 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import latency
 from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
+    Evaluation,
     Outcome,
     State,
     Trainer,
     TrainResult,
     evaluate,
     metric,
+    paired,
     with_input_metadata,
 )
 from pysurgeon.training.protocol import SLOPE_SAMPLES
@@ -295,7 +297,7 @@ class Surgeon:
     def _store(self, key: str, result: TrainResult) -> None:
         arrays = {f"{kind}:{name}": a for kind, named in result.state.moments.items() for name, a in named.items()}
         self.journal.save_arrays(f"branches/{key}.npz", arrays)
-        write_file(self.journal.folder / f"branches/{key}.onnx", result.model.to_bytes())
+        self.journal.save_file(f"branches/{key}.onnx", result.model.to_bytes())
 
     def _survivors(self, event: dict[str, Any]) -> list[Branch]:
         """The branches that a generation hands on."""
@@ -339,10 +341,11 @@ class Surgeon:
         alone = Branch("alone", None, "alone", (), self._start, State())
         trained = self._train(alone, trunk.state.step)
         deviations: dict[str, float] = {}
+        seen: dict[str, Evaluation] = {}
 
         def figures(name: str, model: Model) -> dict[str, Any]:
             size = costs(model)
-            found = evaluate(model, self.data, "test", threads=self.settings.threads)
+            found = seen[name] = evaluate(model, self.data, "test", threads=self.settings.threads)
             deviations[name] = float(found.scores.std())
             return {
                 "parameters": size.parameters,
@@ -361,6 +364,8 @@ class Surgeon:
                 "metric": metric(self.data),
                 "front": [{"branch": b.id, "genome": list(b.genome), "figures": figures(b.id, b.model)} for b in front],
                 "deviations": deviations,
+                # Of the result to the others: all have seen the same samples.
+                "paired": {n: asdict(paired(seen[n], seen["result"])) for n in ("start", "alone") if n in seen},
                 "genome": list(trunk.genome),
                 "branch": trunk.id,
                 "trunk_steps": trunk.state.step,
@@ -368,7 +373,7 @@ class Surgeon:
             },
         )
         for file, branch in (("result.onnx", trunk), *((f"front/{b.id}.onnx", b) for b in front)):
-            write_file(self.journal.folder / file, with_input_metadata(branch.model, self.data).to_bytes())
+            self.journal.save_file(file, with_input_metadata(branch.model, self.data).to_bytes())
         self._observer.happened(event)
 
     def _time_is_up(self, generation: int) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -120,16 +121,31 @@ def written(path: Path) -> str:
 
 
 def ensure_free(paths: Sequence[Path], *, force: bool) -> None:
-    """Refuse early, before any work, to overwrite what exists: the files, and the data files that may come beside them.
+    """Refuse early, before any work, what would fail after it: to overwrite what exists, or to write where that is not possible.
+
+    Args:
+        paths: Of models; the data files that may come beside them count, too.
+        force: Whether files may be replaced.
 
     Raises:
         OutputExistsError: One of the paths exists and `force` is not given.
+        ModelError: One of them is a folder, or nothing can be written there.
     """
     for path in paths:
+        if path.is_dir():
+            message = f"{path} is a folder; give the name of a file"
+            raise ModelError(message)
         for taken in (path, _data_name(path)):
             if taken.exists() and not force:
                 message = f"{taken} exists; choose another name or say --force"
                 raise OutputExistsError(message)
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        try:
+            # A file without a name: nobody sees it, and it goes with this process.
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            message = f"{path} cannot be written ({error.strerror or first_line(error)}); choose another place"
+            raise ModelError(message) from error
 
 
 def _write_data(model: Model, path: Path, pending: list[Path]) -> tuple[Path, bytes]:

@@ -55,6 +55,15 @@ class Model:
     ir: ir.Model
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        ports = [
+            ", ".join(
+                f"{p.name} {p.dtype} ({', '.join('any' if d is None else str(d) for d in p.shape)})" for p in side
+            )
+            for side in (self.inputs, self.outputs)
+        ]
+        return f"<Model {self.ir.graph.name!r}: {ports[0]} -> {ports[1]}, {self.parameter_count():,} parameters>"
+
     @property
     def nodes(self) -> Iterator[onnx_ir.Node]:
         """The nodes in topological order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -184,11 +184,12 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
             with contextlib.suppress(Exception):
                 return ort.InferenceSession(content, **settings)
             raise
-    # An optimizer that reads a tensor from elsewhere wants a model with a path, even if the place is memory.
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+    # An optimizer that reads a tensor from elsewhere wants a model with a path, even if the place is memory. A file without a
+    # name is gone with this process, however that ends.
+    with os.fdopen(os.memfd_create("pysurgeon-graph"), "wb") as file:
         file.write(proto.SerializeToString())
         file.flush()
-        return ort.InferenceSession(file.name, **settings)
+        return ort.InferenceSession(f"/proc/self/fd/{file.fileno()}", **settings)
 
 
 def _runnable(model: ir.Model) -> onnx.ModelProto:

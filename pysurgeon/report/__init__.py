@@ -1,5 +1,6 @@
 """Reports: what a person looks at, and what `--json` prints."""
 
+from pysurgeon.report.command import OPTIONS
 from pysurgeon.report.compare import Compared, Comparison, compare
 from pysurgeon.report.documents import (
     InspectResult,
@@ -15,10 +16,12 @@ from pysurgeon.report.documents import (
     recommend_json,
 )
 from pysurgeon.report.page import render, write_report
+from pysurgeon.report.printable import Printable
 from pysurgeon.report.progress import LiveObserver, RunPlan, TrainProgress
 from pysurgeon.report.record import RunRecord, from_journal
 from pysurgeon.report.tables import (
     comparison_table,
+    inspection,
     layers_table,
     recommendations_table,
     records_table,
@@ -29,6 +32,7 @@ from pysurgeon.report.tables import (
 from pysurgeon.report.verdict import caution, verdict
 
 __all__ = [
+    "OPTIONS",
     "Compared",
     "Comparison",
     "InspectResult",
@@ -36,6 +40,7 @@ __all__ = [
     "LiveObserver",
     "ModelDocument",
     "PortDocument",
+    "Printable",
     "RunPlan",
     "RunRecord",
     "TrainProgress",
@@ -49,6 +54,7 @@ __all__ = [
     "from_journal",
     "inspect",
     "inspect_json",
+    "inspection",
     "layers_table",
     "recommend_json",
     "recommendations_table",

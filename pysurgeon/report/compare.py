@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,11 @@ from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.session import Session, latency, output_error, random_feeds
 from pysurgeon.report.documents import document
-from pysurgeon.training import as_expected, evaluate, fit_input, metric
+from pysurgeon.report.printable import Printable
+from pysurgeon.training import Difference, Evaluation, as_expected, evaluate, fit_input, metric, paired
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _SAMPLES = 256
 
@@ -36,7 +40,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Printable):
     """Two models beside one another.
 
     Attributes:
@@ -45,12 +49,20 @@ class Comparison:
         a: The first model.
         b: The second model.
         metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
+        difference: Of the second model to the first one, sample by sample of the test split; `None` without data.
     """
 
     max_error: float
     a: Compared
     b: Compared
     metric: str = "accuracy"
+    difference: Difference | None = None
+
+    def shown(self) -> RenderableType:
+        """As `pysurgeon compare` shows it."""
+        from pysurgeon.report.tables import comparison_table
+
+        return comparison_table(self)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `pysurgeon compare --json`."""
@@ -64,17 +76,22 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
     feeds_a, feeds_b = _feeds(model_a, model_b, data_a, data_b)
     outputs_a = Session(model_a, threads=threads).run(feeds_a)
     outputs_b = Session(model_b, threads=threads).run(feeds_b)
+    on_a, on_b = (
+        None if d is None else evaluate(m, d, "test", threads=threads)
+        for m, d in ((model_a, data_a), (model_b, data_b))
+    )
     return Comparison(
         max_error=output_error(outputs_a, _renamed(outputs_a, outputs_b)),
-        a=_compared(model_a, data_a, threads),
-        b=_compared(model_b, data_b, threads),
+        a=_compared(model_a, on_a, threads),
+        b=_compared(model_b, on_b, threads),
         metric="accuracy" if data is None else metric(data),
+        difference=None if on_a is None or on_b is None else paired(on_a, on_b),
     )
 
 
-def _compared(model: Model, data: Dataset | None, threads: int) -> Compared:
+def _compared(model: Model, on_test: Evaluation | None, threads: int) -> Compared:
     size = costs(model)
-    accuracy = evaluate(model, data, "test", threads=threads).accuracy if data is not None else None
+    accuracy = None if on_test is None else on_test.accuracy
     return Compared(accuracy, size.parameters, size.macs, latency(model, threads=threads))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pysurgeon.diagnosis import Recommendation
 from pysurgeon.errors import ModelError, Refused
@@ -15,7 +15,11 @@ from pysurgeon.graph import Array, Model, Port
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.report.printable import Printable
 from pysurgeon.surgery import Calibration, Factorize, InsertLayer, Operation, Record, RemoveLayer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,18 @@ class LayerDocument:
 
 
 @dataclass(frozen=True)
-class InspectResult:
+class InspectResult(Printable):
     """What a model is made of and what can be operated on."""
 
     model: ModelDocument
     widths: tuple[WidthDocument, ...]
     layers: tuple[LayerDocument, ...]
+
+    def shown(self) -> RenderableType:
+        """As `pysurgeon inspect` shows it."""
+        from pysurgeon.report.tables import inspection
+
+        return inspection(self)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `pysurgeon inspect --json`."""

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from pysurgeon.errors import ModelError
 from pysurgeon.evolution import EvolveSettings, Figures, Journal
 from pysurgeon.graph import Model, load
 from pysurgeon.report.architecture import LayerChange, layer_changes, layer_facts
 from pysurgeon.report.statistics import at_least, interval
 from pysurgeon.surgery import parse
+from pysurgeon.training import Difference
 
 Origin = Literal["recommended", "joined", "random", "parent"]
 Fate = Literal["won", "carried", "lost", "refused", "diverged", "racing"]
@@ -175,6 +178,7 @@ class RunRecord:
         start: The start as given, `None` while not finished.
         alone: The start trained alone for as many steps as the trunk, `None` while not finished or if that diverged.
         result: The winner, `None` while not finished.
+        difference: Of the result to the start trained alone, or to the start where that diverged; `None` where it is not written down.
         front: Networks of the front, the winner first; empty for other objectives and while not finished.
         generations: The races so far.
         trunk: The curve from the start to where the trunk stands.
@@ -194,6 +198,7 @@ class RunRecord:
     start: Tested | None
     alone: Tested | None
     result: Tested | None
+    difference: Difference | None
     front: tuple[MemberRecord, ...]
     generations: tuple[GenerationRecord, ...]
     trunk: Curve
@@ -237,6 +242,7 @@ def from_journal(journal: Journal) -> RunRecord:
         if (t := of(m["branch"], m["figures"])) is not None
     ]
     alone = [e for e in trained if e["branch"] == "alone"]
+    judged = tested.get("paired", {}).get("alone") or tested.get("paired", {}).get("start")
     return RunRecord(
         folder=journal.folder,
         settings=settings,
@@ -245,6 +251,7 @@ def from_journal(journal: Journal) -> RunRecord:
         start=of("start", tested.get("start")),
         alone=of("alone", tested.get("alone")),
         result=of("result", tested.get("result")),
+        difference=msgspec.convert(judged, Difference) if judged else None,
         front=tuple(front),
         generations=generations,
         trunk=_curve(path),

@@ -25,6 +25,7 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
 from pysurgeon.report.documents import InspectResult, WidthDocument, inspect
+from pysurgeon.report.verdict import compared
 from pysurgeon.surgery import Record, parse
 from pysurgeon.training import NodeFact
 
@@ -99,6 +100,27 @@ class _NamedTable:
         for (title, justify), width in zip(self.columns, widths, strict=True):
             table.add_column(Text(title), justify=justify, width=width, no_wrap=True)
         return table
+
+
+def inspection(found: InspectResult, unsound: str = "") -> RenderableType:
+    """A model as a whole, its widths and its layers: `pysurgeon inspect`.
+
+    Args:
+        found: What it is made of.
+        unsound: A clause that says which weights are not finite, in place of their names.
+    """
+    whole = found.model
+    parts: list[RenderableType] = [
+        Text(f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample, opset {whole.opset}")
+    ]
+    for title, ports in (("input", whole.inputs), ("output", whole.outputs)):
+        for port in ports:
+            shape = ", ".join("any" if d is None else str(d) for d in port.shape)
+            parts.append(Text(fmt.plain(f"{title} {port.name!r}: {port.dtype} ({shape})")))
+    if whole.not_finite:
+        unsound = unsound or f"values that are infinite or not a number in {', '.join(map(repr, whole.not_finite))}"
+        parts.append(Text(fmt.plain(f"not sound: {unsound}"), "red"))
+    return Group(*parts, Text(), widths_table(found), Text(), layers_table(found))
 
 
 def widths_table(source: Structure | InspectResult) -> RenderableType:
@@ -288,8 +310,13 @@ def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")
         fmt.milliseconds(b.latency_ms),
         fmt.change(a.latency_ms, b.latency_ms),
     )
+    judged = (
+        () if comparison.difference is None else compared(comparison.difference, names[1], names[0], comparison.metric)
+    )
     return Group(
-        table, Text(f"Largest difference of the outputs, relative to the largest: {fmt.error(comparison.max_error)}")
+        table,
+        *map(Text, judged),
+        Text(f"Largest difference of the outputs, relative to the largest: {fmt.error(comparison.max_error)}"),
     )
 
 

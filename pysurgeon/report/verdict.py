@@ -6,6 +6,7 @@ from pysurgeon.data import Dataset
 from pysurgeon.evolution import EvolveSettings
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.record import RunRecord
+from pysurgeon.training import Difference
 
 
 def verdict(run: RunRecord) -> tuple[str, ...]:
@@ -14,8 +15,10 @@ def verdict(run: RunRecord) -> tuple[str, ...]:
     if run.alone is None:
         # Without the control there is no claim.
         found = ["The start alone did not train to the end, so there is nothing to compare with."]
+    elif run.difference is not None:
+        found = list(compared(run.difference, "the result", "the start trained alone", run.metric))
     else:
-        found = [_certainty(run.alone.interval, run.result.interval)]
+        found = [_apart(run.alone.interval, run.result.interval)]
     found += _beyond_tolerance(run)
     if run.time_is_up:
         found.append("The time limit ended the run before all its generations were through.")
@@ -38,13 +41,55 @@ def caution(settings: EvolveSettings, data: Dataset) -> str:
     )
 
 
-def _certainty(before: tuple[float, float], after: tuple[float, float]) -> str:
+def compared(difference: Difference, who: str, other: str, metric: str) -> tuple[str, ...]:
+    """Whether one network is better than another one on the same test samples, and by how much, in sentences.
+
+    Args:
+        difference: Of the one to the other.
+        who: Is compared.
+        other: With whom.
+        metric: What the difference is of.
+    """
+    d = difference
+    if not d.won and not d.lost:
+        alike = "right and wrong on the same" if metric == "accuracy" else "equally good on each of the"
+        return (f"{_capital(who)} and {other} are {alike} {fmt.plural(d.samples, 'test sample')}.",)
+    if d.decided:
+        found = f"{_capital(who)} is {'better' if d.mean > 0 else 'worse'} than {other}"
+    else:
+        found = f"The test samples do not tell whether {who} or {other} is better"
+    won, lost = fmt.count(d.won), fmt.count(d.lost)
+    if metric == "accuracy":
+        counts = f"it alone gets {won} right, the other alone {lost}"
+    else:
+        counts = f"it does better on {won}, the other on {lost}"
+    chance = f"p{fmt.SPACE}{_probability(d.p)}" + (
+        " by McNemar's exact test" if metric == "accuracy" else " by Student's test in pairs"
+    )
+    low, high = d.interval
+    size = (
+        f"The difference is {fmt.points(d.mean)} points of {metric}, with 95{fmt.SPACE}% confidence between {fmt.points(low)} and "
+        f"{fmt.points(high)}."
+    )
+    return (f"{found}: of {fmt.plural(d.samples, 'test sample')} {counts} ({chance}).", size)
+
+
+def _capital(text: str) -> str:
+    return text.replace("the ", "The ", 1) if text.startswith("the ") else text  # a file's name stays what it is
+
+
+def _probability(p: float) -> str:
+    return f"<{fmt.SPACE}0.0001" if p < 1e-4 else f"={fmt.SPACE}{p:.2g}"
+
+
+def _apart(before: tuple[float, float], after: tuple[float, float]) -> str:
+    """What intervals of their own tell, where nobody wrote down what the networks did on each sample."""
     intervals = "The 95 % confidence intervals of the result and of the start trained alone"
     if after[0] > before[1]:
         return f"{intervals} do not overlap: the result is better."
     if after[1] < before[0]:
         return f"{intervals} do not overlap: the result is worse."
-    return f"{intervals} overlap: the test samples alone do not tell which is better."
+    return f"{intervals} overlap: by themselves they do not tell which is better."
 
 
 def _beyond_tolerance(run: RunRecord) -> list[str]:

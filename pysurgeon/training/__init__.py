@@ -8,6 +8,7 @@ from pysurgeon.training.loading import load_for
 from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.loss import ClassWeights, metric
 from pysurgeon.training.normalization import as_expected, with_input_metadata
+from pysurgeon.training.paired import Difference, paired
 from pysurgeon.training.protocol import (
     Device,
     Optim,
@@ -27,6 +28,7 @@ from pysurgeon.training.worker import WorkerTrainer
 __all__ = [
     "ClassWeights",
     "Device",
+    "Difference",
     "Evaluation",
     "Fit",
     "InputFit",
@@ -51,6 +53,7 @@ __all__ = [
     "fit_input",
     "load_for",
     "metric",
+    "paired",
     "training_report",
     "training_view",
     "with_input_metadata",

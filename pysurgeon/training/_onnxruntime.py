@@ -133,7 +133,7 @@ def ensure_device(device: Device) -> None:
     if not can_differentiate():
         message = (
             "the trainer ort needs onnxruntime-training, which there is for Python 3.11 and older; the onnxruntime that is installed "
-            "only runs models: pip install 'pysurgeon[torch]' and take the trainer torch"
+            "only runs models: pip install 'torch>=2.4' and take the trainer torch"
         )
         raise TrainingError(message)
     ort = onnxruntime()

@@ -145,14 +145,21 @@ class WorkerTrainer:
             SurgeonError: What was raised in the worker, or a TrainingError where it ended.
         """
         try:
-            answer = self._call(data, job, None, time.monotonic() + _CHECK_SECONDS)
-        except WorkerDied as death:
-            message = f"the trainer {self._trainer} cannot train the model: {death}"
-            raise TrainingError(message) from death
+            answer = self._asked(data, job)
+        except WorkerDied:
+            # What ended the worker may have come from outside; a model that ends it does so again.
+            try:
+                answer = self._asked(data, job)
+            except WorkerDied as death:
+                message = f"the trainer {self._trainer} cannot train the model: {death}"
+                raise TrainingError(message) from death
         if isinstance(answer, Failed):
             message = f"the worker failed:\n{answer.trace}"
             raise TrainingError(message)
         return answer
+
+    def _asked(self, data: Dataset, job: CheckJob | SlopeJob) -> object:
+        return self._call(data, job, None, time.monotonic() + _CHECK_SECONDS)
 
     def _call(
         self,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +19,7 @@ import pytest
 from engines import needs_ort
 from starts import cnn, mlp, text_model
 
+import pysurgeon as ps
 from tests.cli.commands import IMAGES, LABELS, QUICK, ROOT, Command, Done, complains, put, shell
 
 
@@ -169,7 +174,8 @@ def test_resume_of_a_finished_run_says_the_same(finished: tuple[Path, Done], com
     assert (folder / "run/lineage.jsonl").read_bytes() == lineage
     readable = command("resume", folder / "run").out
     assert "parameters" in readable.lower()
-    assert "confidence intervals" in readable
+    assert "the start trained alone" in " ".join(readable.split())
+    assert "test samples" in readable.replace("\u00a0", " ")
 
 
 def test_a_run_is_resumed_where_its_data_is_found(command: Command, start: Path, tmp_path: Path) -> None:
@@ -202,7 +208,8 @@ def test_report_of_a_run_that_has_not_ended(finished: tuple[Path, Done], command
 def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
     command("apply", start, "widen:fc1=9", "-o", tmp_path / "wide.onnx")
     found = command("compare", start, tmp_path / "wide.onnx", "--json").document
-    assert set(found) == {"max_error", "a", "b", "metric"}
+    assert set(found) == {"max_error", "a", "b", "metric", "difference"}
+    assert found["difference"] is None
     assert set(found["a"]) == set(found["b"]) == {"accuracy", "parameters", "macs", "latency_ms"}
     assert found["max_error"] < 1e-5
     assert found["a"]["accuracy"] is None
@@ -210,6 +217,11 @@ def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
     readable = command("compare", start, tmp_path / "wide.onnx").out
     assert readable.split()[:3] == ["start.onnx", "wide.onnx", "Change"]
     assert "Parameters" in readable
+    command("train", start, *QUICK, "--steps", "300", "-o", tmp_path / "trained.onnx")
+    judged = command("compare", start, tmp_path / "trained.onnx", "--data", "digits", "--json").document
+    assert judged["difference"]["mean"] == pytest.approx(judged["b"]["accuracy"] - judged["a"]["accuracy"])
+    said = command("compare", start, tmp_path / "trained.onnx", "--data", "digits").out
+    assert "trained.onnx is better than start.onnx: of" in " ".join(said.split())
     (tmp_path / "other").mkdir()
     again = shutil.copy(start, tmp_path / "other")
     assert command("compare", start, again).out.split()[:3] == ["A", "B", "Change"]
@@ -275,3 +287,63 @@ def test_a_reader_that_leaves_early_is_no_fault(start: Path) -> None:
         words = process.stderr.read().decode()
         process.wait(60)
     assert "Traceback" not in words
+
+
+@pytest.mark.parametrize(
+    "name", ["inspect", "doctor", "recommend", "apply", "train", "evolve", "resume", "report", "compare"]
+)
+def test_help_gives_an_example_and_groups_of_options(command: Command, name: str) -> None:
+    done = command(name, "--help")
+    assert done.status == 0
+    text = " ".join(done.out.split())
+    assert f"Example: pysurgeon {name} " in text
+    listed = done.out.split("─ Options ─")[1].split("╰")[0]
+    assert re.findall(r"--[a-z-]+", listed) == ["--help"]  # all others are in a group
+
+
+def test_the_example_of_every_command_is_one_that_it_takes() -> None:
+    import typer
+
+    from pysurgeon.cli import app
+
+    group: Any = typer.main.get_command(app)
+    for name, one in group.commands.items():
+        assert one.epilog is not None
+        words = shlex.split(one.epilog.removeprefix("Example: "))
+        assert words[:2] == ["pysurgeon", name]
+        context = one.make_context(name, words[2:])
+        assert not context.args
+
+
+def test_the_version_is_told(command: Command) -> None:
+    assert command("-V").out == command("--version").out == f"{ps.__version__}\n"
+
+
+def test_sentences_are_wrapped_at_words_on_a_terminal_and_one_line_elsewhere() -> None:
+    from pysurgeon.cli._wrapping import Wrapping
+
+    sentence = (
+        "the model as it stands answers " + "much better than chance, and the rest is one/very/long/path" + "/x" * 50
+    )
+    for terminal in (True, False):
+        file = io.StringIO()
+        Wrapping(file=file, width=40, force_terminal=terminal, color_system=None, no_color=True).print(
+            sentence, markup=False, soft_wrap=True
+        )
+        lines = file.getvalue().splitlines()
+        assert " ".join(line.strip() for line in lines) == sentence
+        assert len(lines) == (3 if terminal else 1)
+
+
+def test_doctor_takes_what_says_how_the_data_is_fed(command: Command, start: Path, tmp_path: Path) -> None:
+    trained = tmp_path / "trained.onnx"
+    command("train", start, *QUICK, "--steps", "300", "-o", trained)
+    found = {
+        way: command(
+            "doctor", trained, "--data", "digits", "--normalize", way, "--limit", "600", "--threads", "2", "--json"
+        )
+        for way in ("standard", "none")
+    }
+    assert "540 train / 60 validation" in found["none"].err
+    accuracy = {way: done.document["validation_accuracy"] for way, done in found.items()}
+    assert accuracy["standard"] > accuracy["none"]

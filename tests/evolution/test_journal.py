@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pysurgeon import __version__
 from pysurgeon.errors import OutputExistsError, RunError
 from pysurgeon.evolution import Journal
 from pysurgeon.evolution.journal import LINEAGE, START, VERSION, write_file
@@ -33,7 +35,9 @@ def test_a_run_begins_with_its_settings_and_its_start(tmp_path: Path) -> None:
     journal = new(tmp_path / "a" / "run")
     assert journal.settings == SETTINGS
     assert (tmp_path / "a" / "run" / START).read_bytes() == b"start"
-    assert lines(journal.folder) == [{"event": "run", "key": "run", "version": VERSION, "settings": SETTINGS}]
+    (first,) = lines(journal.folder)
+    assert first.pop("written_by")["pysurgeon"] == __version__
+    assert first == {"event": "run", "key": "run", "version": VERSION, "settings": SETTINGS}
     assert {p.name for p in journal.folder.iterdir()} == {LINEAGE, START}
 
 
@@ -126,8 +130,17 @@ def test_a_line_of_another_process_survives_a_look_at_the_run(tmp_path: Path) ->
         (b"", "damaged in its first line"),
         (b'{"event": "run", "key": "run"', "damaged in its first line"),
         (b"\x00" * 64, "damaged in its first line"),
-        (b'{"event": "run", "key": "run", "settings": {}, "version": 999}\n', "not written by this version"),
-        (b'{"event": "trained", "key": "run", "settings": {}, "version": 1}\n', "not written by this version"),
+        (
+            b'{"event": "run", "key": "run", "settings": {}, "version": 999}\n',
+            "a version that does not say its name, lineage 999",
+        ),
+        (
+            b'{"event": "run", "key": "run", "settings": {}, "version": 3, "written_by": {"pysurgeon": "9.1"}}\n',
+            r"another version of pysurgeon \(9\.1, lineage 3; this is .*use that one for it",
+        ),
+        (b'{"event": "trained", "key": "run", "settings": {}, "version": 1}\n', "damaged in its first line"),
+        (b'{"event": 5}\n', "line 1 of .* is damaged"),
+        (b'{"event": "run", "key": [1]}\n', "line 1 of .* is damaged"),
         (b"3\n", "line 1 of .* is damaged"),
         (b"[1, 2]\n", "line 1 of .* is damaged"),
         (b"\xff\xfe\n", "line 1 of .* is damaged"),
@@ -185,9 +198,10 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space.*branches/file\.onnx'"):
         write_file(path, b"new and longer")
     assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
@@ -205,7 +219,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
         assert found[name].dtype == array.dtype
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text", "flipped"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text", "flipped", "an array", "an object"])
 def test_damaged_arrays_are_named(tmp_path: Path, damage: str) -> None:
     journal = new(tmp_path / "run")
     journal.save_arrays("branches/x.npz", {"a": np.arange(1000.0)})
@@ -216,12 +230,60 @@ def test_damaged_arrays_are_named(tmp_path: Path, damage: str) -> None:
         "empty": b"",
         "truncated": content[: len(content) // 2],
         "text": b"no archive",
+        "an array": saved(np.zeros(3)),
+        "an object": saved(np.array([{}], dtype=object)),
         "flipped": content[:300] + bytes(b ^ 0xFF for b in content[300:400]) + content[400:],
     }
     if damage != "missing":
         path.write_bytes(broken[damage])
     with pytest.raises(RunError, match=r"x\.npz is missing or damaged"):
         journal.load_arrays("branches/x.npz")
+
+
+def saved(array: np.ndarray) -> bytes:
+    """An `.npy` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "file"])
+def test_nothing_is_written_through_what_lies_where_a_file_is_prepared(tmp_path: Path, kind: str) -> None:
+    precious, partial = tmp_path / "precious", tmp_path / "run" / ".report.html.partial"
+    partial.parent.mkdir()
+    if "link" in kind:
+        partial.symlink_to(precious)
+        if kind == "link":
+            precious.write_text("mine")
+    elif kind == "fifo":
+        os.mkfifo(partial)
+    else:
+        partial.write_text("of a run that was killed, and longer than what is written now")
+    write_file(tmp_path / "run" / "report.html", b"page")
+    assert (tmp_path / "run" / "report.html").read_bytes() == b"page"
+    assert not (tmp_path / "run" / "report.html").is_symlink()
+    assert not os.path.lexists(partial)
+    assert precious.exists() == (kind == "link")
+    assert kind != "link" or precious.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = new(tmp_path / "run")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for call in (
+        lambda: journal.append({"event": "trained", "key": "a"}),
+        lambda: journal.save_arrays("branches/a.npz", {}),
+        lambda: journal.save_file("branches/a.onnx", b""),
+    ):
+        with pytest.raises(RunError, match=r"No space left on device; see to it, and resume the run"):
+            call()
+    assert journal.known("a") is None
 
 
 # --- overwriting --------------------------------------------------------------------------------------------------------
@@ -238,7 +300,15 @@ def test_a_folder_that_holds_a_run_is_not_taken(tmp_path: Path) -> None:
 def test_force_removes_what_a_run_left_and_nothing_else(tmp_path: Path) -> None:
     journal = new(tmp_path / "run")
     journal.append({"event": "trained", "key": "a@1"})
-    own = ["result.onnx", "report.html", "branches/a@1.onnx", "branches/a@1.npz", "branches/.a@2.npz.partial"]
+    own = [
+        "result.onnx",
+        "report.html",
+        ".report.html.partial",
+        "front/start.onnx",
+        "branches/a@1.onnx",
+        "branches/a@1.npz",
+        "branches/.a@2.npz.partial",
+    ]
     foreign = ["notes.txt", "model.onnx", "branches/notes.md", "figures/a.onnx"]
     for name in (*own, *foreign):
         write_file(journal.folder / name, name.encode())
@@ -292,6 +362,23 @@ def test_two_processes_cannot_go_on_with_one_run(tmp_path: Path) -> None:
         other.kill()  # the lock goes with the process
         other.join()
     with Journal.open(journal.folder).exclusively():
+        pass
+
+
+def test_a_run_at_work_is_not_replaced(tmp_path: Path) -> None:
+    journal = new(tmp_path / "run")
+    before = (journal.folder / LINEAGE).read_bytes()
+    with journal.exclusively(), pytest.raises(RunError, match="another process is at work"):
+        new(journal.folder, force=True)
+    assert (journal.folder / LINEAGE).read_bytes() == before
+    assert (journal.folder / START).exists()
+    new(journal.folder, force=True)
+
+
+def test_a_run_that_was_replaced_since_it_was_read_is_not_gone_on_with(tmp_path: Path) -> None:
+    stale = new(tmp_path / "run")
+    Journal.create(stale.folder, {**SETTINGS, "steps": 4}, b"start", force=True)
+    with pytest.raises(RunError, match="resume it again"), stale.exclusively():
         pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ settings = st.builds(
     EvolveSettings,
     data=st.text(min_size=1),
     data_dir=st.one_of(st.none(), st.text(min_size=1)),
-    limit=maybe,
+    limit=st.one_of(st.none(), st.integers(2, 10**6)),
     normalize=st.sampled_from(["standard", "unit", "none"]),
     validation=st.floats(0.01, 0.99),
     epochs=st.floats(1e-3, 1e3),
@@ -53,15 +54,30 @@ def test_settings_survive_json(found: EvolveSettings) -> None:
     assert EvolveSettings.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
 
 
-@pytest.mark.parametrize("change", ["missing", "unknown"])
-def test_settings_of_another_version_are_refused(change: str) -> None:
-    data = EvolveSettings("digits").to_json()
-    if change == "missing":
-        del data["price"]
-    else:
-        data["price_of_fish"] = 1
-    with pytest.raises(RunError, match="price"):
-        EvolveSettings.from_json(data)
+@given(settings, st.data())
+def test_settings_of_an_older_version_get_the_defaults(found: EvolveSettings, data: st.DataObject) -> None:
+    names = [
+        f.name for f in fields(EvolveSettings) if f.name not in ("data", "epochs", "steps", "strategy", "objective")
+    ]
+    missing = data.draw(st.sets(st.sampled_from(names)))
+    written = {name: value for name, value in found.to_json().items() if name not in missing}
+    defaults = {f.name: f.default for f in fields(EvolveSettings) if f.name in missing}
+    assert EvolveSettings.from_json(written) == replace(found, **defaults)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"price_of_fish": 1, "more": 2}, "another version of pysurgeon .they hold more, price_of_fish."),
+        ({"price": "dear"}, "damaged: price is 'dear'; it must be a number"),
+        ({"workers": 0}, "damaged: workers is 0"),
+    ],
+)
+def test_settings_of_a_newer_version_and_damaged_ones_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(RunError, match=words):
+        EvolveSettings.from_json({**EvolveSettings("digits").to_json(), **change})
+    with pytest.raises(RunError, match="name no data"):
+        EvolveSettings.from_json({})
 
 
 NAN, INF = float("nan"), float("inf")

@@ -35,7 +35,7 @@ def test_a_run_for_labels_or_numbers(task: Any, metric: str, tmp_path: Path) -> 
         task, epochs=None, steps=120, batch_size=32, rate=2e-2, generations=2, branches=2, workers=1
     )
     data = dataset(task)
-    result = ps.evolve(model(mlp((4,))), settings, data=data, run=tmp_path / "run")
+    result = ps.evolve(model(mlp((4,))), data, settings=settings, run=tmp_path / "run")
     assert result.metric == metric
     assert result.start.test_accuracy < result.result.test_accuracy <= 1
     record = from_journal(Journal.open(tmp_path / "run"))

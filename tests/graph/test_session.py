@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from typing import Any
 
 import models
@@ -106,6 +107,13 @@ def wide(transposed: bool = False) -> Model:
             w=(1000, 1000),
         )
     )
+
+
+def test_a_session_makes_no_file_that_a_kill_would_leave_behind(monkeypatch, takes_addresses):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    opened = Session(wide())
+    assert bool(opened._lent) == takes_addresses
+    assert opened.run(random_feeds(wide()))
 
 
 def test_lent_tensors_survive_the_optimizers():

@@ -94,6 +94,10 @@ def events(layer: str) -> list[dict[str, Any]]:
             "start": {**figures, "test_accuracy": 0.1},
             "alone": {**figures, "test_accuracy": 0.7},
             "result": {"parameters": 139, "macs": 120, "latency_ms": 0.02, "test_accuracy": 0.84},
+            "paired": {
+                "start": {"mean": 0.74, "interval": [0.69, 0.78], "p": 0.0, "won": 297, "lost": 1, "samples": 400},
+                "alone": {"mean": 0.14, "interval": [0.104, 0.178], "p": 1e-13, "won": 60, "lost": 4, "samples": 400},
+            },
             "genome": [widen, insert],
             "branch": "g1-1",
             "trunk_steps": 100,

@@ -127,8 +127,8 @@ def test_each_of_two_models_is_compared_as_its_file_says() -> None:
 
 def test_a_trained_file_is_trained_on_as_it_was(tmp_path: Path) -> None:
     settings = EvolveSettings("digits", limit=400, steps=30, epochs=None, batch_size=32, normalize="none")
-    first = api.train(from_proto(mlp()), settings)
-    again = api.train(first.model, replace(settings, normalize="auto", steps=5))
+    first = api.train(from_proto(mlp()), settings=settings)
+    again = api.train(first.model, settings=replace(settings, normalize="auto", steps=5))
     properties = {p.key: p.value for p in again.model.to_proto().metadata_props}
     assert json.loads(properties["pysurgeon.input"])["mean"] == [0.0]
     assert again.model.ir.metadata_props["pysurgeon.input"] == first.model.ir.metadata_props["pysurgeon.input"]

@@ -326,20 +326,18 @@ def test_where_torch_is_missing_the_error_says_what_to_install(monkeypatch: pyte
     monkeypatch.setattr(
         "pysurgeon.training.torch_engine.find_spec", lambda name: None if name == "torch" else found(name)
     )
-    with pytest.raises(TrainingError, match=r"pip install 'pysurgeon\[torch\]'"):
+    with pytest.raises(TrainingError, match=r"pip install 'torch>=2\.4'"):
         LocalTrainer("torch").check(network("mlp"), images())
 
 
 def test_without_the_training_build_the_error_says_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pysurgeon.training._onnxruntime.can_differentiate", lambda: False)
     for ask in (lambda: training_report(network("mlp"), trainer="ort"), lambda: ensure_device("cpu", "ort")):
-        with pytest.raises(
-            TrainingError, match=r"Python 3.11 and older.*pip install 'pysurgeon\[torch\]'.*the trainer torch"
-        ):
+        with pytest.raises(TrainingError, match=r"Python 3.11 and older.*pip install 'torch>=2\.4'.*the trainer torch"):
             ask()
     monkeypatch.setattr("pysurgeon.training.torch_engine.can_differentiate", lambda: False)
     monkeypatch.setattr("pysurgeon.training.torch_engine.find_spec", {}.get)
-    with pytest.raises(TrainingError, match=r"pip install 'pysurgeon\[torch\]'$"):
+    with pytest.raises(TrainingError, match=r"pip install 'torch>=2\.4'$"):
         ensure_device("cpu", "torch")
 
 

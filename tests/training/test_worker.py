@@ -23,7 +23,8 @@ from engines import needs_ort
 from pysurgeon.errors import DataError, ModelError, TrainingError
 from pysurgeon.graph import _external
 from pysurgeon.training import LocalTrainer, Outcome, Schedule, State, TrainSettings, WorkerTrainer
-from pysurgeon.training._transfer import parcel, receive
+from pysurgeon.training._process import WorkerProcess
+from pysurgeon.training._transfer import Parcel, parcel, receive
 
 from .zoo import exported, images, mlp, network
 
@@ -273,3 +274,28 @@ def test_what_is_not_trained_must_fit_into_a_message(monkeypatch: Any) -> None:
     frozen = replace(SETTINGS, statistics="frozen")  # which then are constants
     with pytest.raises(TrainingError, match="what is not trained of the model"):
         LocalTrainer().train(network("cnn", dynamo=True), DATA, frozen, state=State(), steps=1, evaluate_every=0)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_worker_that_is_killed_while_it_looks_at_a_model_costs_one_more_try(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    send, killed = WorkerProcess.send, []
+
+    def sent_and_killed(process: WorkerProcess, data: Parcel, job: object) -> None:
+        send(process, data, job)
+        if len(killed) < times:
+            os.kill(process.pid, signal.SIGKILL)
+            killed.append(process.pid)
+
+    monkeypatch.setattr(WorkerProcess, "send", sent_and_killed)
+    model = network("mlp")
+    with WorkerTrainer() as workers:
+        if times == 2:
+            # What ends two workers is taken for the model's doing.
+            with pytest.raises(TrainingError, match="ended by SIGKILL"):
+                workers.slope(model, DATA, SETTINGS)
+        else:
+            assert workers.slope(model, DATA, SETTINGS) == LocalTrainer().slope(model, DATA, SETTINGS)
+            workers.check(model, DATA)
+    assert len(set(killed)) == times

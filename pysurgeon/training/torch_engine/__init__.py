@@ -39,7 +39,7 @@ def make_dialect(*, freeze_statistics: bool) -> Dialect:
 def ensure_device(device: Device) -> None:
     """See `pysurgeon.training._engine.ensure_device`."""
     if find_spec("torch") is None:
-        message = "the trainer torch needs torch, which is not installed: pip install 'pysurgeon[torch]'"
+        message = "the trainer torch needs torch, which is not installed: pip install 'torch>=2.4'"
         if can_differentiate():
             message += ", or take the trainer ort"
         raise TrainingError(message)
