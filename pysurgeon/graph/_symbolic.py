@@ -19,9 +19,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from pysurgeon.graph._constants import GROWING, LARGEST_RESULT, is_small
+from pysurgeon.graph._shape_inference import infer_node
 from pysurgeon.graph._tensors import Array, constant
 
-LARGEST = 8192  # elements of a value that is worked out
+LARGEST = LARGEST_RESULT  # elements of a value that is worked out
 
 # Two sizes for the k-th dynamic dimension, all primes and pairwise different. Positions of a text are few, pixels are many.
 _SMALL = ((5, 7), (11, 13), (17, 19), (3, 2), (23, 29), (31, 37))
@@ -147,11 +149,10 @@ class _Instance:
             return False
         if sum(self.data[v].size for v in operands) > LARGEST:
             return False
-        if (
-            node.op_type in ("ConstantOfShape", "Expand")
-            and np.prod(self.data[operands[-1]], dtype=np.float64) > LARGEST
-        ):
-            return False
+        if node.op_type in GROWING:
+            self._infer(node)
+            if not all(is_small(self.shapes.get(output)) for output in node.outputs):
+                return False
         from onnx.reference.ops._op_list import load_op
 
         arrays = [None if v is None else self.data[v] for v in node.inputs]
@@ -200,7 +201,7 @@ class _Instance:
                 data[str(value.name)] = onnx.numpy_helper.from_array(np.asarray(self.data[value]))
         try:
             opsets = [onnx.helper.make_opsetid(d, v) for d, v in self._opsets.items()]
-            found = onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data, None, opsets)
+            found = infer_node(schema, ir.to_proto(node), types, data, opsets)
         except Exception:  # noqa: BLE001 (onnx raises several classes; the shapes are not known then)
             self.failures += complete
             return

@@ -22,5 +22,5 @@ def costs(model: Model) -> Costs:
     for node in model.nodes:
         operator = lookup(node)
         if operator is not None and operator.macs is not None:
-            macs += operator.macs(node)
+            macs += operator.count(node)
     return Costs(model.parameter_count(), macs)

@@ -89,7 +89,7 @@ def layers(model: Model) -> list[Layer]:
                 data=data,
                 weight_position=position,
                 parameters=sum(t.const_value.size for t in adjusted if t is not None and t.const_value is not None),
-                macs=operator.macs(node) if operator.macs else 0,
+                macs=operator.count(node),
             )
         )
     return found

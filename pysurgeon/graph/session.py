@@ -6,16 +6,20 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph import _external, _older
+from pysurgeon.graph import _external, _older, _trial
 from pysurgeon.graph._tensors import Array
 from pysurgeon.graph.model import Model
 from pysurgeon.runtime import onnxruntime
+
+if TYPE_CHECKING:
+    import onnx
 
 # onnxruntime 1.19 reads no newer ones.
 NEWEST_IR = 10
@@ -23,6 +27,9 @@ NEWEST_OPSET = 21
 
 # Bytes of weights from which on a session is made for memory and not for speed.
 LARGE = 1 << 30
+
+# Elements of an input that is made up.
+_LARGEST_INPUT = 1 << 28
 
 # onnxruntime's name for its own memory as a place of external data; the offset is the address then.
 _ADDRESS = "*/_ORT_MEM_ADDR_/*"
@@ -44,6 +51,8 @@ class Session:
     """
 
     def __init__(self, model: Model, extra: Sequence[str] = (), *, threads: int = 1) -> None:
+        if _trial.doubtful(model.ir) and not _trial.too_large(model.ir):
+            _trial.tried(model.ir, _runnable(model.ir).SerializeToString(), random_feeds(model, batch=2))
         graph = model.ir
         if extra:
             graph = graph.clone()
@@ -146,9 +155,7 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
         by_name: Whether the engine is given them by name, and not by where they lie.
     """
     ort = onnxruntime()
-    proto = ir.to_proto(model)
-    proto = _older.lowered(proto, NEWEST_OPSET)
-    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    proto = _runnable(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -185,12 +192,22 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
         return ort.InferenceSession(f"/proc/self/fd/{file.fileno()}", **settings)
 
 
+def _runnable(model: ir.Model) -> onnx.ModelProto:
+    """The message in versions that the engine reads."""
+    proto = _older.lowered(ir.to_proto(model), NEWEST_OPSET)
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    return proto
+
+
 def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Array]:
     """Input to compare models on where no data is given.
 
     Standard normal for float inputs, zeros and ones for integer ones: they may be indices, of which there need not be more.
     A first dimension of unknown size becomes `batch`, any other one 16. Dimensions of one name get the size that the first
     of them gets.
+
+    Raises:
+        ModelError: It would be too much.
     """
     rng = np.random.default_rng(seed)
     named: dict[str, int] = {}
@@ -205,6 +222,9 @@ def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Ar
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
                 size = named.setdefault(dim.value, size)
             shape.append(size)
+        if prod(shape) > _LARGEST_INPUT:
+            message = f"input {port.name!r} takes {prod(shape):,} numbers for {batch} samples, more than can be made up: give data"
+            raise ModelError(message)
         if np.issubdtype(port.dtype, np.floating):
             feeds[port.name] = rng.standard_normal(shape).astype(port.dtype)
         else:
