@@ -8,8 +8,8 @@ Everything is put on one scale, accuracy. Let `h = 1 - accuracy` be the headroom
   the width that its activations fill by their BIC rank: one that has room already gains less.
 - *New parameters*, those of widening, inserting, a bypass, or of the full matrix that takes a removed layer's place, change what can be learnt from
   here. To first order a step of AdamW lowers the loss by the learning rate times the L1 norm of the gradient. If that grows by the share s, the
-  gain is `0.1 h ln(1 + s)`. New units are looked at as copies that are read differently, whatever way they will take: only then what writes
-  them has a gradient at once.
+  gain is `0.1 h ln(1 + s)`. New units are looked at in pairs that cancel: only then what writes them has a
+  gradient at once.
   (Evci et al., *GradMax*, 2022, maximize such a norm by their choice of new weights; here it says where.) A layer whose units have died looks
   as if it needed none; by this it is found.
 - *Narrowing*, *removing*, *factorizing* lose `accuracy * error^2`, the share of the readers' signal that is lost.
@@ -50,6 +50,7 @@ from pysurgeon.surgery import (
     parse,
 )
 from pysurgeon.surgery.narrow import LARGEST_ERROR
+from pysurgeon.surgery.new_units import in_pairs
 
 Objective = Literal["accuracy", "size", "latency"]
 
@@ -168,9 +169,11 @@ def _steeper(
         work += at_present + r.macs
         if work > _LARGEST_LOOK or len(models) == _LOOKED_AT:
             break
-        # As copies that are read differently, both what writes a new unit and what reads it has a gradient at once.
-        tried = replace(r.operation, how="split") if isinstance(r.operation, Widen) else r.operation
-        models[r.operation] = apply_edit(tried.plan(structure, calibration).edit)
+        edit = r.operation.plan(structure, calibration).edit
+        if isinstance(r.operation, Widen) and any(m.history is not None for m in edit.maps):
+            # In pairs, both what writes a new unit and what reads it has a gradient at once.
+            edit = in_pairs(edit, structure.width(r.operation.width), np.random.default_rng(r.operation.seed))
+        models[r.operation] = apply_edit(edit)
     if not models:
         return {}
     slope, *found = slopes([structure.model, *models.values()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,6 +67,38 @@ def parted_readers(edit: Edit, width: Width, source: Array, rng: np.random.Gener
             noise -= total[:, source] / copies[source].reshape(by_unit).astype(np.float32)
             rows[at] += _scale(before) * noise
     return read
+
+
+def in_pairs(edit: Edit, width: Width, rng: np.random.Generator) -> Edit:
+    """The same edit with fresh units in pairs: two write the same, and are read with opposite random weights.
+
+    That keeps the function, and whatever is new has a gradient at once. It is for looking at what new units would learn; where they have
+    to learn, fresh ones get further. An odd unit stays fresh, and all do where pairs would not cancel.
+
+    Args:
+        edit: Maps of the width to more units, the new ones last and read with zero.
+        width: The width.
+        rng: What is drawn by.
+    """
+    first, second = np.arange(width.size, edit.resized[width.dim])[: 2 * (_added(edit, width) // 2)].reshape(2, -1)
+    values = dict(edit.values)
+    for places, sign in ((width.writers, 1.0), (width.readers, -1.0)) if summed(edit.structure, width) else ():
+        for tensor, _ in places:
+            before = edit.structure.model.tensor(tensor)
+            if before.dtype != np.float32:
+                continue
+            array = np.array(values[tensor]) if tensor in values else edit.mapped(tensor, before)
+            for rows, at in _units(edit, width, tensor, places, array):
+                if sign < 0:
+                    noise = rng.standard_normal((len(at), len(first), *rows.shape[1:]), dtype=np.float32)
+                    rows[at[:, first]] = _scale(before) * noise
+                rows[at[:, second]] = np.float32(sign) * rows[at[:, first]]
+            values[tensor] = array
+    return replace(edit, values=values)
+
+
+def _added(edit: Edit, width: Width) -> int:
+    return edit.resized[width.dim] - width.size
 
 
 def _scale(tensor: Array) -> np.float32:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checks import difference
 from engines import ENGINES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,8 @@ from pysurgeon.graph import Model
 from pysurgeon.graph.session import Session
 from pysurgeon.graph.widths import Structure
 from pysurgeon.runtime import TrainerName
-from pysurgeon.surgery import AddBypass, InsertLayer, RemoveLayer, Widen, operate
+from pysurgeon.surgery import AddBypass, InsertLayer, RemoveLayer, Widen, apply_edit, operate
+from pysurgeon.surgery.new_units import in_pairs
 from pysurgeon.training import (
     LocalTrainer,
     Schedule,
@@ -95,6 +97,26 @@ def test_what_keeps_the_function_never_makes_the_loss_flatter(seed: int, draw: s
     trainer = LocalTrainer()
     before, after = (trainer.slope(m, DATA, HOW) for m in (network, operate(network, operation).model))
     assert after >= before * (1 - 1e-4)
+
+
+@given(st.integers(0, 2**20), st.sampled_from(["conv1", "conv2"]), st.integers(1, 7))
+def test_pairs_cancel_and_have_a_gradient_at_once(seed: int, name: str, more: int) -> None:
+    network = model(cnn(3, seed=seed))
+    structure = Structure(network)
+    width = structure.width(name)
+    edit = Widen(name, width.size + more, seed=seed).plan(structure, calibrated(network, DATA)).edit
+    looked = apply_edit(in_pairs(edit, width, np.random.default_rng(seed)))
+    assert difference(network, looked) <= 1e-5
+    pairs = more // 2
+    for tensor, axis in width.readers:
+        new = np.moveaxis(looked.tensor(tensor), axis, 0)[width.size :] if looked.tensor(tensor).ndim == 4 else None
+        if new is not None:
+            np.testing.assert_array_equal(new[:pairs], -new[pairs : 2 * pairs])
+            assert not new[2 * pairs :].any()
+            assert np.all(np.abs(new[: 2 * pairs]).max(axis=(1, 2, 3)) > 0)
+    trainer = LocalTrainer()
+    slopes = [trainer.slope(m, DATA, HOW) for m in (apply_edit(edit), looked)]
+    assert (slopes[1] > slopes[0]) is (pairs > 0)
 
 
 # --- recommendations --------------------------------------------------------------------------------------------------------
