@@ -34,7 +34,7 @@ from pysurgeon.graph._precision import in_single_precision
 from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import infer_shapes
-from pysurgeon.graph._symbolic import symbolic_shapes
+from pysurgeon.graph._symbolic import input_dimension, symbolic_shapes
 from pysurgeon.graph._tensors import Array, constant, initializer
 from pysurgeon.graph.building import Builder
 from pysurgeon.graph.definitions import define
@@ -62,13 +62,12 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         notes.append(f"weights stored in few bits are read, trained and saved in float32: {quantized} of them")
     _inference_mode(model, notes)
     _own_tensors(graph)
-    if infer_shapes(model, strict=True) is not None:
-        # What a file says about the shapes inside it may be stale. Or data propagation met something unusual but valid.
-        _reset_shapes(graph)
-        error = infer_shapes(model, strict=False)
-        if error is not None:
-            message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
-            raise ModelError(message) from error
+    # What a file says about the shapes inside it may be stale, or true for one choice of its open dimensions.
+    declared = _reset_shapes(graph)
+    # Data propagation may meet something unusual but valid.
+    if infer_shapes(model, strict=True) is not None and (error := infer_shapes(model, strict=False)) is not None:
+        message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
+        raise ModelError(message) from error
     _leave_out_idle_casts(graph)
     _fold(model)
     written = 0
@@ -79,6 +78,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         _fold(model)
     if written:
         notes.append(f"{written} branches, loops and uses of sequences always run the same way; they were written out")
+    _declare(declared)
     _sizes_of_parts(graph)
     _unpadded_pools(graph)
     common.RemoveUnusedNodesPass()(model)
@@ -158,20 +158,33 @@ def renew(model: ir.Model) -> ir.Model:
 
 
 def _lacks_shapes(graph: ir.Graph) -> bool:
+    """Whether there is a size that is neither a number nor that of an input. Names that ONNX's inference makes up say nothing."""
+    known = {input_dimension(v, k) for v in graph.inputs for k, d in enumerate(v.shape or ()) if not isinstance(d, int)}
     return any(
-        o.shape is None or any(not isinstance(d, int) and d.value is None for d in o.shape)
+        o.shape is None or any(not isinstance(d, int) and d.value not in known for d in o.shape)
         for node in graph
         for o in node.outputs
         if o.uses()
     )
 
 
-def _reset_shapes(graph: ir.Graph) -> None:
+def _reset_shapes(graph: ir.Graph) -> dict[ir.Value, ir.Shape]:
+    """Forget the shapes that follow from others. Returns them."""
+    declared = {}
     for node in graph:
         for output in node.outputs:
             # What is not known keeps its shapes: all of its axes are pinned, and inference could not find them again.
-            if not output.is_graph_output() and lookup(node) is not None:
+            if not output.is_graph_output() and lookup(node) is not None and output.shape is not None:
+                declared[output] = output.shape
                 output.shape = None
+    return declared
+
+
+def _declare(declared: dict[ir.Value, ir.Shape]) -> None:
+    """Take the file's word where nothing was found."""
+    for value, shape in declared.items():
+        if value.shape is None:
+            value.shape = shape
 
 
 def _inference_mode(model: ir.Model, notes: list[str]) -> None:
@@ -254,7 +267,12 @@ def fold_shapes(model: ir.Model) -> None:
 
 def _spell_out(build: Builder, position: int, target: list[int | str | None], graph: ir.Graph) -> None:
     """Write a shape as a row of constants and sizes of inputs, however it was computed, if it is one."""
-    inputs = {d.value: (v, k) for v in graph.inputs for k, d in enumerate(v.shape or ()) if not isinstance(d, int)}
+    inputs = {
+        input_dimension(v, k): (v, k)
+        for v in graph.inputs
+        for k, d in enumerate(v.shape or ())
+        if not isinstance(d, int)
+    }
     if not all(isinstance(e, int) or e in inputs for e in target):
         return
     parts = []

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _older
-from pysurgeon.graph._tensors import Array
+from pysurgeon.graph._tensors import Array, dimension_name
 from pysurgeon.graph.model import Model
 from pysurgeon.runtime import onnxruntime
 
@@ -201,8 +201,8 @@ def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Ar
         shape = []
         for axis, dim in enumerate(dims):
             size = dim if isinstance(dim, int) else batch if axis == 0 else 16
-            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                size = named.setdefault(dim.value, size)
+            if (name := dimension_name(dim)) is not None:
+                size = named.setdefault(name, size)
             shape.append(size)
         if np.issubdtype(port.dtype, np.floating):
             feeds[port.name] = rng.standard_normal(shape).astype(port.dtype)
