@@ -29,6 +29,7 @@ from pysurgeon.evolution import (
 )
 from pysurgeon.graph import Model, ensure_free, load, save
 from pysurgeon.graph.costs import Costs, costs
+from pysurgeon.graph.fidelity import Beside, verify_loaded, verify_result
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import Comparison, InspectResult, write_report
 from pysurgeon.report import compare as compare_models
@@ -81,12 +82,14 @@ class ApplyResult:
         operations: A record of each operation.
         before: Costs before all of them.
         after: Costs after all of them.
+        beside_file: How the result compares with the file itself, or with the model that was given where that has no file.
     """
 
     model: Model
     operations: tuple[Record, ...]
     before: Costs
     after: Costs
+    beside_file: Beside
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,10 @@ def apply(model: ModelSource, *operations: Operation | str, data: DataSource | N
     Raises:
         Refused: An operation is not possible.
         UsageError: Something is no operation.
+        VerificationError: The model does not compute what its file computes, or the result does not although it should.
     """
-    model = loaded(model)
+    given = model = loaded(model)
+    verify_loaded(given)
     wanted = [operation_of(o) for o in operations]
     calibration = Calibration(model) if data is None else calibrated(model, load_for(data, model))
     before, records = costs(model), []
@@ -196,7 +201,8 @@ def apply(model: ModelSource, *operations: Operation | str, data: DataSource | N
         done = operate(model, operation, calibration)
         model = done.model
         records.append(done.record)
-    return ApplyResult(model, tuple(records), before, costs(model))
+    beside = verify_result(model, given, exact=all(o.exact for o in wanted))
+    return ApplyResult(model, tuple(records), before, costs(model), beside)
 
 
 def doctor(
@@ -319,12 +325,14 @@ def train(
         TrainingError: The model cannot be trained, or training diverged.
         DataError: The data does not fit the model.
         OutputExistsError: `output` exists, or an unfinished training of something else, and `force` is not given.
+        VerificationError: The model does not compute what its file computes.
     """
     settings = settings_of(settings, data, options)
     model = loaded(model)
     output = None if output is None else Path(output)
     ensure_free([] if output is None else [output], force=force)
     model.ensure_finite()
+    verify_loaded(model)
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
     dataset = load_data(settings, model, data)
     plan = Plan.of(settings, dataset)
@@ -352,6 +360,7 @@ def train(
             checkpoint.save(reached, state)
     _check(result)
     trained = with_input_metadata(result.model, dataset)
+    verify_result(trained, model, exact=False)
     saved = None if output is None else save(trained, output, force=force)
     if checkpoint is not None:
         checkpoint.remove()
@@ -395,6 +404,7 @@ def evolve(
         Refused: The model breaks a limit before anything is done to it.
         DataError: The data does not fit the model.
         TrainingError: The model cannot be trained, or every branch diverged.
+        VerificationError: The model does not compute what its file computes.
     """
     settings = settings_of(settings, data, options)
     model = loaded(model)

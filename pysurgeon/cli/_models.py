@@ -42,7 +42,8 @@ def inspect(model: ModelPath, as_json: Json = False) -> None:
         print_json(found.to_json())
         return
     whole = found.model
-    out.print(f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample, opset {whole.opset}", markup=False)
+    at = f" at {', '.join(f'{name}={size}' for name, size in whole.macs_at.items())}" if whole.macs_at else ""
+    out.print(f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample{at}, opset {whole.opset}", markup=False)
     for title, ports in (("input", whole.inputs), ("output", whole.outputs)):
         for port in ports:
             shape = ", ".join("any" if d is None else str(d) for d in port.shape)
@@ -162,9 +163,10 @@ def apply(
     if output is not None:
         save(result.model, output, force=force)
     if as_json:
-        print_json(report.apply_json(result.operations, result.before, result.after, output))
+        print_json(report.apply_json(result.operations, result.before, result.after, output, result.beside_file))
         return
     print_table(report.records_table(result.operations, generated=dataset is None))
+    err.print(report.beside_file(result.beside_file), markup=False, soft_wrap=True)
     said = f"written to {written(output)}" if output else "a dry run: nothing is written without -o"
     err.print(said, markup=False, soft_wrap=True)
 

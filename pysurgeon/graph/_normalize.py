@@ -34,8 +34,8 @@ from pysurgeon.graph._precision import in_single_precision
 from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import infer_shapes
-from pysurgeon.graph._symbolic import input_dimension, symbolic_shapes
-from pysurgeon.graph._tensors import Array, constant, initializer
+from pysurgeon.graph._symbolic import Shapes, symbolic_shapes
+from pysurgeon.graph._tensors import Array, constant, initializer, input_dimension
 from pysurgeon.graph.building import Builder
 from pysurgeon.graph.definitions import define
 from pysurgeon.graph.names import Names, value_names
@@ -85,6 +85,13 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _in_order_of_use(graph)
     notes += _left_alone(graph)
     return model, tuple(notes)
+
+
+def in_other_numbers(model: ir.Model) -> None:
+    """Of all that normalization does, what changes numbers on purpose, in place: precision, and training modes."""
+    in_single_precision(model)
+    in_full(model.graph)
+    _inference_mode(model, [])
 
 
 def _left_alone(graph: ir.Graph) -> Iterator[str]:
@@ -153,6 +160,8 @@ def renew(model: ir.Model) -> ir.Model:
     if error is not None:
         message = f"the shapes in the edited model contradict one another: {str(error).splitlines()[0]}"
         raise ModelError(message) from error
+    if _lacks_shapes(model.graph):
+        _set_shapes(symbolic_shapes(model))
     _in_order_of_use(model.graph)
     return model
 
@@ -243,9 +252,7 @@ def fold_shapes(model: ir.Model) -> None:
     """Give every value its shape, with names for dynamic dimensions, and make constants of what is computed from shapes."""
     graph = model.graph
     shapes = symbolic_shapes(model)
-    for value, dims in shapes.dims.items():
-        if not (value.is_graph_output() or value.is_graph_input() or value.is_initializer()):
-            value.shape = ir.Shape(dims)
+    _set_shapes(shapes)
     names, opset = Names(value_names(graph)), graph.opset_imports.get("", 0)
     for value, array in shapes.constants.items():
         needed = any(not all(o in shapes.constants for o in user.outputs) for user, _ in value.uses())
@@ -257,12 +264,20 @@ def fold_shapes(model: ir.Model) -> None:
         target = None if operand is None or node.domain != "" else shapes.numbers.get(operand)
         if position is None or target is None:
             continue
+        if node.op_type == "Reshape" and -1 in target:
+            target = list(shapes.dims.get(node.outputs[0], target))  # what is left of the elements may be known
         folded = _TARGETS[node.op_type](node, target) if node.op_type in _TARGETS else None
         if folded is not None:
             name = f"{node.outputs[0].name}_shape"
             node.replace_input_with(position, _add(graph, names, name, np.array(folded, dtype=np.int64)))
         else:
             _spell_out(Builder(node, opset, names, "target"), position, target, graph)
+
+
+def _set_shapes(shapes: Shapes) -> None:
+    for value, dims in shapes.dims.items():
+        if not (value.is_graph_output() or value.is_graph_input() or value.is_initializer()):
+            value.shape = ir.Shape(dims)
 
 
 def _spell_out(build: Builder, position: int, target: list[int | str | None], graph: ir.Graph) -> None:
@@ -280,7 +295,7 @@ def _spell_out(build: Builder, position: int, target: list[int | str | None], gr
         if isinstance(e, int):
             parts.append(build.integers([e]))
             continue
-        source, axis = inputs[e]
+        source, axis = inputs[str(e)]
         sizes = _numbers(build.op("Shape", source), len(source.shape or ()))
         parts.append(_numbers(build.op("Gather", sizes, build.integers([axis])), 1))
     build.node.replace_input_with(position, _numbers(build.op("Concat", *parts, axis=0), len(parts)))

@@ -20,7 +20,7 @@ import sympy
 
 from pysurgeon.graph import _elements, _size_rules
 from pysurgeon.graph._sizes import Size, at_most, dimension, multiply, plain
-from pysurgeon.graph._tensors import Array, constant, dimension_name
+from pysurgeon.graph._tensors import Array, constant, input_dimension
 
 LARGEST = 8192  # elements of a value that is worked out
 
@@ -59,12 +59,6 @@ def symbolic_shapes(model: ir.Model) -> Shapes:
         numbers,
         {value: found.data[value] for value in found.derived if value in found.data},
     )
-
-
-def input_dimension(value: ir.Value, axis: int) -> str:
-    """The name of an open dimension of an input, or one made of the input's name."""
-    assert value.shape is not None
-    return dimension_name(value.shape[axis]) or f"{value.name}_{axis}"
 
 
 def _named(element: Any) -> Element:

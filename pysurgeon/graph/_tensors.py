@@ -72,6 +72,12 @@ def dimension_name(dim: int | ir.SymbolicDim) -> str | None:
     return None if given is None or given.strip().lower() in _NAMELESS else given
 
 
+def input_dimension(value: ir.Value, axis: int) -> str:
+    """The name of an open dimension of an input, or one made of the input's name."""
+    assert value.shape is not None
+    return dimension_name(value.shape[axis]) or f"{value.name}_{axis}"
+
+
 def initializer(name: str, array: Array) -> ir.Value:
     """A value that holds an array; it is not in a graph yet."""
     tensor = ir.Tensor(np.asarray(array, order="C"), name=name)  # ascontiguousarray would give a scalar an axis

@@ -50,10 +50,12 @@ class Model:
     Attributes:
         ir: The graph, normalized (see `pysurgeon.graph._normalize`), with the shape of every value where it is known.
         notes: What normalization changed that a user may want to know, as sentences.
+        source: The file as it is, of a model that nothing was done to since; it shares the tensors.
     """
 
     ir: ir.Model
     notes: tuple[str, ...] = ()
+    source: Model | None = None
 
     @property
     def nodes(self) -> Iterator[onnx_ir.Node]:
@@ -272,12 +274,13 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
             raise ModelError(message) from error
     if path is not None:
         _external.remember(graph)
+    source = Model(graph.clone(), (origin,))
     try:
         model, notes = _normalize.normalize(graph)
     except ModelError as error:
         message = f"{origin}: {error}"
         raise ModelError(message) from error
-    return Model(model, (*read_as, *notes))
+    return Model(model, (*read_as, *notes), source)
 
 
 def _checked(proto: onnx.ModelProto, origin: str, path: Path | None) -> onnx.ModelProto:

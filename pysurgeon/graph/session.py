@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _older
-from pysurgeon.graph._tensors import Array, dimension_name
+from pysurgeon.graph._tensors import Array, dimension_name, input_dimension
 from pysurgeon.graph.model import Model
 from pysurgeon.runtime import onnxruntime
 
@@ -38,12 +39,13 @@ class Session:
         model: The model, not modified.
         extra: Names of values inside the graph that are wanted as outputs, too.
         threads: Threads inside an operator.
+        optimized: Whether the engine may fuse and fold what it runs.
 
     Raises:
         ModelError: onnxruntime cannot run the model.
     """
 
-    def __init__(self, model: Model, extra: Sequence[str] = (), *, threads: int = 1) -> None:
+    def __init__(self, model: Model, extra: Sequence[str] = (), *, threads: int = 1, optimized: bool = True) -> None:
         graph = model.ir
         if extra:
             graph = graph.clone()
@@ -58,7 +60,7 @@ class Session:
         size = _external.tensor_bytes(graph)
         try:
             try:
-                self._session = _open(graph_lent, size, threads, self._lent)
+                self._session = _open(graph_lent, size, threads, self._lent, optimized=optimized)
             except ModelError:
                 raise
             except Exception:
@@ -67,7 +69,7 @@ class Session:
                 # An engine that takes no address (1.19 does, 1.32 does not), or has to know the values of a large tensor.
                 large = size > _external.LARGEST_MESSAGE
                 graph_lent, self._lent = _lend(graph, _BY_NAME) if large else (graph, {})
-                self._session = _open(graph_lent, size, threads, self._lent, by_name=large)
+                self._session = _open(graph_lent, size, threads, self._lent, by_name=large, optimized=optimized)
         except Exception as error:  # onnxruntime raises a class of its own for every status
             lines = str(error).strip().splitlines() or [type(error).__name__]
             message = (
@@ -135,7 +137,15 @@ def _lend(model: ir.Model, place: str) -> tuple[ir.Model, dict[str, Array]]:
     return (_external.referring(model, refer), arrays) if _external.has_large(model) else (model, arrays)
 
 
-def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *, by_name: bool = False) -> Any:
+def _open(
+    model: ir.Model,
+    size: int,
+    threads: int,
+    lent: Mapping[str, Array],
+    *,
+    by_name: bool = False,
+    optimized: bool = True,
+) -> Any:
     """An onnxruntime session.
 
     Args:
@@ -144,6 +154,7 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
         threads: Threads inside an operator.
         lent: Those of its tensors that are references to memory.
         by_name: Whether the engine is given them by name, and not by where they lie.
+        optimized: Whether the engine may fuse and fold.
     """
     ort = onnxruntime()
     proto = ir.to_proto(model)
@@ -162,6 +173,8 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
         options.add_external_initializers(list(lent), values)
     # It takes a Pad of zeros into a pool that leaves out what it pads, or counts it as minus infinity (1.19 to 1.23 at least).
     disabled = ["Pad_Fusion"]
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if size > LARGE:
         # Both make a second copy of the weights: in the order that the kernels like best, and behind a Transpose.
         options.add_session_config_entry("session.disable_prepacking", "1")
@@ -184,12 +197,14 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
         return ort.InferenceSession(file.name, **settings)
 
 
-def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Array]:
+def random_feeds(
+    model: Model, *, batch: int = 8, seed: int = 0, dimensions: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Array]:
     """Input to compare models on where no data is given.
 
     Standard normal for float inputs, zeros and ones for integer ones: they may be indices, of which there need not be more.
-    A first dimension of unknown size becomes `batch`, any other one 16. Dimensions of one name get the size that the first
-    of them gets.
+    A first dimension of unknown size becomes `batch`, any other one what `dimensions` says, or 16. Dimensions of one name
+    get the size that the first of them gets.
     """
     rng = np.random.default_rng(seed)
     named: dict[str, int] = {}
@@ -200,7 +215,9 @@ def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Ar
         assert dims is not None
         shape = []
         for axis, dim in enumerate(dims):
-            size = dim if isinstance(dim, int) else batch if axis == 0 else 16
+            size = dim if isinstance(dim, int) else batch
+            if not isinstance(dim, int) and axis:
+                size = dimensions.get(input_dimension(values[port.name], axis), 16)
             if (name := dimension_name(dim)) is not None:
                 size = named.setdefault(name, size)
             shape.append(size)

@@ -18,6 +18,7 @@ from pysurgeon.report.page import render, write_report
 from pysurgeon.report.progress import LiveObserver, RunPlan, TrainProgress
 from pysurgeon.report.record import RunRecord, from_journal
 from pysurgeon.report.tables import (
+    beside_file,
     comparison_table,
     layers_table,
     recommendations_table,
@@ -41,6 +42,7 @@ __all__ = [
     "TrainProgress",
     "WidthDocument",
     "apply_json",
+    "beside_file",
     "caution",
     "compare",
     "comparison_table",

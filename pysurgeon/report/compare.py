@@ -58,12 +58,15 @@ class Comparison:
 
 
 def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads: int = 1) -> Comparison:
-    """Compare two loaded models on loaded data; see `pysurgeon.api.compare`."""
+    """Compare two loaded models on loaded data; see `pysurgeon.api.compare`.
+
+    Outputs and latency are those of the files as they are; loading has no part in them.
+    """
     data_a = None if data is None else as_expected(model_a, data)
     data_b = None if data is None else as_expected(model_b, data)
     feeds_a, feeds_b = _feeds(model_a, model_b, data_a, data_b)
-    outputs_a = Session(model_a, threads=threads).run(feeds_a)
-    outputs_b = Session(model_b, threads=threads).run(feeds_b)
+    outputs_a = Session(model_a.source or model_a, threads=threads, optimized=False).run(feeds_a)
+    outputs_b = Session(model_b.source or model_b, threads=threads, optimized=False).run(feeds_b)
     return Comparison(
         max_error=output_error(outputs_a, _renamed(outputs_a, outputs_b)),
         a=_compared(model_a, data_a, threads),
@@ -75,7 +78,7 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
 def _compared(model: Model, data: Dataset | None, threads: int) -> Compared:
     size = costs(model)
     accuracy = evaluate(model, data, "test", threads=threads).accuracy if data is not None else None
-    return Compared(accuracy, size.parameters, size.macs, latency(model, threads=threads))
+    return Compared(accuracy, size.parameters, size.macs, latency(model.source or model, threads=threads))
 
 
 def _feeds(

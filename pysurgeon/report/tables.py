@@ -21,6 +21,7 @@ from rich.text import Text
 
 from pysurgeon.diagnosis import Recommendation
 from pysurgeon.evolution import EvolveResult, Figures
+from pysurgeon.graph.fidelity import Beside
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
@@ -229,6 +230,16 @@ def records_table(records: Sequence[Record], *, generated: bool = False) -> Rend
     if generated and any(not record.exact for record in records):
         notes.append(GENERATED)
     return Group(table, *map(_note, notes))
+
+
+def beside_file(found: Beside) -> str:
+    """How a result compares with the file that it was made from, as a sentence."""
+    if not found.sizes:
+        return f"not compared with the file itself: {found.why}"
+    sizes = "; ".join(", ".join(f"{name}={size}" for name, size in s.items()) or "its fixed sizes" for s in found.sizes)
+    return fmt.plain(
+        f"the outputs differ from those of the file itself by {fmt.error(found.error)} at most, at {sizes}"
+    )
 
 
 def training_table(facts: Sequence[NodeFact]) -> RenderableType:
