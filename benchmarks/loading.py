@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from pysurgeon.graph import Array, load, save
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.runtime import onnxruntime
 
 TOLERANCE = 1e-4  # deep networks with random weights multiply what fusing kernels round otherwise

@@ -6,40 +6,25 @@ fusing or folding, so that they differ by what pysurgeon did and by nothing else
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, VerificationError
 from pysurgeon.graph._normalize import in_other_numbers
 from pysurgeon.graph._tensors import Array, input_dimension
+from pysurgeon.graph.feeds import choices, open_dimensions, random_feeds
 from pysurgeon.graph.model import Model
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.session import Session, output_error
 
 # Relative differences of outputs: what two ways to write one function may differ by, and what a file may make of the rounding of its input.
 SAME, LARGEST_ROUNDING = 1e-4, 1e-2
 
 # How many sizes are tried, if the file takes them, and how long at most before no further one is.
 WANTED, SECONDS = 3, 60.0
-
-# Batch, and the first, second, ... open dimension beside it. Files that halve sizes often take multiples of 32 alone, texts are short.
-_CHOICES = (
-    (1, (64, 96, 128, 160)),
-    (3, (45, 59, 37, 83)),
-    (2, (160, 128, 96, 192)),
-    (1, (7, 11, 5, 13)),
-    (3, (12, 8, 10, 6)),
-    (2, (37, 37, 37, 37)),
-    (1, (224, 256, 320, 288)),
-    (2, (1, 1, 1, 1)),
-)
-# For a single open dimension: samples of a sound.
-_LONG = ((1, (1600,)), (2, (4801,)), (1, (16000,)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +183,7 @@ def _tried(model: Model) -> Reference:
         return Reference((), f"the file itself cannot be run: {error}")
     trials: list[Trial] = []
     why, began = "", time.monotonic()
-    for seed, (batch, dimensions) in enumerate(_choices(model)):
+    for seed, (batch, dimensions) in enumerate(choices(model)):
         if len(trials) == WANTED or (trials and time.monotonic() - began > SECONDS):
             break
         for samples in dict.fromkeys((batch, 1)):
@@ -220,38 +205,8 @@ def _numbers(outputs: Mapping[str, Array]) -> dict[str, Array]:
     return {n: a for n, a in outputs.items() if isinstance(a, np.ndarray) and a.dtype.kind in "fiub"}
 
 
-def _open_dimensions(model: Model) -> list[tuple[ir.Value, int]]:
-    fed = [v for v in model.ir.graph.inputs if not v.is_initializer()]
-    return [(v, axis) for v in fed for axis, d in enumerate(v.shape or ()) if not isinstance(d, int)]
-
-
 def _sizes(model: Model, feeds: Mapping[str, Array]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for value, axis in _open_dimensions(model):
+    for value, axis in open_dimensions(model):
         found.setdefault(input_dimension(value, axis), feeds[str(value.name)].shape[axis])
     return found
-
-
-def _choices(model: Model) -> Iterator[tuple[int, dict[str, int]]]:
-    """Sizes to try: of the batch, and of the other open dimensions by their names."""
-    places = _open_dimensions(model)
-    first = {input_dimension(value, axis) for value, axis in places if not axis}
-    names = list(
-        dict.fromkeys(n for value, axis in places if axis and (n := input_dimension(value, axis)) not in first)
-    )
-    if not names:
-        yield from ((1, {}), (3, {})) if places else ((1, {}),)
-        return
-    for batch, sizes in (*_CHOICES, *(_LONG if len(names) == 1 else ())):
-        chosen = {name: sizes[k % len(sizes)] for k, name in enumerate(names)}
-        yield batch, {name: _written_out(name, chosen) for name in names}
-
-
-def _written_out(name: str, sizes: Mapping[str, int]) -> int:
-    """The size of a dimension whose name may be a sum or a product of others, as in `past + new`."""
-    with contextlib.suppress(ValueError, TypeError, ArithmeticError):
-        dim = ir.SymbolicDim(name)
-        if dim.free_symbols() - {name} and dim.free_symbols() <= sizes.keys():
-            found = dim.evaluate(sizes)
-            return found if isinstance(found, int) and found > 0 else sizes[name]
-    return sizes[name]

@@ -6,7 +6,6 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _older
-from pysurgeon.graph._tensors import Array, dimension_name, input_dimension
+from pysurgeon.graph._tensors import Array
+from pysurgeon.graph.feeds import choices, open_dimensions, random_feeds
 from pysurgeon.graph.model import Model
 from pysurgeon.runtime import onnxruntime
 
@@ -197,37 +197,6 @@ def _open(
         return ort.InferenceSession(file.name, **settings)
 
 
-def random_feeds(
-    model: Model, *, batch: int = 8, seed: int = 0, dimensions: Mapping[str, int] = MappingProxyType({})
-) -> dict[str, Array]:
-    """Input to compare models on where no data is given.
-
-    Standard normal for float inputs, zeros and ones for integer ones: they may be indices, of which there need not be more.
-    A first dimension of unknown size becomes `batch`, any other one what `dimensions` says, or 16. Dimensions of one name
-    get the size that the first of them gets.
-    """
-    rng = np.random.default_rng(seed)
-    named: dict[str, int] = {}
-    feeds: dict[str, Array] = {}
-    values = {value.name: value for value in model.ir.graph.inputs}
-    for port in model.inputs:
-        dims = values[port.name].shape
-        assert dims is not None
-        shape = []
-        for axis, dim in enumerate(dims):
-            size = dim if isinstance(dim, int) else batch
-            if not isinstance(dim, int) and axis:
-                size = dimensions.get(input_dimension(values[port.name], axis), 16)
-            if (name := dimension_name(dim)) is not None:
-                size = named.setdefault(name, size)
-            shape.append(size)
-        if np.issubdtype(port.dtype, np.floating):
-            feeds[port.name] = rng.standard_normal(shape).astype(port.dtype)
-        else:
-            feeds[port.name] = rng.integers(0, 2, shape).astype(port.dtype)
-    return feeds
-
-
 def output_error(reference: Mapping[str, Array], other: Mapping[str, Array]) -> float:
     """Relative difference of outputs: the largest absolute difference over the largest absolute reference output."""
     worst = 0.0
@@ -245,10 +214,27 @@ def output_error(reference: Mapping[str, Array], other: Mapping[str, Array]) -> 
     return worst
 
 
+def taken(model: Model, session: Session | None = None) -> dict[str, int]:
+    """Sizes of open dimensions, by name, at which a model runs: none where the usual ones will do, or nothing does."""
+    return next(all_taken(model, session), {})
+
+
+def all_taken(model: Model, session: Session | None = None) -> Iterator[dict[str, int]]:
+    """One choice after another of sizes at which a model runs; a single one where the batch alone is open."""
+    if not any(axis for _, axis in open_dimensions(model)):
+        yield {}
+        return
+    session = session or Session(model)
+    for sizes in ({}, *(dimensions for _, dimensions in choices(model))):
+        with contextlib.suppress(ModelError):
+            session.run(random_feeds(model, batch=1, dimensions=sizes))
+            yield sizes
+
+
 def latency(model: Model, *, batch: int = 1, threads: int = 1, repetitions: int = 30) -> float:
-    """Median time of a forward pass on random input, in milliseconds, after three that do not count."""
+    """Median time of a forward pass on random input, in milliseconds, after three that do not count. Open sizes are those of `taken`."""
     session = Session(model, threads=threads)
-    feeds: dict[str, Any] = random_feeds(model, batch=batch)
+    feeds: dict[str, Any] = random_feeds(model, batch=batch, dimensions=taken(model, session))
     times = []
     for _ in range(repetitions + 3):
         begin = time.perf_counter()

@@ -11,7 +11,8 @@ from pysurgeon.data import Batches, Dataset
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
-from pysurgeon.graph.session import Session, latency, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, latency, output_error, taken
 from pysurgeon.report.documents import document
 from pysurgeon.training import as_expected, evaluate, fit_input, metric
 
@@ -111,7 +112,7 @@ def _feeds(
         <= sum(d is None for p in model_b.inputs for d in p.shape)
         else model_b
     )
-    feeds = list(random_feeds(closed, batch=batch).values())
+    feeds = list(random_feeds(closed, batch=batch, dimensions=taken(closed)).values())
     named_a = {port.name: array for port, array in zip(model_a.inputs, feeds, strict=True)}
     return named_a, {port.name: array for port, array in zip(model_b.inputs, feeds, strict=True)}
 
