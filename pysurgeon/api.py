@@ -82,7 +82,7 @@ class ApplyResult:
         operations: A record of each operation.
         before: Costs before all of them.
         after: Costs after all of them.
-        beside_file: How the result compares with the file itself, or with the model that was given where that has no file.
+        beside_file: How the result compares with the file itself, or with a model that was given without one.
     """
 
     model: Model
@@ -254,8 +254,7 @@ def recommend(
 ) -> RecommendResult:
     """Rank the operations that should help this model on this data.
 
-    Operations that keep the function are judged by how much steeper they make the loss, too; where the trainer cannot tell, by the activations
-    alone.
+    Operations that keep the function are judged by how much steeper they make the loss, too; where no trainer can tell, by activations alone.
 
     Args:
         model: As trained as it is: the diagnosis looks at its weights and activations.
@@ -359,8 +358,7 @@ def train(
             reached, state = result.model, result.state
             checkpoint.save(reached, state)
     _check(result)
-    trained = with_input_metadata(result.model, dataset)
-    verify_result(trained, model, exact=False)
+    verify_result(trained := with_input_metadata(result.model, dataset), model, exact=False)
     saved = None if output is None else save(trained, output, force=force)
     if checkpoint is not None:
         checkpoint.remove()

@@ -175,6 +175,8 @@ def _open(
     disabled = ["Pad_Fusion"]
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Sizes are tried out here, and what a run that failed has planned its memory for can crash the next one (1.19).
+        options.enable_mem_pattern = False
     if size > LARGE:
         # Both make a second copy of the weights: in the order that the kernels like best, and behind a Transpose.
         options.add_session_config_entry("session.disable_prepacking", "1")
@@ -214,17 +216,17 @@ def output_error(reference: Mapping[str, Array], other: Mapping[str, Array]) -> 
     return worst
 
 
-def taken(model: Model, session: Session | None = None) -> dict[str, int]:
+def taken(model: Model) -> dict[str, int]:
     """Sizes of open dimensions, by name, at which a model runs: none where the usual ones will do, or nothing does."""
-    return next(all_taken(model, session), {})
+    return next(all_taken(model), {})
 
 
-def all_taken(model: Model, session: Session | None = None) -> Iterator[dict[str, int]]:
+def all_taken(model: Model) -> Iterator[dict[str, int]]:
     """One choice after another of sizes at which a model runs; a single one where the batch alone is open."""
     if not any(axis for _, axis in open_dimensions(model)):
         yield {}
         return
-    session = session or Session(model)
+    session = Session(model, optimized=False)
     for sizes in ({}, *(dimensions for _, dimensions in choices(model))):
         with contextlib.suppress(ModelError):
             session.run(random_feeds(model, batch=1, dimensions=sizes))
@@ -234,7 +236,7 @@ def all_taken(model: Model, session: Session | None = None) -> Iterator[dict[str
 def latency(model: Model, *, batch: int = 1, threads: int = 1, repetitions: int = 30) -> float:
     """Median time of a forward pass on random input, in milliseconds, after three that do not count. Open sizes are those of `taken`."""
     session = Session(model, threads=threads)
-    feeds: dict[str, Any] = random_feeds(model, batch=batch, dimensions=taken(model, session))
+    feeds: dict[str, Any] = random_feeds(model, batch=batch, dimensions=taken(model))
     times = []
     for _ in range(repetitions + 3):
         begin = time.perf_counter()

@@ -305,7 +305,7 @@ def _compare(model: Model, freed: Model, batch: int) -> None:
         message = "none of its outputs holds floats, by which it could be seen that samples do not mix"
         raise TrainingError(message)
     alone, whole = Session(model), Session(freed)
-    for dimensions in itertools.islice(all_taken(model, alone), _SIZES):
+    for dimensions in itertools.islice(all_taken(model), _SIZES):
         given = random_feeds(freed, batch=count, dimensions=dimensions)
         feeds = {name: np.resize(x, (count, *x.shape[1:])) for name, x in given.items()}
         together: Array = whole.run(feeds)[out]
