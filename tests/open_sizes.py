@@ -1,6 +1,6 @@
 """Files whose height, width or length is open, and that compute sizes in the graph: what detectors, segmenters and recognizers are made of.
 
-Plain onnxruntime on the file itself, without its optimizers, is the judge of everything here; nothing of pysurgeon's sessions is used.
+Plain onnxruntime on the file itself, without its optimizers, is the judge of what is computed here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from pysurgeon.graph import Array, Model
+from pysurgeon.graph.session import Session
 
 Parts = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
 
@@ -187,3 +188,24 @@ def assert_same(proto: onnx.ModelProto, other: Model, *, tolerance: float) -> No
         for a, b in zip(run(proto, x, optimized=False), run(other, x), strict=True):
             assert a.shape == b.shape
             assert float(np.abs(a - b).max()) <= tolerance * float(np.abs(a).max())
+
+
+def assert_sizes(model: Model, x: Array) -> None:
+    """Every value has the sizes that are said of it: numbers, expressions of the open dimensions, and one size for one name."""
+    fed = next(v for v in model.ir.graph.inputs if not v.is_initializer())
+    assert fed.shape is not None
+    seen = {str(d): size for d, size in zip(fed.shape, x.shape, strict=True)}
+    bindings = dict(seen)
+    values = {str(o.name): o for node in model.nodes for o in node.outputs if o.name and not o.is_graph_output()}
+    for name, array in Session(model, list(values), optimized=False).run(x).items():
+        shape = values[name].shape if name in values else None
+        if shape is None:
+            continue
+        assert len(shape) == array.ndim, name
+        for said, size in zip(shape, array.shape, strict=True):
+            if isinstance(said, int):
+                assert said == size, (name, shape, array.shape)
+                continue
+            found = said.evaluate(bindings)
+            assert not isinstance(found, int) or found == size, (name, shape, array.shape)
+            assert seen.setdefault(str(said), size) == size, (name, shape, array.shape)

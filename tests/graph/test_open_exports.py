@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import onnx
 import pytest
-from open_sizes import run
+from open_sizes import assert_sizes, run
 
 from benchmarks.corpus.open_sizes import SMALL
 from pysurgeon.graph import Model, from_proto
@@ -71,6 +71,8 @@ def test_loading_keeps_the_function_at_every_size(export):
     proto, shape = export
     model = from_proto(proto)
     assert_same(proto, shape, model, tolerance=1e-5)
+    for sizes in _SIZES:
+        assert_sizes(model, np.ones([sizes.get(d, d) for d in shape], np.float32))
     assert len(verify_loaded(model).trials) == 3
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from open_sizes import KINDS, assert_same, integers, run
+from open_sizes import KINDS, assert_same, assert_sizes, integers, run
 
 from pysurgeon.graph import constant, from_proto
 from pysurgeon.graph.widths import Structure
@@ -24,6 +24,12 @@ def proto(request):
 
 def test_loading_keeps_the_function_at_every_size(proto):
     assert_same(proto, from_proto(proto), tolerance=1e-5)
+
+
+def test_every_size_that_is_said_is_the_one_that_comes_out(proto):
+    model = from_proto(proto)
+    for x in open_sizes.inputs(proto):
+        assert_sizes(model, x)
 
 
 def test_operations_keep_it_at_every_size(proto):
@@ -207,3 +213,4 @@ def test_arithmetic_on_open_sizes_is_kept_at_every_size(proto, sizes):
             continue
         for a, b in zip(expected, run(loaded, x, optimized=False), strict=True):
             np.testing.assert_array_equal(a, b)
+        assert_sizes(loaded, x)
