@@ -5,11 +5,17 @@ A message says what was given, what was expected and what to do. Anything else t
 
 from __future__ import annotations
 
+from pysurgeon.shown import shown
+
 
 class SurgeonError(Exception):
     """Base of all errors raised on purpose."""
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        # Names in it may come from a file, and whoever prints it may be a terminal.
+        return shown(super().__str__(), lines=True)
 
 
 class ModelError(SurgeonError):

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
 
-from pysurgeon.errors import SettingError, SurgeonError
+from pysurgeon.cli._terminal import Terminal
+from pysurgeon.errors import SettingError, SurgeonError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,20 +32,39 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+out = Terminal(soft_wrap=False)
+err = Terminal(stderr=True, highlight=False)
 
 INTERRUPTED = 130
 
 
-def opened(path: Path) -> Model:
-    """Load a model; what normalization changed about it is said, since exactness is about what was made of the file."""
+def opened(path: Path, fix: list[str] | None = None) -> Model:
+    """Load a model; what normalization changed about it is said, since exactness is about what was made of the file.
+
+    Args:
+        path: Of the file.
+        fix: Inputs that are fed the same for good, as `NAME=VALUE`.
+    """
     from pysurgeon.graph import load
 
-    model = load(path)
+    model = load(path, fix=dict(_fixed(text) for text in fix or ()))
     for note in model.notes:
         err.print(f"note: {note}", markup=False, soft_wrap=True)
     return model
+
+
+def _fixed(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        number: float | None = {"true": 1, "false": 0}.get(value.lower())
+        if number is None:
+            number = int(value) if value.lstrip("+-").isdigit() else float(value)
+    except ValueError:
+        number = None
+    if not name or number is None:
+        message = f"--fix {text!r} is no NAME=VALUE; give an input and a number, true or false, such as flag=1"
+        raise UsageError(message)
+    return name, number
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:

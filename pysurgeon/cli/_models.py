@@ -13,6 +13,7 @@ from pysurgeon.cli._app import app, err, guarded, opened, out, print_json, print
 from pysurgeon.cli._options import (
     DataDir,
     DataName,
+    Fix,
     Force,
     Json,
     Limit,
@@ -32,11 +33,11 @@ _NAMES = 20
 
 @app.command()
 @guarded
-def inspect(model: ModelPath, as_json: Json = False) -> None:
+def inspect(model: ModelPath, fix: Fix = None, as_json: Json = False) -> None:
     """What a model is made of, what can be operated on and, if not, why."""
     from pysurgeon import report
 
-    loaded = opened(model)
+    loaded = opened(model, fix)
     found = report.inspect(loaded)
     if as_json:
         print_json(found.to_json())
@@ -62,13 +63,14 @@ def doctor(
     data: OptionalData = None,
     data_dir: DataDir = None,
     trainer: Trainer = DEFAULT_TRAINER,
+    fix: Fix = None,
     as_json: Json = False,
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
     from pysurgeon import api, report
     from pysurgeon.training import load_for
 
-    loaded = opened(model)
+    loaded = opened(model, fix)
     dataset = None if data is None else load_for(data, loaded, data_dir=data_dir)
     if dataset is not None:
         err.print(dataset.summary(), markup=False, soft_wrap=True)
@@ -101,13 +103,14 @@ def recommend(
     seed: Seed = 0,
     threads: Threads = 1,
     trainer: Trainer = DEFAULT_TRAINER,
+    fix: Fix = None,
     as_json: Json = False,
 ) -> None:
     """Ranked operations with their evidence."""
     from pysurgeon import api, report
     from pysurgeon.training import load_for
 
-    loaded = opened(model)
+    loaded = opened(model, fix)
     dataset = load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
     err.print(dataset.summary(), markup=False, soft_wrap=True)
     with err.status("looking at the model"):
@@ -142,6 +145,7 @@ def apply(
     normalize: Normal = "auto",
     seed: Seed = 0,
     force: Force = False,
+    fix: Fix = None,
     as_json: Json = False,
 ) -> None:
     """Operate on a model and verify it by running both. Without -o nothing is written."""
@@ -152,7 +156,7 @@ def apply(
     from pysurgeon.training import load_for
 
     parsed = [parse(text, seed=seed + k) for k, text in enumerate(operations)]
-    loaded = opened(model)
+    loaded = opened(model, fix)
     ensure_free([output] if output else [], force=force)
     dataset = (
         None if data is None else load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)

@@ -15,6 +15,15 @@ Goal = Literal["accuracy", "size", "latency", "pareto"]
 Strategy = Literal["bic", "random", "paper"]
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.", show_default=False)]
+Fix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fix",
+        metavar="NAME=VALUE",
+        help="An input that is fed this for good: it becomes a constant.",
+        show_default=False,
+    ),
+]
 DataName = Annotated[
     str,
     typer.Option(

@@ -20,6 +20,7 @@ from pysurgeon.cli._options import (
     Decay,
     Device,
     Epochs,
+    Fix,
     Force,
     Goal,
     Json,
@@ -74,6 +75,7 @@ def train(
     seed: Seed = 0,
     threads: Threads = 1,
     force: Force = False,
+    fix: Fix = None,
     as_json: Json = False,
 ) -> None:
     """Train a model as it stands."""
@@ -81,7 +83,7 @@ def train(
     from pysurgeon.evolution import EvolveSettings, Plan, load_data
     from pysurgeon.graph import ensure_free, written
 
-    loaded = opened(model)
+    loaded = opened(model, fix)
     ensure_free([output], force=force)
     settings = EvolveSettings(
         data=data,
@@ -190,13 +192,14 @@ def evolve(
     threads: Threads = 1,
     workers: Annotated[int, typer.Option("--workers", help="Branches trained at once.")] = 2,
     force: Force = False,
+    fix: Fix = None,
     as_json: Json = False,
 ) -> None:
     """Let the Surgeon train a model and operate on it meanwhile."""
     from pysurgeon.evolution import EvolveSettings, begin
     from pysurgeon.graph import ensure_free
 
-    loaded = opened(model)
+    loaded = opened(model, fix)
     ensure_free([output] if output else [], force=force)
     settings = EvolveSettings(
         data=data,

@@ -92,7 +92,7 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
             Samples have the shape ``(n, features)``, ``(n, H, W)`` or ``(n, C, H, W)``; channels that come last are
             moved. Bytes stay bytes, floats become float32; so do other integers, unless they are ``(n, T)``, which may be
             numbers of tokens. For a model of several inputs, there is one array for each in the place of x, called by
-            the name of the input and of the part, such as ``input_ids_train``.
+            the name of the input and of the part, such as ``input_ids_train``; a single number is the same for all samples.
 
             Labels are integers ``(n,)`` or ``(n, 1)``, the classes; or zeros and ones ``(n, k)``, several labels; or
             floats ``(n, ...)``, numbers to predict. ``task``, where there, says which it is: ``classification``,
@@ -129,9 +129,10 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
             continue
         labels = _targets(np.asarray(arrays[y]), task, f"{y} of {origin}")
         read = _samples if plain else _named
-        named = {
-            name: read(np.asarray(arrays[x]), last, f"{x} of {origin}") for name, x in zip(names, inputs, strict=True)
-        }
+        given = {x: np.asarray(arrays[x]) for x in inputs}
+        if not plain:  # what has no samples is the same for all
+            given = {x: np.broadcast_to(a, (len(labels),)) if a.ndim == 0 else a for x, a in given.items()}
+        named = {name: read(given[x], last, f"{x} of {origin}") for name, x in zip(names, inputs, strict=True)}
         for samples in named.values():
             if len(samples) != len(labels) or not samples.size:
                 message = f"the {title} of {origin} has {len(samples)} samples and {len(labels)} labels"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+# By content, whatever a file is called: others have decoders that run programs.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _GREY_MODES = frozenset(("1", "L", "LA"))
 _COLOUR_MODES = frozenset(("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV"))
 _VALIDATION_NAMES = ("val", "validation")
@@ -107,7 +109,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             yield image
     except DataError:
         raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,7 @@ def load_pickle(content: bytes, origin: str) -> dict[str, Any]:
         DataError: It names anything that such a dictionary does not need, is damaged, or is no dictionary.
     """
     try:
+        _check_memo(content)
         loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except DataError as error:
         message = f"{origin} is refused: {error}"
@@ -51,6 +53,28 @@ def load_pickle(content: bytes, origin: str) -> dict[str, Any]:
         else value
         for key, value in loaded.items()
     }
+
+
+def _check_memo(content: bytes) -> None:
+    """See that a pickle numbers what it keeps about as it comes: the reader makes room up to the largest number that it is told.
+
+    Python 2 counts from one, and tools that leave out what is never asked for again leave gaps.
+
+    Raises:
+        DataError: It does not.
+        Exception: It is damaged.
+    """
+    kept = 0
+    for operation, number, _ in pickletools.genops(content):
+        if operation.name in _KEEPING:
+            if number is not None and number > 2 * kept + _GAP:
+                message = f"it keeps a value as number {number:,} when there are {kept:,} others"
+                raise DataError(message)
+            kept += 1
+
+
+_GAP = 1000
+_KEEPING = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 
 
 class _StandIn:

@@ -20,8 +20,9 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
         DataError: The data does not fit the model.
     """
     fit = fit_input(model, data)
-    axis = fit.inputs[0].axis
-    fixed = model.inputs[0].shape[axis]
+    # The input that samples are counted in, and where: others may be the same for all.
+    position, axis = next(((k, i.axis) for k, i in enumerate(fit.inputs) if i.axis is not None), (0, 0))
+    fixed = model.inputs[position].shape[axis]
     # Where the batch is fixed and not the first axis, several of them cannot be put one behind the other.
     wanted = CALIBRATION_SAMPLES + UNSEEN_SAMPLES if axis == 0 or fixed is None else fixed
     x, _ = Batches(data, wanted, seed=seed, raw=fit.raw).batch(0)

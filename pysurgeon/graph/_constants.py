@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+from math import prod
+
 import onnx_ir as ir
 
 from pysurgeon.graph._tensors import PASSING, constant
 
 # Elements of a result that is written down; larger ones are cheaper to compute than to store.
 LARGEST_RESULT = 8192
+
+# A few numbers make a large tensor in these. They are worked out only where it is known beforehand how large.
+GROWING = frozenset(
+    "AffineGrid BlackmanWindow CenterCropPad Col2Im ConstantOfShape DFT Einsum Expand EyeLike GridSample HammingWindow HannWindow "
+    "Loop MaxRoiPool MaxUnpool MelWeightMatrix OneHot Pad Range Resize RoiAlign Scan STFT Tile Upsample".split()
+)
+
+
+def is_small(shape: Iterable[object] | None) -> bool:
+    """Whether a shape is known and of no more than `LARGEST_RESULT` elements."""
+    if shape is None:
+        return False
+    sizes = [d if isinstance(d, int) else LARGEST_RESULT + 1 for d in shape]
+    return prod(sizes) <= LARGEST_RESULT
 
 
 def fold_constants(model: ir.Model) -> bool:
@@ -29,17 +45,21 @@ def fold_constants(model: ir.Model) -> bool:
         model,
         input_size_limit=LARGEST_RESULT,
         output_size_limit=LARGEST_RESULT,
-        should_fold=lambda node: _is_small_fill(node) or None if node in foldable else False,
+        should_fold=lambda node: _should_fold(node) if node in foldable else False,
     )
     for node in unnamed:
         node.name = None  # the optimizer gives names, which are not the user's
     return bool(result.modified)
 
 
-def _is_small_fill(node: ir.Node) -> bool:
-    """Whether a ConstantOfShape is worth writing down: the optimizer by itself never does, and amounts of padding are made so."""
-    shape = constant(node.inputs[0]) if node.op_type == "ConstantOfShape" else None
-    return shape is not None and int(np.prod(shape)) <= LARGEST_RESULT
+def _should_fold(node: ir.Node) -> bool | None:
+    """Whether a node is to be worked out, `None` if the optimizer is to decide. Shapes are inferred by then.
+
+    By itself the optimizer never writes down a ConstantOfShape, and amounts of padding are made so.
+    """
+    if node.op_type in GROWING and not all(is_small(o.shape) for o in node.outputs):
+        return False
+    return True if node.op_type == "ConstantOfShape" else None
 
 
 def _foldable(graph: ir.Graph) -> set[ir.Node]:

@@ -70,7 +70,7 @@ class _Writer:
             return False
         build = Builder(node, self.opset, self.names)
         try:
-            found = writer(self, build)
+            found = build.applied(lambda b: writer(self, b))
         except CannotWriteError:
             return False  # what it may have written by then is dropped with all that nobody uses
         if isinstance(found, list):

@@ -12,7 +12,8 @@
 - Half precision becomes single precision (see `pysurgeon.graph._precision`), and a Cast to the type that there is already goes.
 - Branches, loops and sequences of which it is known how they run are written out (see `pysurgeon.graph._control_flow`).
 - Operators of other domains that have a definition in standard ones are written so (see `pysurgeon.graph.definitions`).
-- Functions of the file are inlined, and initializers that old files list as inputs, because all had to be, are inputs no longer.
+- Functions of the file are inlined, and initializers that older files list as inputs are inputs no longer (see `pysurgeon.graph._ports`).
+- The shapes of outputs are those that are computed, whatever a file declares.
 - A pool behind a Pad says by `auto_pad` that it pads by nothing itself. Otherwise onnxruntime (1.19 to 1.23 at least) takes the Pad into it, now that
   its sizes are constants, although a pool leaves out what it pads or counts it as minus infinity.
 - What nobody uses is dropped.
@@ -21,7 +22,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -30,12 +31,14 @@ from onnx_ir.passes import common
 from pysurgeon.errors import ModelError
 from pysurgeon.graph._constants import fold_constants
 from pysurgeon.graph._control_flow import straighten
+from pysurgeon.graph._ports import forget_outputs, only_inputs, settle_outputs
 from pysurgeon.graph._precision import in_single_precision
 from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
-from pysurgeon.graph._shape_inference import infer_shapes
+from pysurgeon.graph._shape_inference import contradiction, infer_shapes
 from pysurgeon.graph._symbolic import Shapes, symbolic_shapes
 from pysurgeon.graph._tensors import Array, constant, initializer, input_dimension
+from pysurgeon.graph._trial import doubt, is_odd, misfit
 from pysurgeon.graph.building import Builder
 from pysurgeon.graph.definitions import define
 from pysurgeon.graph.names import Names, value_names
@@ -53,7 +56,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     if "" not in graph.opset_imports and "ai.onnx" in graph.opset_imports:
         graph.opset_imports[""] = graph.opset_imports.pop("ai.onnx")  # two names of the standard domain
     _inline(model, notes)
-    _only_inputs(model, notes)
+    notes += only_inputs(model)
     common.TopologicalSortPass()(model)
     if in_single_precision(model):
         notes.append("it is in half precision; it is read, trained and saved in float32, its inputs and outputs, too")
@@ -63,26 +66,38 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _inference_mode(model, notes)
     _own_tensors(graph)
     # What a file says about the shapes inside it may be stale, or true for one choice of its open dimensions.
-    declared = _reset_shapes(graph)
-    # Data propagation may meet something unusual but valid.
-    if infer_shapes(model, strict=True) is not None and (error := infer_shapes(model, strict=False)) is not None:
-        message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
-        raise ModelError(message) from error
+    inside, declared = _reset_shapes(graph), forget_outputs(graph)
+    objections = infer_shapes(model, strict=True) is not None
+    if objections:
+        # Data propagation may have met something unusual but valid.
+        error = infer_shapes(model, strict=False) or contradiction(model)
+        if error is not None:
+            message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
+            raise ModelError(message) from error
+    if wrong := misfit(graph):
+        message = f"the shapes in the model contradict one another: {wrong}"
+        raise ModelError(message)
     _leave_out_idle_casts(graph)
     _fold(model)
     written = 0
     while count := straighten(model):
         written += count
         _own_tensors(graph)
+        forget_outputs(graph)  # what was inferred of a node that is gone
         infer_shapes(model, strict=False)
         _fold(model)
     if written:
         notes.append(f"{written} branches, loops and uses of sequences always run the same way; they were written out")
-    _declare(declared)
+    _declare(inside)
     _sizes_of_parts(graph)
     _unpadded_pools(graph)
     common.RemoveUnusedNodesPass()(model)
     _in_order_of_use(graph)
+    notes += settle_outputs(declared)
+    if objections or any(
+        is_odd(v) for node in graph for v in (*node.inputs, *node.outputs) if v is not None and v.name
+    ):
+        doubt(model)
     notes += _left_alone(graph)
     return model, tuple(notes)
 
@@ -96,12 +111,6 @@ def in_other_numbers(model: ir.Model) -> None:
 
 def _left_alone(graph: ir.Graph) -> Iterator[str]:
     """Weights that nothing can be done with, whatever else is asked."""
-    fed = [v for v in graph.inputs if v.is_initializer() and len(v.shape or ()) > 0]
-    if fed:
-        yield (
-            f"{len(fed)} initializers are inputs, too, so whoever runs the model may replace them; they are left alone "
-            "(torch: keep_initializers_as_inputs=False)"
-        )
     unknown = Counter(
         f"{n.op_type} of {n.domain!r}" if n.domain else n.op_type
         for n in graph
@@ -164,6 +173,23 @@ def renew(model: ir.Model) -> ir.Model:
         _set_shapes(symbolic_shapes(model))
     _in_order_of_use(model.graph)
     return model
+
+
+def settle_sizes(model: ir.Model, shapes: Mapping[str, Sequence[int | str]]) -> ir.Model:
+    """Give the inputs of a normalized model these shapes, in place, and make constants of what follows from them.
+
+    Raises:
+        ModelError: They contradict one another.
+    """
+    graph = model.graph
+    for value in graph.inputs:
+        if str(value.name) in shapes:
+            value.shape = ir.Shape(shapes[str(value.name)])
+    _reset_shapes(graph)
+    forget_outputs(graph)
+    infer_shapes(model, strict=False)
+    _fold(model)
+    return renew(model)
 
 
 def _lacks_shapes(graph: ir.Graph) -> bool:
@@ -252,7 +278,7 @@ def fold_shapes(model: ir.Model) -> None:
     """Give every value its shape, with names for dynamic dimensions, and make constants of what is computed from shapes."""
     graph = model.graph
     shapes = symbolic_shapes(model)
-    _set_shapes(shapes)
+    _set_shapes(shapes, outputs=True)
     names, opset = Names(value_names(graph)), graph.opset_imports.get("", 0)
     for value, array in shapes.constants.items():
         needed = any(not all(o in shapes.constants for o in user.outputs) for user, _ in value.uses())
@@ -274,9 +300,9 @@ def fold_shapes(model: ir.Model) -> None:
             _spell_out(Builder(node, opset, names, "target"), position, target, graph)
 
 
-def _set_shapes(shapes: Shapes) -> None:
+def _set_shapes(shapes: Shapes, *, outputs: bool = False) -> None:
     for value, dims in shapes.dims.items():
-        if not (value.is_graph_output() or value.is_graph_input() or value.is_initializer()):
+        if not ((value.is_graph_output() and not outputs) or value.is_graph_input() or value.is_initializer()):
             value.shape = ir.Shape(dims)
 
 
@@ -354,17 +380,3 @@ def _inline(model: ir.Model, notes: list[str]) -> None:
         count = len(model.functions)
         common.InlinePass()(model)
         notes.append(f"{count} functions of the file were inlined, so that what is inside them can be operated on")
-
-
-def _only_inputs(model: ir.Model, notes: list[str]) -> None:
-    """Before version 4 of the format, every initializer had to be listed as an input, so that says nothing about it."""
-    if model.ir_version is None or model.ir_version >= 4:
-        return
-    both = [v for v in model.graph.inputs if v.is_initializer()]
-    for value in both:
-        model.graph.inputs.remove(value)
-    model.ir_version = 4
-    if both:
-        notes.append(
-            f"{len(both)} initializers were listed as inputs, as files of version 3 had to; they no longer are"
-        )

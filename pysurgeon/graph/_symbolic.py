@@ -19,10 +19,12 @@ import onnx_ir as ir
 import sympy
 
 from pysurgeon.graph import _elements, _size_rules
+from pysurgeon.graph._constants import GROWING, LARGEST_RESULT, is_small
+from pysurgeon.graph._shape_inference import infer_node
 from pysurgeon.graph._sizes import Size, at_most, dimension, multiply, plain
 from pysurgeon.graph._tensors import Array, constant, input_dimension
 
-LARGEST = 8192  # elements of a value that is worked out
+LARGEST = LARGEST_RESULT  # elements of a value that is worked out
 
 # Defined as functions, which inference for a single node does not look into.
 _LIKE_FIRST = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
@@ -201,10 +203,7 @@ class _Walk:
             return False
         if sum(self.data[v].size for v in operands) > LARGEST:
             return False
-        if (
-            node.op_type in ("ConstantOfShape", "Expand")
-            and np.prod(self.data[operands[-1]], dtype=np.float64) > LARGEST
-        ):
+        if not self._stays_small(node):
             return False
         results = self.compute(node, [None if v is None else self.data[v] for v in node.inputs])
         if results is None or not all(r.size <= LARGEST for r in results):
@@ -215,6 +214,13 @@ class _Walk:
             if derived:
                 self.derived.add(output)
         return True
+
+    def _stays_small(self, node: ir.Node) -> bool:
+        """Whether what a node gives may be worked out, as far as its operands do not tell."""
+        if node.op_type not in GROWING:
+            return True
+        self._infer(node)
+        return all(is_small(self.shapes.get(output)) for output in node.outputs)
 
     def compute(self, node: ir.Node, arrays: Sequence[Array | None]) -> list[Array] | None:
         """What the reference implementation of an operator gives, `None` where it cannot be told."""
@@ -234,7 +240,9 @@ class _Walk:
 
     def _follow(self, node: ir.Node) -> bool:
         """Work out elements that are not all known."""
-        if sum(int(np.prod(self.shapes[v])) for v in node.inputs if v is not None) > LARGEST:
+        if sum(int(np.prod(self.shapes[v])) for v in node.inputs if v is not None) > LARGEST or not self._stays_small(
+            node
+        ):
             return False
         found = _elements.follow(self, node)
         if found is None or any(f.size > LARGEST for f, _ in found):
@@ -271,7 +279,7 @@ class _Walk:
         # onnx raises several classes; the shapes are not known then.
         with contextlib.suppress(Exception):
             opsets = [onnx.helper.make_opsetid(d, v) for d, v in self._opsets.items()]
-            found = onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data, None, opsets)
+            found = infer_node(schema, ir.to_proto(node), types, data, opsets)
         x = node.inputs[0] if node.op_type in _LIKE_FIRST else None
         if x is not None and x in self.shapes:
             self.put(node.outputs[0], self.shapes[x])

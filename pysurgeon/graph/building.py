@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
+from typing_extensions import Self
 
 from pysurgeon.graph._tensors import Array, constant, initializer, sizes
 from pysurgeon.graph.names import Names
+from pysurgeon.graph.registry import STUMBLED
+
+T = TypeVar("T")
+B = TypeVar("B", bound="Builder")
 
 
 class CannotWriteError(Exception):
@@ -136,6 +141,21 @@ class Builder:
             message = f"its {what} are computed"
             raise CannotWriteError(message)
         return values
+
+    def applied(self, rule: Callable[[Self], T]) -> T:
+        """What a rule writes for the node.
+
+        Args:
+            rule: Written for nodes that are formed as their operator is.
+
+        Raises:
+            CannotWriteError: The rule does not cover this node, or it is formed otherwise.
+        """
+        try:
+            return rule(self)
+        except STUMBLED as error:
+            message = f"it is not formed as {self.node.op_type} is ({type(error).__name__})"
+            raise CannotWriteError(message) from error
 
     def replace(self, values: ir.Value | Sequence[ir.Value | None]) -> Sequence[tuple[str, ir.Value]]:
         """Let new values stand for the outputs of the node, and take it out of the graph.

@@ -51,7 +51,7 @@ def macs(model: Model) -> dict[ir.Node, int]:
     for node, sized in zip(graph, counted, strict=True):
         operator = lookup(node)
         if operator is not None and operator.macs is not None:
-            found[node] = operator.macs(sized)
+            found[node] = operator.count(sized)
     return found
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
+from pysurgeon.errors import ModelError
 from pysurgeon.graph._tensors import Array, dimension_name, input_dimension
 from pysurgeon.graph.model import Model
+
+# Elements of an input that is made up.
+_LARGEST_INPUT = 1 << 28
 
 # Batch, and the first, second, ... open dimension beside it. Files that halve sizes often take multiples of 32 alone, texts are short.
 _CHOICES = (
@@ -35,6 +40,9 @@ def random_feeds(
     Standard normal for float inputs, zeros and ones for integer ones: they may be indices, of which there need not be more.
     A first dimension of unknown size becomes `batch`, any other one what `dimensions` says, or 16. Dimensions of one name
     get the size that the first of them gets.
+
+    Raises:
+        ModelError: It would be too much.
     """
     rng = np.random.default_rng(seed)
     named: dict[str, int] = {}
@@ -51,6 +59,9 @@ def random_feeds(
             if (name := dimension_name(dim)) is not None:
                 size = named.setdefault(name, size)
             shape.append(size)
+        if prod(shape) > _LARGEST_INPUT:
+            message = f"input {port.name!r} takes {prod(shape):,} numbers for {batch} samples, more than can be made up: give data"
+            raise ModelError(message)
         if np.issubdtype(port.dtype, np.floating):
             feeds[port.name] = rng.standard_normal(shape).astype(port.dtype)
         else:

@@ -6,9 +6,9 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,14 +19,19 @@ from pysurgeon.graph.fidelity import verify_loaded
 from pysurgeon.graph.model import Model, first_line, read
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str], *, fix: Mapping[str, Any] | None = None) -> Model:
     """Load and normalize an ONNX file.
 
     Weights in data files are mapped and not read: they take no memory before they are used, and what they take then can
     be given back by the system. The data files may be deleted or replaced afterwards; nobody may write into them.
 
+    Args:
+        path: Of the file.
+        fix: By the names of inputs, what they are fed for good: a number, or an array. They are constants then, and what hangs on them, as
+            the branch of an If, is written out.
+
     Raises:
-        UsageError: It is no path.
+        UsageError: It is no path, or there is no such input.
         ModelError: The file or one of its data files is missing, is not ONNX, is truncated or is not valid.
     """
     import onnx
@@ -54,7 +59,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise ModelError(message) from error
     outside = _external.external_tensors(proto)
     if not outside:
-        return read(proto, str(path))
+        return read(proto, str(path), fix=fix)
     try:
         files = _external.DataFiles(path.parent)
         for tensor in outside:
@@ -62,7 +67,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     except (OSError, ValueError, TypeError, ir.serde.SerdeError) as error:
         message = f"{path}: the file of its external data is missing or does not fit ({first_line(error)})"
         raise ModelError(message) from error
-    return read(proto, str(path), path=path)
+    return read(proto, str(path), path=path, fix=fix)
 
 
 def save(model: Model, path: str | os.PathLike[str], *, force: bool = False) -> Path:

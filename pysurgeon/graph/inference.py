@@ -99,6 +99,7 @@ class Inference:
         self._terms: dict[ir.Value, tuple[Term, ...]] = {}
         self._contractions: dict[tuple[str, int], int] = {}
         self._averages: list[tuple[Term, str]] = []
+        self.malformed: set[ir.Node] = set()
         self._run()
 
     def terms(self, value: ir.Value | None) -> tuple[Term, ...]:
@@ -156,6 +157,15 @@ class Inference:
         """Pin every axis of every input and output of a node."""
         for value in (*node.inputs, *node.outputs):
             self.pin_all(self.terms(value), reason)
+
+    def pin_malformed(self, node: ir.Node, error: Exception) -> None:
+        """Pin every axis of a node that its operator's rule cannot be applied to."""
+        said = " ".join(str(error).split())[:80]
+        reason = (
+            f"{describe(node)} is not formed as its operator is ({type(error).__name__}{': ' if said else ''}{said})"
+        )
+        self.pin_node(node, reason)
+        self.malformed.add(node)
 
     def contract(self, node: ir.Node, a: ir.Value, a_axis: int, b: ir.Value, b_axis: int, term: Term) -> None:
         """State that an axis of one value is contracted with an axis of another; `term` is what both cover there."""
@@ -250,7 +260,7 @@ class Inference:
             if unknown:
                 self.pin_node(node, f"{describe(node)}: the shape of {unknown[0]!r} is not known{_whose_fault(node)}")
             else:
-                operator.infer(self, node)
+                operator.state(self, node)
 
     def _check_sharing(self, name: str, value: ir.Value) -> None:
         uses: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph import _external, _normalize
+from pysurgeon.graph import _external, _gate, _normalize, _ports, _trial
 from pysurgeon.graph._tensors import RESHAPING, Array, behind, sizes
 from pysurgeon.graph.definitions.microsoft import strays_apart
 from pysurgeon.graph.definitions.scikit_learn import dictionaries_apart
@@ -228,27 +228,36 @@ def _unpickled(message: bytes, arrays: list[Array], notes: tuple[str, ...]) -> M
     return Model(graph, notes)
 
 
-def from_proto(proto: onnx.ModelProto, *, origin: str = "the model") -> Model:
-    """Check and normalize a model that is in memory already. The message is not modified.
+def from_proto(proto: onnx.ModelProto, *, origin: str = "the model", fix: Mapping[str, Any] | None = None) -> Model:
+    """Check and normalize a model that is in memory already.
+
+    Args:
+        proto: Not modified.
+        origin: What errors call it.
+        fix: By the names of inputs, what they are fed for good: a number, or an array.
 
     Raises:
         ModelError: It is not a valid model, or its weights are in other files.
+        UsageError: There is no such input.
     """
     if _external.external_tensors(proto):
         message = (
             f"{origin} keeps tensors in other files, which this message alone does not lead to: load it from its path"
         )
         raise ModelError(message)
-    return read(proto, origin)
+    return read(proto, origin, fix=fix)
 
 
-def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Model:
+def read(
+    proto: onnx.ModelProto, origin: str, *, path: Path | None = None, fix: Mapping[str, Any] | None = None
+) -> Model:
     """What `load` and `from_proto` have in common.
 
     Args:
         proto: Not modified.
         origin: What errors call it.
         path: The file, for a message whose tensors are in data files beside it. They have been looked for.
+        fix: By the names of inputs, what they are fed for good.
 
     Raises:
         ModelError: It is not a valid model.
@@ -263,24 +272,32 @@ def read(proto: onnx.ModelProto, origin: str, *, path: Path | None = None) -> Mo
             "onnx.version_converter"
         )
         raise ModelError(message)
+    try:
+        _gate.admit(proto)
+        with _gate.refusing(origin):
+            return _normalized(proto, origin, version, path, fix or {})
+    except ModelError as error:
+        message = str(error) if str(error).startswith(origin) else f"{origin}: {error}"
+        raise ModelError(message) from error
+
+
+def _normalized(proto: onnx.ModelProto, origin: str, version: int, path: Path | None, fix: Mapping[str, Any]) -> Model:
     with strays_apart(proto, version) as strays, dictionaries_apart(proto.graph) as read_as:
         # Given a path, the checker sees that the data files are there and does not read them.
         proto = _checked(proto, origin, None if strays or read_as else path)
-        try:
-            graph = ir.from_proto(proto)
-            _external.settle(graph, None if path is None else _external.DataFiles(path.parent).tensor)
-        except (ir.serde.SerdeError, TypeError, ValueError, OSError) as error:
-            message = f"{origin} holds something that cannot be read: {first_line(error)}"
-            raise ModelError(message) from error
+        graph = ir.from_proto(proto)
+        _external.settle(graph, None if path is None else _external.DataFiles(path.parent).tensor)
     if path is not None:
         _external.remember(graph)
+    notes = [*read_as]
+    if _ports.open_sizes(graph.graph):
+        notes.append("sizes of inputs or outputs that the file writes as -1 or 0 are read as any")
+    notes += _ports.fix_inputs(graph.graph, fix)
     source = Model(graph.clone(), (origin,))
-    try:
-        model, notes = _normalize.normalize(graph)
-    except ModelError as error:
-        message = f"{origin}: {error}"
-        raise ModelError(message) from error
-    return Model(model, (*read_as, *notes), source)
+    model, more = _normalize.normalize(graph)
+    if _trial.doubtful(model):
+        _trial.doubt(source.ir)
+    return Model(model, (*notes, *more), source)
 
 
 def _checked(proto: onnx.ModelProto, origin: str, path: Path | None) -> onnx.ModelProto:
@@ -320,9 +337,22 @@ def refresh(model: ir.Model) -> Model:
     return Model(_normalize.renew(model))
 
 
+def at_sizes(model: Model, shapes: Mapping[str, Sequence[int | str]]) -> Model:
+    """The same network for inputs of these shapes alone, in which all that follows from them is known.
+
+    Args:
+        model: Not modified.
+        shapes: By input name; a name stands for a dimension that stays open.
+
+    Raises:
+        ModelError: The network cannot be fed such shapes.
+    """
+    return Model(_normalize.settle_sizes(model.ir.clone(), shapes), model.notes)
+
+
 def _port(value: ir.Value) -> Port:
     shape = sizes(value)
-    if shape is None or value.dtype is None:
+    if shape is None or value.dtype in (None, ir.DataType.UNDEFINED):
         message = f"the shape or type of {value.name!r} is not declared in the file; export the model with shapes"
         raise ModelError(message)
     return Port(str(value.name), shape, value.dtype.numpy())

@@ -16,6 +16,10 @@ Rule = Callable[["Inference", "ir.Node"], None]
 Macs = Callable[["ir.Node"], int]
 
 
+# What a rule meets that counts on axes, operands and numbers that a node does not have. Others are defects of the rule.
+STUMBLED = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+
+
 class Scaling(Enum):
     """What becomes of a unit that comes in multiplied by a positive number (see `shares`)."""
 
@@ -51,6 +55,20 @@ class Operator:
     elementwise: bool = False
     weights: tuple[int, ...] = ()
     scaling: Scaling = Scaling.NONE
+
+    def state(self, inference: Inference, node: ir.Node) -> None:
+        """Contribute the equations of a node. One that is not formed as its operator is, whatever a rule stumbles over, keeps all its sizes."""
+        try:
+            self.infer(inference, node)
+        except STUMBLED as error:
+            inference.pin_malformed(node, error)
+
+    def count(self, node: ir.Node) -> int:
+        """Its multiply-accumulate operations for one sample; none of one that is not formed as its operator is."""
+        try:
+            return self.macs(node) if self.macs else 0
+        except STUMBLED:
+            return 0
 
 
 _OPERATORS: dict[tuple[str, str], Operator] = {}

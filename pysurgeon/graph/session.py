@@ -6,17 +6,20 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph import _external, _older
+from pysurgeon.graph import _external, _older, _trial
 from pysurgeon.graph._tensors import Array
 from pysurgeon.graph.feeds import choices, open_dimensions, random_feeds
 from pysurgeon.graph.model import Model
 from pysurgeon.runtime import onnxruntime
+
+if TYPE_CHECKING:
+    import onnx
 
 # onnxruntime 1.19 reads no newer ones.
 NEWEST_IR = 10
@@ -46,6 +49,8 @@ class Session:
     """
 
     def __init__(self, model: Model, extra: Sequence[str] = (), *, threads: int = 1, optimized: bool = True) -> None:
+        if _trial.doubtful(model.ir) and not _trial.too_large(model.ir):
+            _trial.tried(model.ir, _runnable(model.ir).SerializeToString(), random_feeds(model, batch=2))
         graph = model.ir
         if extra:
             graph = graph.clone()
@@ -157,9 +162,7 @@ def _open(
         optimized: Whether the engine may fuse and fold.
     """
     ort = onnxruntime()
-    proto = ir.to_proto(model)
-    proto = _older.lowered(proto, NEWEST_OPSET)
-    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    proto = _runnable(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -197,6 +200,13 @@ def _open(
         file.write(proto.SerializeToString())
         file.flush()
         return ort.InferenceSession(file.name, **settings)
+
+
+def _runnable(model: ir.Model) -> onnx.ModelProto:
+    """The message in versions that the engine reads."""
+    proto = _older.lowered(ir.to_proto(model), NEWEST_OPSET)
+    proto.ir_version = min(proto.ir_version, NEWEST_IR)
+    return proto
 
 
 def output_error(reference: Mapping[str, Array], other: Mapping[str, Array]) -> float:

@@ -107,6 +107,10 @@ class Mark:
 # A width that runs through a whole network could collect one reason a node; these are enough to understand.
 _MOST_MARKS = 6
 
+# Of one equation. What overlaps itself, as the frames of a spectrogram do, would be cut into single elements: `a + f = f + b` says of `f` that
+# all of its parts of the size of `a` are the same. Real layouts take a handful of either.
+_DEEPEST, _MOST_STEPS = 32, 4096
+
 
 class Solver:
     """Union-find over dims with substitution by terms."""
@@ -115,6 +119,7 @@ class Solver:
         self._numbers = itertools.count()
         self._bindings: dict[Dim, Term] = {}
         self._marks: dict[Dim, dict[Mark, None]] = {}
+        self._depth = self._steps = 0
 
     def fresh(self, size: int | None, symbol: str | None = None) -> Dim:
         """A new dim."""
@@ -160,12 +165,22 @@ class Solver:
 
     def unify(self, a: Term, b: Term, where: str) -> None:
         """Make two terms equal; pin what cannot be aligned, with a reason that names `where`."""
+        self._steps = self._steps + 1 if self._depth else 0
+        self._depth += 1
+        try:
+            self._unify(a, b, where)
+        finally:
+            self._depth -= 1
+
+    def _unify(self, a: Term, b: Term, where: str) -> None:
         a, b = self.resolve(a), self.resolve(b)
         if a == b:
             return
         size_a, size_b = size(a), size(b)
         if size_a is not None and size_b is not None and size_a != size_b:
             self._give_up(a, b, f"its two sides differ in size ({size_a} and {size_b}) at {where}")
+        elif self._depth > _DEEPEST or self._steps > _MOST_STEPS:
+            self._give_up(a, b, f"parts that overlap are joined at {where}")
         elif isinstance(a, Dim):
             self._bind(a, b, where)
         elif isinstance(b, Dim):

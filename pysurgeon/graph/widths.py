@@ -67,7 +67,7 @@ class Structure:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.inference = Inference(model)
-        self.layers: tuple[Layer, ...] = tuple(layers(model))
+        self.layers: tuple[Layer, ...] = tuple(x for x in layers(model) if x.node not in self.inference.malformed)
         self.widths: tuple[Width, ...] = tuple(self._widths())
 
     def width(self, name: str) -> Width:
@@ -229,7 +229,7 @@ class Structure:
     def _tensor_reasons(self, tensors: list[str], written: set[str]) -> Iterator[str]:
         for tensor in dict.fromkeys(tensors):
             value = self.model.ir.graph.initializers[tensor]
-            dtype = None if value.dtype is None else value.dtype.numpy()
+            dtype = None if value.dtype in (None, ir.DataType.UNDEFINED) else value.dtype.numpy()
             if value.is_graph_input():
                 yield f"its tensor {tensor!r} is also a graph input, so whoever runs the model may replace it"
             elif dtype is None or not (dtype == np.float32 or (dtype.kind in "biu" and tensor in written)):

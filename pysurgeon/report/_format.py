@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from pysurgeon.shown import shown
+
 SPACE = "\u00a0"
 MINUS = "\u2212"
 
@@ -153,7 +155,7 @@ def shortened(text: str, length: int) -> str:
 
 def plain(text: str) -> str:
     """A name from a file without what could steer a terminal or hide in a page."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return shown(text)
 
 
 def plural(number: int, noun: str) -> str:

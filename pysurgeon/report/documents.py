@@ -248,7 +248,7 @@ def _layer(structure: Structure, layer: Layer) -> LayerDocument:
 def _refusal(structure: Structure, operation: Operation) -> str:
     """Why an operation is not possible, empty if it is: ask the operation itself.
 
-    An operation looks at the graph first and asks for samples once nothing there is in its way. That is the answer; the fit that
+    An operation looks at the graph first, and asks for samples or says so once nothing there is in its way. That is the answer; the fit that
     would follow takes seconds a layer in a large network and has no say in it.
     """
     try:
@@ -266,6 +266,14 @@ class _SamplesWanted(Exception):  # noqa: N818 (it is an answer, not a fault)
 
 class _NoSamples(Calibration):
     """A calibration batch that stops whoever asks for it."""
+
+    def nothing_in_the_way(self) -> None:
+        """Stop.
+
+        Raises:
+            _SamplesWanted: Always.
+        """
+        raise _SamplesWanted
 
     def activations(self, model: Model, names: list[str]) -> dict[str, Array]:  # noqa: ARG002
         """Stop.

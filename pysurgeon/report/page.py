@@ -17,6 +17,7 @@ from pysurgeon.report.command import evolve_command
 from pysurgeon.report.record import RunRecord, from_journal
 from pysurgeon.report.tree import lineage_tree
 from pysurgeon.report.verdict import verdict
+from pysurgeon.shown import shown
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PACKAGES = ("pysurgeon", "onnxruntime-training-cpu", "onnx", "onnx-ir", "numpy", "scipy")
@@ -71,6 +72,9 @@ def render(run: RunRecord) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: (
+            value if not isinstance(value, str) or isinstance(value, Markup) else shown(value, lines=True)
+        ),
     )
     for name in (
         "count short significant percent points change milliseconds duration error evidence operation plain plural"

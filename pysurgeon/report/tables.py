@@ -91,7 +91,7 @@ class _NamedTable:
                 yield Text(row.name, row.style)
             below = Padding(Text(row.detail, "dim"), (0, 0, 0, self.indent))
             parts = [Text(row.name)] * fits + [below] * bool(row.detail)
-            table.add_row(Group(*parts), *row.cells, style=row.style)
+            table.add_row(Group(*parts), *(Text(c) if isinstance(c, str) else c for c in row.cells), style=row.style)
         yield table
 
     def _table(self, first: int, widths: Sequence[int], *, header: bool) -> Table:

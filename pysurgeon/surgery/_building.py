@@ -111,5 +111,5 @@ class LayerBuilder:
 
 def random_weights(rng: np.random.Generator, outputs: int, inputs: int, kernel: Sequence[int]) -> Array:
     """Weights that keep the scale of rectified units (He et al. 2015): float32 (outputs, inputs, *kernel)."""
-    spread = np.sqrt(2.0 / (inputs * int(np.prod(kernel))))
+    spread = np.sqrt(2.0 / max(1, inputs * int(np.prod(kernel))))  # of nothing, there are no weights
     return np.asarray(rng.standard_normal((outputs, inputs, *kernel)) * spread, np.float32)

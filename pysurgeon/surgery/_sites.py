@@ -10,10 +10,8 @@ import onnx_ir as ir
 from pysurgeon.errors import Refused
 from pysurgeon.graph import constant, sizes
 from pysurgeon.graph.layers import Layer
-from pysurgeon.graph.operators.elementwise import UNARY
 from pysurgeon.graph.widths import Structure, Width
-
-ACTIVATIONS = frozenset(UNARY) - {"Cast", "Identity", "Not", "IsInf", "IsNaN", "BitwiseNot"} | {"Clip", "PRelu"}
+from pysurgeon.surgery._written_out import ACTIVATIONS, written_out
 
 
 def resizable(structure: Structure, name: str) -> Width:
@@ -35,7 +33,7 @@ class Site:
 
     Attributes:
         layer: The layer.
-        activation: The activation's node, `None` where the layer is linear.
+        activation: The activation's node, `None` where the layer is linear; the last one of an activation that is written out.
         value: What the whole gives.
         nodes: The layer's node and those that follow it up to `value`.
     """
@@ -59,6 +57,9 @@ def site_of(layer: Layer) -> Site:
             break
         nodes.append(node)
         value = node.outputs[0]
+    if activation is None and (several := written_out(value)):
+        nodes += several
+        activation, value = several[-1], several[-1].outputs[0]
     return Site(layer, activation, value, tuple(nodes))
 
 

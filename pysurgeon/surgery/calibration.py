@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -11,9 +11,9 @@ import numpy as np
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.inference import Read
+from pysurgeon.graph.inference import Inference, Read
 from pysurgeon.graph.session import Session, output_error, taken
-from pysurgeon.graph.terms import Dim
+from pysurgeon.graph.terms import Dim, Prod, leaves
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.edit import units
 
@@ -63,12 +63,10 @@ class Calibration:
 
     def check(self, model: Model, names: list[str]) -> dict[str, Array]:
         """The values of these names on the samples that nothing was fitted to."""
-        if self.unseen is self.feeds:
-            return self.activations(model, names)
         known = self._checked.setdefault(model, {})
         missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.unseen]
         if missing:
-            known.update(_run(model, missing, self.unseen))
+            known.update(_run(model, missing, self.unseen, compared=True))
         return {n: self.unseen[n] if n in self.unseen else known[n] for n in names}
 
     def rounding(self, model: Model, names: list[str]) -> float:
@@ -83,7 +81,10 @@ class Calibration:
             else a
             for name, a in self.unseen.items()
         }
-        return output_error(self.check(model, names), _run(model, names, moved))
+        return output_error(self.check(model, names), _run(model, names, moved, compared=True))
+
+    def nothing_in_the_way(self) -> None:
+        """Said by an operation that wants no samples, once it has found nothing in the graph that speaks against it."""
 
     def kept(self, model: Model, key: tuple[str, ...], compute: Callable[[], T]) -> T:
         """What was computed for this model under this key, computed now if it was not.
@@ -126,7 +127,7 @@ class Calibration:
             count: Number of rows, sample after sample; or, where time comes first, step after step.
             parts: How often the samples are gone through.
         """
-        samples = next(iter(self.feeds.values())).shape[self.axis] if self.feeds else 1
+        samples = max((a.shape[self.axis] for a in self.feeds.values() if a.ndim > self.axis), default=1)
         if self.axis and samples >= FOLDS:
             return np.arange(count) % samples % FOLDS
         if samples < FOLDS:
@@ -166,11 +167,53 @@ def _random(model: Model, samples: int, *, seed: int) -> dict[str, Array]:
     return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
 
-def _run(model: Model, names: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """The values of these names; batch after batch, and then put together, where the model's batch is fixed."""
+def _run(model: Model, names: list[str], feeds: Mapping[str, Array], *, compared: bool = False) -> dict[str, Array]:
+    """The values of these names; batch after batch, and then put together, where the model's batch is fixed.
+
+    Args:
+        model: The model.
+        names: Of values.
+        feeds: Arrays by input name.
+        compared: Whether they are only compared with those of another model, so that it does not matter in which order they stand.
+
+    Raises:
+        Refused: It is not known where a value counts the samples, so that batches of it cannot be put together.
+    """
     session, fixed = Session(model, names), _fixed_batch(model)
     if fixed is None or any(a.ndim == 0 or len(a) % fixed or len(a) == fixed for a in feeds.values()):
         return session.run(feeds)
     count = min(len(a) for a in feeds.values()) // fixed
     parts = [session.run({k: a[i * fixed : (i + 1) * fixed] for k, a in feeds.items()}) for i in range(count)]
-    return {name: np.concatenate([np.atleast_1d(p[name]) for p in parts]) for name in parts[0]}
+    if compared:
+        return {name: np.concatenate([np.atleast_1d(p[name]) for p in parts]) for name in parts[0]}
+    axes = _batch_axes(model, names)
+    found = {}
+    for name in names:
+        array, axis = parts[0][name], axes[name]
+        if axis is None:
+            message = (
+                f"the model was exported for a batch of {fixed}, and where {name!r}, of the shape {array.shape}, counts the "
+                "samples is not known: export it with a dynamic batch"
+            )
+            raise Refused(message)
+        found[name] = np.concatenate([p[name] for p in parts], axis=axis)
+    return found
+
+
+def _batch_axes(model: Model, names: Sequence[str]) -> dict[str, int | None]:
+    """The axis of each value along which its samples may follow one another, `None` where there is none.
+
+    That of the batch, as inference follows it; or else one that no weight has to do with, so that no unit lies along it.
+    """
+    inference = Inference(model)
+    graph = model.ir.graph
+    values = {str(v.name): v for v in (*graph.inputs, *(o for node in graph for o in node.outputs))}
+    units = {d for v in graph.initializers.values() for t in inference.resolved(v) for d in leaves(t)}
+    batches = {t for v in graph.inputs if v.shape is not None for t in inference.resolved(v)[:1]}
+    found: dict[str, int | None] = {}
+    for name in names:
+        terms = inference.resolved(values[name])
+        free = [k for k, t in enumerate(terms) if not units & set(leaves(t))]
+        batch = [k for k in free if (t.factors[0] if isinstance(t := terms[k], Prod) else t) in batches]
+        found[name] = next(iter((*batch, *free)), None)
+    return found

@@ -103,7 +103,7 @@ class Factorize(Operation):
 def largest_rank(shape: tuple[int, ...]) -> int:
     """The largest rank r with `r (m + n) < m n`, so that factors are smaller than the matrix."""
     m, n = shape
-    return max(0, (m * n - 1) // (m + n))
+    return max(0, (m * n - 1) // max(1, m + n))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from pysurgeon.surgery.edit import Rewire
 from pysurgeon.surgery.operation import Operation, Plan
 from pysurgeon.surgery.remove_layer import RemoveLayer
 
+_MOST_WEIGHTS = 2**31  # what a message of the format can hold is a quarter of it
+
 
 @dataclass(frozen=True)
 class InsertLayer(Operation):
@@ -47,11 +49,12 @@ class InsertLayer(Operation):
     def __str__(self) -> str:
         return f"insert:{self.layer}"
 
-    def plan(self, structure: Structure, calibration: Calibration) -> Plan:  # noqa: ARG002 (exact: needs no samples)
+    def plan(self, structure: Structure, calibration: Calibration) -> Plan:
         """Add the nodes and let all users of the layer's value use theirs."""
         site = site_of(structure.layer(self.layer))
         refuse_end(site)
         units, rank, kernel = _form(structure, site)
+        calibration.nothing_in_the_way()
         builder, value = LayerBuilder(structure), str(site.value.name)
 
         def linear(source: str, name: str, taps: Array) -> str:
@@ -87,6 +90,9 @@ def _form(structure: Structure, site: Site) -> tuple[int, int, tuple[int, ...]]:
         message = f"the weight of {site.layer.name!r} is {weight.dtype}, not float32"
         raise Refused(message)
     kernel = tuple(3 if t > 1 else 1 for t in weight.shape[2:]) if site.layer.on_images else ()
+    if units**2 * int(np.prod(kernel)) > _MOST_WEIGHTS:
+        message = f"behind {site.layer.name!r} are {units:,} units, and a layer from all to all would have {units**2:,} weights"
+        raise Refused(message)
     return units, len(shape), kernel
 
 

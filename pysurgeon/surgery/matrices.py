@@ -21,6 +21,7 @@ from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, count_uses, sizes
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.letters import letters
+from pysurgeon.graph.registry import STUMBLED
 from pysurgeon.graph.widths import Structure
 
 
@@ -86,6 +87,19 @@ class Form:
         shape = self._view(self.shape)
         return tuple(shape[self.weight.index(x)] for x in letters)
 
+    def ensure_covers(self) -> None:
+        """See that the letters stand for all axes of the weight.
+
+        Raises:
+            ValueError: They do not, or a group has a fraction of a unit.
+        """
+        view = self._view(self.shape)
+        if prod(view) != prod(self.shape) or not len(view) == len(self.weight) == len(
+            self.groups + self.outputs + self.inputs
+        ):
+            message = f"a weight {self.shape} is no {self.weight!r}"
+            raise ValueError(message)
+
     def matrices(self, weight: Array) -> Array:
         """The matrices (count, rows, columns) of an array laid out as the stored weight is, perhaps with other numbers of units."""
         seen = weight.transpose(self.perm)
@@ -139,6 +153,9 @@ class Form:
 def arranged(array: Array, letters: str, wanted: str) -> Array:
     """An array with its axes in another order; a letter that it lacks becomes an axis of size one."""
     order = [letters.index(x) for x in wanted if x in letters]
+    if array.ndim != len(order):
+        message = f"there is a value of {array.ndim} axes where the file has one of {len(order)}"
+        raise Refused(message)
     array = array.transpose(order)
     return array.reshape(
         [array.shape[[x for x in wanted if x in letters].index(x)] if x in letters else 1 for x in wanted]
@@ -164,8 +181,13 @@ def form_of(structure: Structure, layer: Layer) -> Form:
         raise Refused(message)
     perm = _permutation(operand, weight.ndim)
     shape = tuple(weight.shape[k] for k in perm)
-    form = replace(_FORMS[layer.operator](layer, shape), perm=perm, shape=shape)
-    _check_bias(structure, layer, form)
+    try:
+        form = replace(_FORMS[layer.operator](layer, shape), perm=perm, shape=shape)
+        form.ensure_covers()
+        _check_bias(structure, layer, form)
+    except STUMBLED as error:
+        message = f"layer {layer.name!r} with a weight {shape} is not formed as {layer.operator} is"
+        raise Refused(message) from error
     return form
 
 

@@ -178,8 +178,12 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
             f"{'; it has ' if why else ''}{why}"
         )
         raise ModelError(message)
-    with blas_threads():
-        plan = operation.plan(Structure(model), calibration)
+    try:
+        with blas_threads():
+            plan = operation.plan(Structure(model), calibration)
+    except np.linalg.LinAlgError as trouble:
+        message = f"{operation} cannot be fitted: the activations are too large to be squared ({trouble})"
+        raise Refused(message) from trouble
     result = apply_edit(plan.edit)
     error = output_error(reference, calibration.check(result, names))
     if operation.exact and not error <= EXACT:

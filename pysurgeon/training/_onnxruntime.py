@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import Array, Model
+from pysurgeon.graph import Array, Model, sizes
 from pysurgeon.runtime import can_differentiate, onnxruntime
 from pysurgeon.training._arrays import aligned
 from pysurgeon.training._gradients import WITH_GRADIENT
@@ -23,7 +23,7 @@ from pysurgeon.training._optimizer import Optimizer
 from pysurgeon.training.loss import LOSS, ONE, TARGETS, WEIGHTS, Loss, loss_name
 from pysurgeon.training.protocol import Device, State, TrainSettings
 from pysurgeon.training.rewrites import FREEZING, REWRITES, Rewrite
-from pysurgeon.training.view import TrainingView
+from pysurgeon.training.view import TrainingView, rounds
 
 if TYPE_CHECKING:
     import onnx
@@ -49,6 +49,7 @@ class OrtEngine:
 
     def __init__(self, view: TrainingView, loss: Loss, *, threads: int, device: Device) -> None:
         ensure_device(device)
+        _refuse_open_windows(view)
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = _SILENT
@@ -159,7 +160,7 @@ class OrtDialect:
 
     def lacks_gradient(self, node: ir.Node, opset: int) -> str:  # noqa: ARG002
         """What is not in the table."""
-        if node.domain == "" and node.op_type in WITH_GRADIENT:
+        if (node.domain == "" and node.op_type in WITH_GRADIENT) or rounds(node):
             return ""
         domain = f" of domain {node.domain!r}" if node.domain else ""
         return f"onnxruntime-training has no gradient for the operator {node.op_type}{domain}, nor is there a rewrite"
@@ -190,6 +191,23 @@ def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
     builder = engine.GradientGraphBuilder(optimized, {LOSS}, trainable, LOSS, options)
     builder.build()
     return bytes(builder.get_model())
+
+
+def _refuse_open_windows(view: TrainingView) -> None:
+    """The kernel of this gradient goes by the sizes in the graph, and writes past its memory where there are none.
+
+    Raises:
+        TrainingError: A MaxPool works on images whose size is not known.
+    """
+    for node in view.ir.graph:
+        x = node.inputs[0] if node.op_type == "MaxPool" and node.domain == "" else None
+        known = None if x is None else sizes(x)
+        if x is not None and (known is None or None in known[1:]):
+            message = (
+                f"MaxPool {node.name!r} works on {x.name!r}, whose size is not known, and onnxruntime-training has no right gradient "
+                "for that: export the model with a fixed height and width, or take --trainer torch"
+            )
+            raise TrainingError(message)
 
 
 def _gradient(name: str) -> str:

@@ -6,13 +6,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import Array, Model, constant, refresh, sizes
+from pysurgeon.graph import Array, Model, constant, infer_node, refresh, sizes
 from pysurgeon.graph.feeds import random_feeds
 from pysurgeon.graph.session import Session, all_taken
 
@@ -220,9 +219,7 @@ class _Inference:
                 data[copy.input[position]] = onnx.numpy_helper.from_array(np.asarray(array))
         try:
             schema = onnx.defs.get_schema(node.op_type, self._versions.get(node.domain, 1), node.domain)
-            found: dict[str, Any] = onnx.shape_inference.infer_node_outputs(
-                schema, copy, types, data, None, self._opsets
-            )
+            found = infer_node(schema, copy, types, data, self._opsets)
         except Exception:  # noqa: BLE001  (onnx raises several classes; whatever it is, the shapes do not fit)
             return False
         for output in node.outputs:

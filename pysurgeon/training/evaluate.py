@@ -62,7 +62,7 @@ def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch
     for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):
         feeds = fit.feeds(x)
         if fixed is not None and len(y) < fixed:
-            feeds = {f.name: _filled(feeds[f.name], fixed, f.axis) for f in fit.inputs}
+            feeds |= {f.name: _filled(feeds[f.name], fixed, f.axis) for f in fit.inputs if f.axis is not None}
         z = session.run(feeds)[end.logits][: len(y)]
         losses.append(loss.losses(z, y))
         scores.append(loss.scores(z, y))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +17,8 @@ from pysurgeon.graph import Array, Model, Port
 from pysurgeon.graph.session import Session
 from pysurgeon.training.head import head
 from pysurgeon.training.loss import Loss
+
+T = TypeVar("T", int, str)
 
 Arrange = Literal["as is", "channels last", "flat", "reshaped"]
 
@@ -31,14 +33,19 @@ class InputFit:
             the same order in another shape.
         shape: Shape of a sample as the model sees it.
         dtype: What the input takes.
-        axis: Where the samples of a batch are counted; 1 for models that want time first.
+        axis: Where the samples of a batch are counted; 1 for models that want time first, `None` for an input that is the same for all of
+            them, as a temperature is.
     """
 
     name: str
     arrange: Arrange
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
-    axis: int
+    axis: int | None
+
+    def of_batch(self, size: T) -> tuple[int | T, ...]:
+        """The shape of what is fed for so many samples."""
+        return self.shape if self.axis is None else (*self.shape[: self.axis], size, *self.shape[self.axis :])
 
     def batch(self, x: Array) -> Array:
         """Arrange a batch.
@@ -48,8 +55,10 @@ class InputFit:
 
         Returns:
             ``(n, *shape)`` in the input's type, contiguous, or with `n` on another axis; the same array where nothing has
-            to be done.
+            to be done. Of an input without samples, that of the first of them.
         """
+        if self.axis is None:
+            return np.require(x[0].reshape(self.shape), self.dtype, "C")
         if self.arrange == "channels last":
             x = x.transpose(0, 2, 3, 1)
         elif self.arrange != "as is":
@@ -80,6 +89,11 @@ class Fit:
     def raw(self) -> bool:
         """Whether samples are fed without normalization: integers to an input that takes integers."""
         return not self.named and self.inputs[0].dtype.kind != "f"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | str, ...]]:
+        """What the inputs are fed, by their names, with the batch open."""
+        return {fit.name: fit.of_batch("batch") for fit in self.inputs}
 
     def feeds(self, x: Inputs) -> dict[str, Array]:
         """Arrays by the names of the model's inputs."""
@@ -190,7 +204,7 @@ def _check_vocabulary(model: Model, port: Port, data: Dataset) -> None:
             raise DataError(message)
 
 
-def _fit_one(model: Model, port: Port, x: Array, data: Dataset, axis: int) -> InputFit:
+def _fit_one(model: Model, port: Port, x: Array, data: Dataset, axis: int | None) -> InputFit:
     if port.dtype.kind not in "fiub":
         message = f"input {port.name!r} is {port.dtype}; only numbers can be fed"
         raise DataError(message)
@@ -208,21 +222,53 @@ def _fit_one(model: Model, port: Port, x: Array, data: Dataset, axis: int) -> In
             )
             raise DataError(message)
         _check_vocabulary(model, port, data)
+    if axis is None:
+        return InputFit(port.name, "as is", _of_all(port, data), port.dtype, None)
     arrange, shape = _arrangement(port, _sample_shape(port, axis), tuple(x.shape[1:]), data)
     return InputFit(port.name, arrange, shape, port.dtype, axis)
 
 
-def _batch_axis(model: Model, port: Port, output: str) -> int:
-    """The axis that has the name of the output's first: time comes first in some models. The first axis if none has."""
+def _of_all(port: Port, data: Dataset) -> tuple[int, ...]:
+    """The shape of an input that all samples share.
+
+    Raises:
+        DataError: The data has another one for some of them, or of another size.
+    """
+    for split in (data.train, data.validation, data.test):
+        x = split.named.get(port.name, split.x)
+        if prod(x.shape[1:]) != prod(d or 1 for d in port.shape) or bool(
+            (x != data.train.named.get(port.name, x)[:1]).any()
+        ):
+            message = (
+                f"input {port.name!r} of the model takes {_written(port.shape)} and has no axis for the samples, so that all of them "
+                f"share what it is fed, and {data.name!r} has {tuple(x.shape[1:])} for each of them, which differ or do not fit"
+            )
+            raise DataError(message)
+    return tuple(d or 1 for d in port.shape)
+
+
+def _batch_axis(model: Model, port: Port, output: str) -> int | None:
+    """The axis that has the name of the output's first: time comes first in some models. The first axis if none has.
+
+    An input has none if all of its sizes are fixed, where the file says of others which axis is the batch.
+    """
     values = {v.name: v for v in (*model.ir.graph.inputs, *model.ir.graph.outputs)}
     first, dims = values[output].shape, values[port.name].shape
+    if not port.shape:
+        return None
     batch = first[0] if first is not None and len(first) else None
     if not isinstance(batch, ir.SymbolicDim) or batch.value is None or dims is None:
         return 0
-    return next((k for k, d in enumerate(dims) if isinstance(d, ir.SymbolicDim) and d.value == batch.value), 0)
+    known = next((k for k, d in enumerate(dims) if isinstance(d, ir.SymbolicDim) and d.value == batch.value), None)
+    others = (d for p in model.inputs for d in values[p.name].shape or ())
+    if known is None and None not in port.shape and any(getattr(d, "value", None) == batch.value for d in others):
+        return None
+    return known or 0
 
 
-def _sample_shape(port: Port, axis: int) -> tuple[int | None, ...]:
+def _sample_shape(port: Port, axis: int | None) -> tuple[int | None, ...]:
+    if axis is None:
+        return port.shape
     return port.shape[:axis] + port.shape[axis + 1 :]
 
 
@@ -266,15 +312,17 @@ def _output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tu
         DataError: The first dimension of the output is something else.
     """
     values = {v.name: v.shape for v in (*model.ir.graph.inputs, *model.ir.graph.outputs)}
-    shape, fed = values[output], values[inputs[0].name]
-    if shape is not None and fed is not None and len(shape) and len(fed) and shape[0] == fed[inputs[0].axis]:
+    shape = values[output]
+    batched = next((k for k, fit in enumerate(inputs) if fit.axis is not None), 0)
+    axis, fed = inputs[batched].axis, values[inputs[batched].name]
+    if axis is not None and shape is not None and fed is not None and len(shape) and shape[0] == fed[axis]:
         known = tuple(d for d in shape[1:] if isinstance(d, int))
         if len(known) == len(shape) - 1:
             return known
     # Zeros in the arrangement that the model wants, so nothing has to be arranged.
-    fixed = [port.shape[fit.axis] for port, fit in zip(model.inputs, inputs, strict=True) if port.shape]
+    fixed = [p.shape[fit.axis] for p, fit in zip(model.inputs, inputs, strict=True) if fit.axis is not None]
     size = next((s for s in fixed if s is not None), 2)
-    feeds = {fit.name: np.zeros((*fit.shape[: fit.axis], size, *fit.shape[fit.axis :]), fit.dtype) for fit in inputs}
+    feeds = {fit.name: np.zeros(fit.of_batch(size), fit.dtype) for fit in inputs}
     found = Session(model).run(feeds)[output].shape
     if found[:1] != (size,):
         message = (

@@ -53,8 +53,8 @@ class LocalTrainer:
             TrainingError: The engine cannot train it.
             DataError: The data does not fit its inputs or outputs.
         """
-        view = training_view(model, data.task, trainer=self.name)
         fit = fit_input(model, data)
+        view = training_view(model, data.task, trainer=self.name, shapes=fit.shapes)
         loss = make_loss(data, binary=fit.binary)
         x, y = Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw).batch(0)
         make_engine(self.name, view, loss).step(fit.feeds(x), fit.targets(loss, y))
@@ -100,7 +100,8 @@ class LocalTrainer:
 def _prepared(trainer: TrainerName, model: Model, data: Dataset, settings: TrainSettings) -> tuple[Fit, Loss, Engine]:
     fit = fit_input(model, data)
     loss = make_loss(data, binary=fit.binary, class_weights=settings.class_weights, smoothing=settings.label_smoothing)
-    view = training_view(model, data.task, freeze_statistics=settings.statistics == "frozen", trainer=trainer)
+    frozen = settings.statistics == "frozen"
+    view = training_view(model, data.task, freeze_statistics=frozen, trainer=trainer, shapes=fit.shapes)
     return fit, loss, make_engine(trainer, view, loss, threads=settings.threads, device=settings.device)
 
 
@@ -165,13 +166,13 @@ class _Stretch:
     def _gradients(self, feeds: dict[str, Array], targets: tuple[Array, Array]) -> float:
         """Loss and gradients of a batch, in parts of the size that the settings ask for."""
         size, part = len(targets[0]), self._settings.micro_batch or len(targets[0])
-        axes = {fit.name: fit.axis for fit in self._fit.inputs}
+        axes = [fit.axis for fit in self._fit.inputs]
         loss = 0.0
         for start in range(0, size, part):
             rows = slice(start, start + part)
             taken = {
-                name: np.ascontiguousarray(x[(slice(None),) * axes[name] + (rows,)]) if part < size else x
-                for name, x in feeds.items()
+                name: x if axis is None or part >= size else np.ascontiguousarray(x[(slice(None),) * axis + (rows,)])
+                for (name, x), axis in zip(feeds.items(), axes, strict=True)
             }
             loss += self._engine.step(taken, (targets[0][rows], targets[1][rows]), add=start > 0)
         return loss

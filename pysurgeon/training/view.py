@@ -5,7 +5,7 @@ Values keep their names, so what was learnt goes back into the user's graph by t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,7 @@ from onnx_ir.passes import common
 
 from pysurgeon.data import Task
 from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import Array, CannotWriteError, Model, from_proto, lowered
+from pysurgeon.graph import Array, CannotWriteError, Model, at_sizes, from_proto, lowered
 from pysurgeon.graph.names import Names, value_names
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training._engine import Dialect, make_dialect
@@ -85,6 +85,7 @@ def training_view(
     *,
     freeze_statistics: bool = False,
     trainer: TrainerName = DEFAULT_TRAINER,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> TrainingView:
     """Derive the graph that is trained in the user's place.
 
@@ -93,6 +94,8 @@ def training_view(
         task: Says which end of the model makes probabilities.
         freeze_statistics: Whether batch normalization is by the running statistics, which then stay as they are.
         trainer: The engine that it is for.
+        shapes: Of the inputs, by name, where they are known better than the model says: those that the file leaves open are
+            what is fed.
 
     Raises:
         TrainingError: The engine is not installed, a node has no gradient, the operator set cannot be translated, the batch size is fixed and cannot
@@ -100,7 +103,10 @@ def training_view(
     """
     _check_types(model)
     dialect = make_dialect(trainer, freeze_statistics=freeze_statistics)
-    view = _derive(free_batch(model), task, dialect, freeze_statistics=freeze_statistics)
+    freed = free_batch(model)
+    if shapes and any(v.shape is None or _is_open(v.shape) for node in freed.nodes for v in node.outputs):
+        freed = at_sizes(freed, shapes)
+    view = _derive(freed, task, dialect, freeze_statistics=freeze_statistics)
     for fact in view.facts:
         if fact.status == "no gradient":
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
@@ -131,6 +137,11 @@ def training_report(
     return view.facts
 
 
+def _is_open(shape: ir.Shape) -> bool:
+    """Whether more of a shape than the batch is not known."""
+    return sum(not isinstance(d, int) for d in shape) > 1
+
+
 def _nothing_to_train(model: Model, task: Task) -> str:
     message = f"there is nothing to train: no float32 parameter leads to output {head(model, task).output!r}"
     if any("Linear" in node.op_type or "Integer" in node.op_type for node in model.nodes):
@@ -150,6 +161,7 @@ def _derive(model: Model, task: Task, dialect: Dialect, *, freeze_statistics: bo
     graph_model = _lifted(model).ir.clone()
     graph = graph_model.graph
     _name_nodes(graph)
+    _spell_out(graph)
     operators = {str(node.name): node.op_type for node in graph}
     facts: dict[str, NodeFact] = {}
 
@@ -218,10 +230,18 @@ def _name_nodes(graph: ir.Graph) -> None:
         node.name = name
 
 
+def _spell_out(graph: ir.Graph) -> None:
+    """Write down the orders of a Transpose that a file leaves out: some builds of the engine look for them."""
+    for node in graph:
+        x = node.inputs[0] if node.op_type == "Transpose" and node.domain == "" else None
+        if x is not None and x.shape is not None and "perm" not in node.attributes:
+            node.attributes["perm"] = ir.AttrInt64s("perm", range(len(x.shape))[::-1])
+
+
 def _cut(graph: ir.Graph, logits: str) -> None:
     """Make the logits the only output."""
     values = {value.name: value for node in graph for value in node.outputs}
-    values |= {value.name: value for value in graph.inputs}
+    values |= {value.name: value for value in (*graph.inputs, *graph.initializers.values())}
     del graph.outputs[:]
     graph.outputs.append(values[logits])
 
@@ -239,14 +259,14 @@ def _rewrite(graph: ir.Graph, trainable: frozenset[str], dialect: Dialect, facts
         idle = _why_idle(node, active, wanted)
         if idle:
             lack = dialect.lacks(node, opset)
-            note(node, "no gradient" if lack else "frozen", lack or idle)
+            note(node, "no gradient" if lack else "frozen", lack + _advice(node) if lack else idle)
             continue
         floats = [output for output in node.outputs if _is_float(output)]
         rewrite = dialect.rewrite(node, wanted, opset)
         if rewrite is not None:
             builder = Builder(node, opset, names, trainable)
             try:
-                replaced = rewrite.replace(builder)
+                replaced = builder.applied(rewrite.replace)
             except CannotWriteError as error:
                 note(node, "no gradient", f"{node.op_type} has no gradient, and {error}")
                 active.update(floats)
@@ -254,20 +274,47 @@ def _rewrite(graph: ir.Graph, trainable: frozenset[str], dialect: Dialect, facts
             active.update(value for _, value in builder.replace(replaced))
             note(node, "rewritten", rewrite.how)
             continue
-        active.update(floats)
+        active.update(floats or (node.outputs if rounds(node) else ()))
         lack = dialect.lacks_gradient(node, opset)
-        note(node, "no gradient" if lack else "trains", lack or _what_trains(node, trainable))
+        note(node, "no gradient" if lack else "trains", lack + _advice(node) if lack else _what_trains(node, trainable))
 
 
 def _why_idle(node: ir.Node, active: Collection[ir.Value], wanted: Collection[ir.Value]) -> str:
     """Why a node needs no gradient, nothing if it does."""
     if node.op_type == "Constant":
         return "it is a constant"
-    if not any(value in active for value in node.inputs):
+    if not any(value in active for value in _taken(node)):
         return "nothing before it is trained, so it needs no gradient"
     if not any(output in wanted for output in node.outputs):
         return "only shapes, indices or conditions depend on it"
     return ""
+
+
+def _taken(node: ir.Node) -> list[ir.Value | None]:
+    """What a node works with: its inputs, and what graphs inside it use from outside."""
+    found: list[ir.Value | None] = list(node.inputs)
+    for attribute in node.attributes.values():
+        graphs = [attribute.value] if attribute.type == ir.AttributeType.GRAPH else []
+        for graph in graphs if attribute.type != ir.AttributeType.GRAPHS else attribute.value:
+            found += [v for inner in graph.all_nodes() for v in inner.inputs]
+            found += list(graph.outputs)
+    return found
+
+
+def _advice(node: ir.Node) -> str:
+    """How a branch that is taken by what is fed can be written out, as the rest of a sentence; empty where that is not it."""
+    if node.op_type not in ("If", "Loop"):
+        return ""
+    waiting, seen = [v for v in node.inputs[:2] if v is not None], set[ir.Value]()
+    while waiting:
+        value = waiting.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        producer = value.producer()
+        waiting += [v for v in producer.inputs if v is not None] if producer is not None else []
+    fed = sorted(str(v.name) for v in seen if v.is_graph_input() and not v.is_initializer())
+    return f"; say what is fed to choose its course, and it is written out: --fix {fed[0]}=VALUE" if fed else ""
 
 
 def _wanted(graph: ir.Graph) -> set[ir.Value]:
@@ -275,8 +322,20 @@ def _wanted(graph: ir.Graph) -> set[ir.Value]:
     wanted = set(graph.outputs)
     for node in reversed(graph):
         if any(output in wanted for output in node.outputs):
-            wanted.update(value for value in node.inputs if value is not None and _is_float(value))
+            values = node.inputs[:1] if rounds(node) else _taken(node)
+            wanted.update(v for v in values if v is not None and (_is_float(v) or rounds(node)))
     return wanted
+
+
+def rounds(node: ir.Node) -> bool:
+    """Whether a node is half of a pair that rounds activations to steps, which engines differentiate as if it were not there."""
+    if node.domain not in ("", "com.microsoft") or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+        return False
+    if node.op_type == "DequantizeLinear":
+        before = node.inputs[0].producer() if node.inputs[0] is not None else None
+        return before is not None and before.op_type == "QuantizeLinear" and rounds(before)
+    users = [use.node for use in node.outputs[0].uses()]
+    return bool(users) and all(user.op_type == "DequantizeLinear" for user in users)
 
 
 def _is_float(value: ir.Value) -> bool:

@@ -115,3 +115,15 @@ def test_other_objects_are_no_batch():
     for value in ([1, 2], {1: 2}, "text"):
         with pytest.raises(DataError, match="no dictionary"):
             load_pickle(pickle.dumps(value), "file")
+
+
+@pytest.mark.parametrize("number", [2**20, 2**28, 2**31 - 1, 2**32 - 1])
+def test_a_number_for_a_value_is_not_believed(number: int) -> None:
+    """The reader would take 16 bytes for every number up to this one."""
+    content = b"\x80\x02}r" + number.to_bytes(4, "little") + b"."
+    with pytest.raises(DataError, match="it keeps a value as number"):
+        load_pickle(content, "batch")
+
+
+def test_values_may_be_counted_from_one() -> None:
+    assert load_pickle(b"\x80\x02}q\x01U\x01aq\x02K\x05s.", "batch") == {"a": 5}

@@ -52,3 +52,23 @@ def test_other_contents_are_refused(tmp_path):
     (tmp_path / "test_32x32.mat").unlink()
     with pytest.raises(DataError, match="is missing; both"):
         read_svhn(tmp_path)
+
+
+@pytest.mark.parametrize("tag", [101, 102, 255])
+def test_a_damaged_type_is_an_error_and_not_the_end_of_this_process(tmp_path, tag):
+    write_svhn(tmp_path, split(30), split(10))
+    path = tmp_path / "train_32x32.mat"
+    content = bytearray(path.read_bytes())
+    content[184] = tag  # the type of the elements of X
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"train_32x32\.mat cannot be read"):
+        read_svhn(tmp_path)
+
+
+def test_labels_that_are_no_numbers_are_refused(tmp_path):
+    write_svhn(tmp_path, split(30), split(10))
+    savemat(
+        tmp_path / "test_32x32.mat", {"X": images(4).transpose(2, 3, 1, 0), "y": np.array([["a"], ["b"], ["c"], ["d"]])}
+    )
+    with pytest.raises(DataError, match=r"labels of <U1|cannot be read"):
+        read_svhn(tmp_path)

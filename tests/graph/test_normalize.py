@@ -324,7 +324,7 @@ def test_weights_that_are_left_alone_are_named():
     for inputs, fed in (("", False), (", float[5, 3] w2", True)):
         (*notes, unknown) = from_proto(models.parsed(text.format(inputs), w1=(4, 5), w2=(5, 3))).notes
         assert "operators that are not known are left alone: 1 Mystery of 'some.domain'" in unknown
-        assert any("1 initializers are inputs, too" in n for n in notes) is fed
+        assert any("1 initializers were listed as inputs, too" in n for n in notes) is fed
 
 
 @pytest.mark.parametrize("attributes", ["count_include_pad = 0, ", ""], ids=["counting no pads", "of the default"])

@@ -9,7 +9,7 @@ import pytest
 from checks import structure
 from onnx import TensorProto, helper, numpy_helper
 
-from pysurgeon.errors import Refused
+from pysurgeon.errors import ModelError, Refused
 from pysurgeon.graph import from_proto
 from pysurgeon.graph.terms import leaves, size
 from pysurgeon.graph.widths import Structure
@@ -126,11 +126,11 @@ def test_an_unknown_operator_pins_its_neighbours_only(name):
     }
 
 
-def test_an_initializer_that_may_be_fed_is_left_alone():
+def test_a_weight_that_is_an_input_too_is_a_weight():
     s = structure("overridable")
-    assert [x.name for x in s.layers] == ["c", "y"]
-    assert all("w1" not in {t for t, _ in w.writers} for w in s.widths if w.resizable)
-    assert "w1" not in s.model.trainable()
+    assert "w1" in s.model.trainable()
+    assert [p.name for p in s.model.inputs] == ["x"]
+    assert any("w1" in {t for t, _ in w.writers} for w in s.widths if w.resizable)
 
 
 def test_layers_that_share_a_bias_share_a_width():
@@ -280,8 +280,8 @@ def test_zero_in_a_reshape_copies_from_another_axis():
 
 
 def test_zero_in_a_reshape_copies_the_batch():
-    s = between("a = Reshape (h, shape) b = Tanh (a) t = Reshape (b, back)", shape=(1,), back=(1,))
-    assert s.widths  # (a float shape is no shape: nothing is known there, and nothing breaks)
+    with pytest.raises(ModelError, match=r"Reshape 'a'"):  # a float shape is no shape
+        between("a = Reshape (h, shape) b = Tanh (a) t = Reshape (b, back)", shape=(1,), back=(1,))
     model = models.parsed(
         """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3] x) => (float[N, 2] y)
             <int64[3] shape = {0, 2, 3}, int64[2] back = {0, -1}> {

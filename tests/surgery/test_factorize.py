@@ -442,13 +442,13 @@ def test_not_all_that_picks_elements_is_a_layer(kind):
     assert Structure(from_proto(models.parsed(text, w=shape))).layers == ()
 
 
-def test_a_table_that_whoever_runs_the_model_may_replace_is_no_layer():
+def test_a_table_that_is_an_input_too_is_a_layer():
     model = models.parsed(
         '<ir_version: 3, opset_import: ["" : 17]> g (int64[N] x, float[12, 7] w) => (float[N, 7] y) { y = Gather (w, x) }',
         w=(12, 7),
     )
     model.ir_version = 8
-    assert Structure(from_proto(model)).layers == ()
+    assert [x.weight for x in Structure(from_proto(model)).layers] == ["w"]
 
 
 def test_a_bias_for_every_sample_is_refused():

@@ -37,7 +37,7 @@ def define(model: ir.Model) -> list[str]:
             build = Builder(node, opset, names)
             try:
                 _single_precision(node)
-                values = DEFINITIONS[node.domain, node.op_type](build)
+                values = build.applied(DEFINITIONS[node.domain, node.op_type])
             except CannotWriteError:
                 continue  # what it may have written by then is dropped with all that nobody uses
             for name, value in build.replace(values):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from pysurgeon.graph._shape_arithmetic import numbers
-from pysurgeon.graph._tensors import constant
+from pysurgeon.graph._tensors import Array, constant
 from pysurgeon.graph.inference import Inference, describe, operand, static
 from pysurgeon.graph.operators.layout import written
 from pysurgeon.graph.registry import Operator, Scaling, register
@@ -18,7 +18,7 @@ def resize(inference: Inference, node: ir.Node) -> None:
     """An axis whose scale is one is left alone."""
     source, result = inference.terms(node.inputs[0]), inference.terms(node.outputs[0])
     axes = [a % len(source) for a in node.attributes.get_ints("axes", tuple(range(len(source))))]
-    scales = constant(operand(node, 1 if node.op_type == "Upsample" or len(node.inputs) == 2 else 2))
+    scales = _scales(node)
     sizes = numbers(node, 3) if operand(node, 3) is not None else None
     for axis, (a, b) in enumerate(zip(source, result, strict=True)):
         k = axes.index(axis) if axis in axes else None
@@ -30,6 +30,13 @@ def resize(inference: Inference, node: ir.Node) -> None:
                 written(inference, node, sizes[k], b)
         else:
             inference.pin_all((a, b), f"{describe(node)} resamples along it")
+
+
+def _scales(node: ir.Node) -> Array | Sequence[float] | None:
+    """One for each axis, `None` where they are computed or sizes are given in their place. Upsample had them as an attribute first."""
+    if node.op_type == "Upsample" and "scales" in node.attributes:
+        return node.attributes["scales"].as_floats()
+    return constant(operand(node, 1 if node.op_type == "Upsample" or len(node.inputs) == 2 else 2))
 
 
 def pad(inference: Inference, node: ir.Node) -> None:

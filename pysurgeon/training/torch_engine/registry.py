@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from pysurgeon.graph.registry import STUMBLED
 from pysurgeon.training._families import collected
 from pysurgeon.training.torch_engine import (
     contraction,
@@ -12,6 +13,7 @@ from pysurgeon.training.torch_engine import (
     layout,
     normalization,
     pooling,
+    quantization,
     recurrent,
     reduction,
     resampling,
@@ -27,6 +29,7 @@ OPERATORS = collected(
     layout.OPERATORS,
     normalization.OPERATORS,
     pooling.OPERATORS,
+    quantization.OPERATORS,
     recurrent.OPERATORS,
     reduction.OPERATORS,
     resampling.OPERATORS,
@@ -41,6 +44,6 @@ def refusal(node: ir.Node, opset: int) -> str:
         return f"the trainer torch has no function for the operator {node.op_type}{domain}"
     try:
         OPERATORS[node.op_type].make(Node.of(node, opset))
-    except CannotRunError as error:
+    except (CannotRunError, *STUMBLED) as error:
         return f"the trainer torch cannot compute this {node.op_type}: {error}"
     return ""
