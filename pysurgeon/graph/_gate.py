@@ -170,26 +170,18 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
     count = prod(shape)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return
-    if tensor.HasField("raw_data"):
-        wanted, there = (0 if dtype == ir.DataType.STRING else (count * dtype.bitwidth + 7) // 8), len(tensor.raw_data)
-        if wanted != there:
-            _refuse(
-                f"{where} has the shape {tuple(shape)} of {dtype.name}, which takes {wanted:,} bytes, and {there:,} are there"
-            )
-        return
-    there = max(
-        len(tensor.float_data),
-        len(tensor.int32_data),
-        len(tensor.string_data),
-        len(tensor.int64_data),
-        len(tensor.double_data),
-        len(tensor.uint64_data),
-    )
-    wanted = _typed(dtype, count)
+    there = max(len(field) for field in (getattr(tensor, name) for name in _FIELDS))
+    if dtype != ir.DataType.STRING and (tensor.raw_data or not there):
+        wanted, there, what = (count * dtype.bitwidth + 7) // 8, len(tensor.raw_data), "bytes"
+    else:
+        wanted, what = _typed(dtype, count), "numbers"
     if wanted != there:
         _refuse(
-            f"{where} has the shape {tuple(shape)} of {dtype.name}, which takes {wanted:,} numbers, and {there:,} are there"
+            f"{where} has the shape {tuple(shape)} of {dtype.name}, which takes {wanted:,} {what}, and {there:,} are there"
         )
+
+
+_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
 def _typed(dtype: ir.DataType, count: int) -> int:

@@ -184,6 +184,11 @@ def test_a_rule_that_stumbles_pins_its_node(monkeypatch: pytest.MonkeyPatch) -> 
     assert broken.count(relu) == 0
 
 
+@pytest.mark.parametrize("name", models.RUNNABLE)
+def test_no_rule_stumbles_over_what_exporters_write(name: str) -> None:
+    assert not Structure(from_proto(models.build(name))).inference.malformed
+
+
 def test_defects_of_rules_that_are_no_stumbling_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def rule(inference: object, node: object) -> None:
         raise RuntimeError
