@@ -2,27 +2,31 @@
 
     python -m benchmarks.loading FOLDER [--only REGEX] [--megabytes M] [--seconds S]
 
-For each ONNX file of the folder, in a process of its own and on random input: the largest difference, relative to the largest output, of a session of
-pysurgeon, and of plain onnxruntime on what pysurgeon saves, from plain onnxruntime on the file with its optimizers switched off. An edit is verified
-against the loaded model, so what goes wrong here nobody would notice later. Files that onnxruntime cannot run as they are, and those that pysurgeon
-refuses, are said by name.
+For each ONNX file of the folder, in a process of its own and on random input at several sizes of every open dimension: the largest difference,
+relative to the largest output, of a session of pysurgeon, and of plain onnxruntime on what pysurgeon saves, from plain onnxruntime on the file with
+its optimizers switched off. Files that onnxruntime cannot run as they are, and those that pysurgeon refuses, are said by name.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from pysurgeon.graph import Array, load, save
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.errors import ModelError
+from pysurgeon.graph import Array, Model, load, save
+from pysurgeon.graph.feeds import choices, random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.runtime import onnxruntime
 
+SIZES = 3  # that are tried
 TOLERANCE = 1e-4  # deep networks with random weights multiply what fusing kernels round otherwise
 
 
@@ -55,17 +59,36 @@ def main() -> int:
 
 
 def differences(path: Path) -> tuple[float, float]:
-    """Of a session of pysurgeon and of the saved file from the file as it is."""
+    """Of a session of pysurgeon and of the saved file from the file as it is, at up to `SIZES` choices of its open dimensions."""
     model = load(path)
-    feeds = random_feeds(model, batch=2, seed=3)
-    try:
-        reference = _run(path, feeds, optimized=False)
-    except Exception:  # noqa: BLE001  (onnxruntime raises a class of its own for every status)
-        feeds = random_feeds(model, batch=1, seed=3)  # which may be baked in
-        reference = _run(path, feeds, optimized=False)
-    ours = output_error(reference, Session(model).run(feeds))
     with tempfile.TemporaryDirectory() as folder:
-        return ours, output_error(reference, _run(save(model, Path(folder) / "saved.onnx"), feeds, optimized=True))
+        saved = save(model, Path(folder) / "saved.onnx")
+        ours, theirs, tried, session = 0.0, 0.0, 0, Session(model)
+        for seed, (batch, dimensions) in enumerate(choices(model)):
+            feeds, reference = _taken(path, model, batch, dimensions, seed)
+            if reference is None:
+                continue
+            ours = max(ours, output_error(reference, session.run(feeds)))
+            theirs = max(theirs, output_error(reference, _run(saved, feeds, optimized=True)))
+            tried += 1
+            if tried == SIZES:
+                break
+    if not tried:
+        message = "the file takes none of the sizes that were tried"
+        raise ModelError(message)
+    return ours, theirs
+
+
+def _taken(
+    path: Path, model: Model, batch: int, dimensions: Mapping[str, int], seed: int
+) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    """Random input and what the file gives for it; nothing if it does not take such sizes, not even for one sample."""
+    feeds: dict[str, Array] = {}
+    for samples in dict.fromkeys((batch, 1)):
+        feeds = random_feeds(model, batch=samples, seed=seed, dimensions=dimensions)
+        with contextlib.suppress(Exception):  # onnxruntime raises a class of its own for every status
+            return feeds, _run(path, feeds, optimized=False)
+    return feeds, None
 
 
 def _run(path: Path, feeds: dict[str, Array], *, optimized: bool) -> dict[str, Array]:

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.widths import spread
 from pysurgeon.errors import Refused, SurgeonError
 from pysurgeon.graph import Array, Model, load
-from pysurgeon.graph.session import random_feeds
+from pysurgeon.graph.feeds import random_feeds
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import (
     AddBypass,

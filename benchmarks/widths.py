@@ -32,7 +32,8 @@ import onnx
 from benchmarks.excerpt import Excerpt, InseparableError, all_values, excerpt
 from pysurgeon.errors import Refused, SurgeonError
 from pysurgeon.graph import Array, Model, load
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.surgery import Calibration, Widen, apply_edit
 from pysurgeon.surgery.edit import Edit

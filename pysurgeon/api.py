@@ -39,6 +39,7 @@ from pysurgeon.evolution import (
 )
 from pysurgeon.graph import Model, ensure_free, load, save
 from pysurgeon.graph.costs import costs
+from pysurgeon.graph.fidelity import verify_loaded, verify_result
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import Comparison, InspectResult, write_report
 from pysurgeon.report import compare as compare_models
@@ -121,8 +122,10 @@ def apply(model: ModelSource, *operations: Operation | str, data: DataSource | N
     Raises:
         Refused: An operation is not possible.
         UsageError: Something is no operation.
+        VerificationError: The model does not compute what its file computes, or the result does not although it should.
     """
-    model = loaded(model)
+    given = model = loaded(model)
+    verify_loaded(given)
     wanted = [operation_of(o) for o in operations]
     calibration = Calibration(model) if data is None else calibrated(model, load_for(data, model))
     before, records = costs(model), []
@@ -130,7 +133,8 @@ def apply(model: ModelSource, *operations: Operation | str, data: DataSource | N
         done = operate(model, operation, calibration)
         model = done.model
         records.append(done.record)
-    return ApplyResult(model, tuple(records), before, costs(model))
+    beside = verify_result(model, given, exact=all(o.exact for o in wanted))
+    return ApplyResult(model, tuple(records), before, costs(model), beside)
 
 
 def doctor(
@@ -187,8 +191,7 @@ def recommend(
 ) -> RecommendResult:
     """Rank the operations that should help this model on this data.
 
-    Operations that keep the function are judged by how much steeper they make the loss, too; where the trainer cannot tell, by the activations
-    alone.
+    Operations that keep the function are judged by how much steeper they make the loss, too; where no trainer can tell, by activations alone.
 
     Args:
         model: As trained as it is: the diagnosis looks at its weights and activations.
@@ -259,6 +262,7 @@ def train(
         TrainingError: The model cannot be trained, or training diverged.
         DataError: The data does not fit the model.
         OutputExistsError: `output` exists, or an unfinished training of something else, and `force` is not given.
+        VerificationError: The model does not compute what its file computes.
     """
     settings = settings_of(settings, data, options)
     ensure_observer(observer)
@@ -266,6 +270,7 @@ def train(
     output = None if output is None else path_of(output, "output")
     ensure_free([] if output is None else [output], force=force)
     model.ensure_finite()
+    verify_loaded(model)
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
     dataset = load_data(settings, model, data)
     plan = Plan.of(settings, dataset)
@@ -294,7 +299,7 @@ def train(
             reached, state = result.model, result.state
             checkpoint.save(reached, state)
     _check(result)
-    trained = with_input_metadata(result.model, dataset)
+    verify_result(trained := with_input_metadata(result.model, dataset), model, exact=False)
     saved = None if output is None else save(trained, output, force=force)
     if checkpoint is not None:
         checkpoint.remove()
@@ -340,6 +345,7 @@ def evolve(
         Refused: The model breaks a limit before anything is done to it.
         DataError: The data does not fit the model.
         TrainingError: The model cannot be trained, or every branch diverged.
+        VerificationError: The model does not compute what its file computes.
     """
     settings = settings_of(settings, data, options)
     ensure_observer(observer)

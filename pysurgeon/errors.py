@@ -67,4 +67,4 @@ class Refused(SurgeonError):  # noqa: N818 (it is an answer, not a fault)
 
 
 class VerificationError(SurgeonError):
-    """An operation that was to keep the function changed it. Nothing is written; this is a defect worth reporting."""
+    """What was to keep the function, an operation or loading itself, changed it. Nothing is written; this is a defect worth reporting."""

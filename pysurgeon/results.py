@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pysurgeon.diagnosis import Recommendation
 from pysurgeon.graph import Model, written
 from pysurgeon.graph.costs import Costs
+from pysurgeon.graph.fidelity import Beside
 from pysurgeon.report import Printable, recommendations_table, records_table, training_table
 from pysurgeon.surgery import Record
 from pysurgeon.training import NodeFact, Point
@@ -26,12 +27,14 @@ class ApplyResult(Printable):
         operations: A record of each operation.
         before: Costs before all of them.
         after: Costs after all of them.
+        beside_file: How the result compares with the file itself, or with a model that was given without one.
     """
 
     model: Model
     operations: tuple[Record, ...]
     before: Costs
     after: Costs
+    beside_file: Beside
 
     def shown(self) -> RenderableType:
         """As `pysurgeon apply` shows it."""

@@ -8,7 +8,7 @@ import pytest
 from checks import difference, loaded, structure
 
 from benchmarks.excerpt import InseparableError, all_values, excerpt
-from pysurgeon.graph.session import random_feeds
+from pysurgeon.graph.feeds import random_feeds
 from pysurgeon.surgery import Calibration, InsertLayer, Widen, apply_edit, operate
 from pysurgeon.surgery.edit import AxisMap, Edit, Select
 

@@ -23,6 +23,7 @@ import onnx
 _FAMILIES = {
     "recurrent": "recurrent",
     "others": "others",
+    "open": "open_sizes",
     "sklearn": "from_sklearn",
     "onnx": "from_onnx",
     "transformers": "from_transformers",

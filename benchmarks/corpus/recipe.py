@@ -8,16 +8,16 @@ import numpy as np
 import torch
 
 # Pairwise different, and different from most widths: an axis that is confused with another one shows.
-EXPORTED = {"N": 2, "T": 7}
-CHECKED = {"N": 3, "T": 11}
+EXPORTED = {"N": 2, "T": 7, "H": 64, "W": 96, "L": 1600}
+CHECKED = {"N": 3, "T": 11, "H": 128, "W": 160, "L": 2400}
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input: sizes, or names of dynamic axes ("N", "T"), and what its values may be.
+    """One input: sizes, or names of open axes ("N", "T", "H", "W", "L"), and what its values may be.
 
     Attributes:
-        shape: Integers, and keys of `EXPORTED` where the axis is dynamic.
+        shape: Integers, and keys of `EXPORTED` where the axis is open.
         below: None for floats (standard normal); otherwise integers from 0 to `below` - 1.
     """
 

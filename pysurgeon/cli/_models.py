@@ -177,9 +177,10 @@ def apply(
     if output is not None:
         save(result.model, output, force=force)
     if as_json:
-        print_json(report.apply_json(result.operations, result.before, result.after, output))
+        print_json(report.apply_json(result.operations, result.before, result.after, output, result.beside_file))
         return
     print_table(report.records_table(result.operations, generated=dataset is None))
+    err.print(report.beside_file(result.beside_file), markup=False, soft_wrap=True)
     said = f"written to {written(output)}" if output else "a dry run: nothing is written without -o"
     err.print(said, markup=False, soft_wrap=True)
 

@@ -18,6 +18,7 @@ from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
+from pysurgeon.graph.fidelity import verify_loaded
 from pysurgeon.graph.session import latency
 from pysurgeon.training import WorkerTrainer, ensure_device, load_for
 from pysurgeon.training.batch import free_batch
@@ -136,8 +137,10 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
         ModelError: A weight is infinite or not a number.
         TrainingError: The model cannot be trained.
         Refused: The model breaks a limit already.
+        VerificationError: The model does not compute what its file computes.
     """
     model.ensure_finite()
+    verify_loaded(model)
     ensure_device(settings.device, settings.trainer)
     size = costs(model)
     why = Fitness(settings, size).allowed(size, latency(model) if settings.max_latency is not None else 0.0)

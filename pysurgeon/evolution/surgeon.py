@@ -24,6 +24,7 @@ from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
+from pysurgeon.graph.fidelity import verify_result
 from pysurgeon.graph.session import latency
 from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
@@ -373,6 +374,7 @@ class Surgeon:
             },
         )
         for file, branch in (("result.onnx", trunk), *((f"front/{b.id}.onnx", b) for b in front)):
+            verify_result(branch.model, self._start, exact=False)
             self.journal.save_file(file, with_input_metadata(branch.model, self.data).to_bytes())
         self._observer.happened(event)
 

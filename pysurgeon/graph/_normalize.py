@@ -36,8 +36,8 @@ from pysurgeon.graph._precision import in_single_precision
 from pysurgeon.graph._quantized import in_full
 from pysurgeon.graph._shape_arithmetic import expand_target, reshape_target
 from pysurgeon.graph._shape_inference import contradiction, infer_shapes
-from pysurgeon.graph._symbolic import symbolic_shapes
-from pysurgeon.graph._tensors import Array, constant, initializer
+from pysurgeon.graph._symbolic import Shapes, symbolic_shapes
+from pysurgeon.graph._tensors import Array, constant, initializer, input_dimension
 from pysurgeon.graph._trial import doubt, is_odd, misfit
 from pysurgeon.graph.building import Builder
 from pysurgeon.graph.definitions import define
@@ -65,11 +65,11 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         notes.append(f"weights stored in few bits are read, trained and saved in float32: {quantized} of them")
     _inference_mode(model, notes)
     _own_tensors(graph)
-    declared = forget_outputs(graph)
+    # What a file says about the shapes inside it may be stale, or true for one choice of its open dimensions.
+    inside, declared = _reset_shapes(graph), forget_outputs(graph)
     objections = infer_shapes(model, strict=True) is not None
     if objections:
-        # What a file says about the shapes inside it may be stale. Or data propagation met something unusual but valid.
-        _reset_shapes(graph)
+        # Data propagation may have met something unusual but valid.
         error = infer_shapes(model, strict=False) or contradiction(model)
         if error is not None:
             message = f"the shapes in the model contradict one another: {str(error).splitlines()[0]}"
@@ -88,6 +88,7 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         _fold(model)
     if written:
         notes.append(f"{written} branches, loops and uses of sequences always run the same way; they were written out")
+    _declare(inside)
     _sizes_of_parts(graph)
     _unpadded_pools(graph)
     common.RemoveUnusedNodesPass()(model)
@@ -99,6 +100,13 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
         doubt(model)
     notes += _left_alone(graph)
     return model, tuple(notes)
+
+
+def in_other_numbers(model: ir.Model) -> None:
+    """Of all that normalization does, what changes numbers on purpose, in place: precision, and training modes."""
+    in_single_precision(model)
+    in_full(model.graph)
+    _inference_mode(model, [])
 
 
 def _left_alone(graph: ir.Graph) -> Iterator[str]:
@@ -161,6 +169,8 @@ def renew(model: ir.Model) -> ir.Model:
     if error is not None:
         message = f"the shapes in the edited model contradict one another: {str(error).splitlines()[0]}"
         raise ModelError(message) from error
+    if _lacks_shapes(model.graph):
+        _set_shapes(symbolic_shapes(model))
     _in_order_of_use(model.graph)
     return model
 
@@ -183,20 +193,33 @@ def settle_sizes(model: ir.Model, shapes: Mapping[str, Sequence[int | str]]) -> 
 
 
 def _lacks_shapes(graph: ir.Graph) -> bool:
+    """Whether there is a size that is neither a number nor that of an input. Names that ONNX's inference makes up say nothing."""
+    known = {input_dimension(v, k) for v in graph.inputs for k, d in enumerate(v.shape or ()) if not isinstance(d, int)}
     return any(
-        o.shape is None or any(not isinstance(d, int) and d.value is None for d in o.shape)
+        o.shape is None or any(not isinstance(d, int) and d.value not in known for d in o.shape)
         for node in graph
         for o in node.outputs
         if o.uses()
     )
 
 
-def _reset_shapes(graph: ir.Graph) -> None:
+def _reset_shapes(graph: ir.Graph) -> dict[ir.Value, ir.Shape]:
+    """Forget the shapes that follow from others. Returns them."""
+    declared = {}
     for node in graph:
         for output in node.outputs:
             # What is not known keeps its shapes: all of its axes are pinned, and inference could not find them again.
-            if not output.is_graph_output() and lookup(node) is not None:
+            if not output.is_graph_output() and lookup(node) is not None and output.shape is not None:
+                declared[output] = output.shape
                 output.shape = None
+    return declared
+
+
+def _declare(declared: dict[ir.Value, ir.Shape]) -> None:
+    """Take the file's word where nothing was found."""
+    for value, shape in declared.items():
+        if value.shape is None:
+            value.shape = shape
 
 
 def _inference_mode(model: ir.Model, notes: list[str]) -> None:
@@ -255,9 +278,7 @@ def fold_shapes(model: ir.Model) -> None:
     """Give every value its shape, with names for dynamic dimensions, and make constants of what is computed from shapes."""
     graph = model.graph
     shapes = symbolic_shapes(model)
-    for value, dims in shapes.dims.items():
-        if not (value.is_graph_output() or value.is_graph_input() or value.is_initializer()):
-            value.shape = ir.Shape(dims)
+    _set_shapes(shapes, outputs=True)
     names, opset = Names(value_names(graph)), graph.opset_imports.get("", 0)
     for value, array in shapes.constants.items():
         needed = any(not all(o in shapes.constants for o in user.outputs) for user, _ in value.uses())
@@ -269,6 +290,8 @@ def fold_shapes(model: ir.Model) -> None:
         target = None if operand is None or node.domain != "" else shapes.numbers.get(operand)
         if position is None or target is None:
             continue
+        if node.op_type == "Reshape" and -1 in target:
+            target = list(shapes.dims.get(node.outputs[0], target))  # what is left of the elements may be known
         folded = _TARGETS[node.op_type](node, target) if node.op_type in _TARGETS else None
         if folded is not None:
             name = f"{node.outputs[0].name}_shape"
@@ -277,9 +300,20 @@ def fold_shapes(model: ir.Model) -> None:
             _spell_out(Builder(node, opset, names, "target"), position, target, graph)
 
 
+def _set_shapes(shapes: Shapes, *, outputs: bool = False) -> None:
+    for value, dims in shapes.dims.items():
+        if not ((value.is_graph_output() and not outputs) or value.is_graph_input() or value.is_initializer()):
+            value.shape = ir.Shape(dims)
+
+
 def _spell_out(build: Builder, position: int, target: list[int | str | None], graph: ir.Graph) -> None:
     """Write a shape as a row of constants and sizes of inputs, however it was computed, if it is one."""
-    inputs = {d.value: (v, k) for v in graph.inputs for k, d in enumerate(v.shape or ()) if not isinstance(d, int)}
+    inputs = {
+        input_dimension(v, k): (v, k)
+        for v in graph.inputs
+        for k, d in enumerate(v.shape or ())
+        if not isinstance(d, int)
+    }
     if not all(isinstance(e, int) or e in inputs for e in target):
         return
     parts = []
@@ -287,7 +321,7 @@ def _spell_out(build: Builder, position: int, target: list[int | str | None], gr
         if isinstance(e, int):
             parts.append(build.integers([e]))
             continue
-        source, axis = inputs[e]
+        source, axis = inputs[str(e)]
         sizes = _numbers(build.op("Shape", source), len(source.shape or ()))
         parts.append(_numbers(build.op("Gather", sizes, build.integers([axis])), 1))
     build.node.replace_input_with(position, _numbers(build.op("Concat", *parts, axis=0), len(parts)))

@@ -62,6 +62,22 @@ def sizes(value: ir.Value) -> tuple[int | None, ...] | None:
     return tuple(d if isinstance(d, int) else None for d in value.shape)
 
 
+# What files call dimensions that have no name: two of them need not be the same size.
+_NAMELESS = frozenset({"", "?", "*", "-1", "none", "null", "unk", "unknown", "dynamic", "any"})
+
+
+def dimension_name(dim: int | ir.SymbolicDim) -> str | None:
+    """The name of an open dimension; two of one name are the same size. `None` for a number, and for what is no name."""
+    given = None if isinstance(dim, int) else dim.value
+    return None if given is None or given.strip().lower() in _NAMELESS else given
+
+
+def input_dimension(value: ir.Value, axis: int) -> str:
+    """The name of an open dimension of an input, or one made of the input's name."""
+    assert value.shape is not None
+    return dimension_name(value.shape[axis]) or f"{value.name}_{axis}"
+
+
 def initializer(name: str, array: Array) -> ir.Value:
     """A value that holds an array; it is not in a graph yet."""
     tensor = ir.Tensor(np.asarray(array, order="C"), name=name)  # ascontiguousarray would give a scalar an axis

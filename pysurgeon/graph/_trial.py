@@ -48,7 +48,7 @@ def is_odd(value: ir.Value) -> bool:
     if value.shape is None:
         return True
     names = [d.value for d in value.shape if isinstance(d, ir.SymbolicDim)]
-    return 0 in value.shape or any(name is None or name.startswith("unk__") for name in names)
+    return 0 in value.shape or any(name is None or name.startswith(("unk__", "unknown_")) for name in names)
 
 
 def doubt(model: ir.Model) -> None:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, OutputExistsError, UsageError
 from pysurgeon.graph import _external
+from pysurgeon.graph.fidelity import verify_loaded
 from pysurgeon.graph.model import Model, first_line, read
 
 
@@ -80,9 +81,12 @@ def save(model: Model, path: str | os.PathLike[str], *, force: bool = False) -> 
     Raises:
         OutputExistsError: The file or a data file of its name exists and `force` is not given.
         ModelError: It cannot be written there.
+        VerificationError: Nothing was done to the model, and it does not compute what its file computes.
     """
     path = Path(path)
     ensure_free([path], force=force)
+    if model.source is not None:
+        verify_loaded(model)
     data: Path | None = None
     pending: list[Path] = []
     try:

@@ -9,7 +9,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from pysurgeon.graph._shape_arithmetic import Origin
-from pysurgeon.graph._tensors import PASSING, constant, count_uses, sizes
+from pysurgeon.graph._tensors import PASSING, constant, count_uses, dimension_name, sizes
 from pysurgeon.graph.model import Model
 from pysurgeon.graph.registry import lookup
 from pysurgeon.graph.terms import Dim, Mark, Prod, Solver, Sum, Term, leaves, prod
@@ -109,7 +109,7 @@ class Inference:
         known = self._terms.get(value)
         if known is None:
             known = tuple(
-                self.solver.fresh(d) if isinstance(d, int) else self.solver.fresh(None, d.value)
+                self.solver.fresh(d) if isinstance(d, int) else self.solver.fresh(None, dimension_name(d))
                 for d in value.shape or ()
             )
             self._terms[value] = known

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from pysurgeon.graph._tensors import behind
+from pysurgeon.graph.costs import macs
 from pysurgeon.graph.model import Model
 from pysurgeon.graph.names import Names
 from pysurgeon.graph.registry import lookup
@@ -65,7 +66,7 @@ class Layer:
 
 def layers(model: Model) -> list[Layer]:
     """The layers of a model in topological order, with names that are unique."""
-    names = Names()
+    names, counted = Names(), macs(model)
     found = []
     for node in model.nodes:
         operator = lookup(node)
@@ -89,7 +90,7 @@ def layers(model: Model) -> list[Layer]:
                 data=data,
                 weight_position=position,
                 parameters=sum(t.const_value.size for t in adjusted if t is not None and t.const_value is not None),
-                macs=operator.count(node),
+                macs=counted.get(node, 0),
             )
         )
     return found

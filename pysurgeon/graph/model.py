@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph import _external, _gate, _normalize, _ports
+from pysurgeon.graph import _external, _gate, _normalize, _ports, _trial
 from pysurgeon.graph._tensors import RESHAPING, Array, behind, sizes
 from pysurgeon.graph.definitions.microsoft import strays_apart
 from pysurgeon.graph.definitions.scikit_learn import dictionaries_apart
@@ -50,10 +50,12 @@ class Model:
     Attributes:
         ir: The graph, normalized (see `pysurgeon.graph._normalize`), with the shape of every value where it is known.
         notes: What normalization changed that a user may want to know, as sentences.
+        source: The file as it is, of a model that nothing was done to since; it shares the tensors.
     """
 
     ir: ir.Model
     notes: tuple[str, ...] = ()
+    source: Model | None = None
 
     def __repr__(self) -> str:
         ports = [
@@ -300,8 +302,11 @@ def _normalized(proto: onnx.ModelProto, origin: str, version: int, path: Path | 
     if _ports.open_sizes(graph.graph):
         notes.append("sizes of inputs or outputs that the file writes as -1 or 0 are read as any")
     notes += _ports.fix_inputs(graph.graph, fix)
+    source = Model(graph.clone(), (origin,))
     model, more = _normalize.normalize(graph)
-    return Model(model, (*notes, *more))
+    if _trial.doubtful(model):
+        _trial.doubt(source.ir)
+    return Model(model, (*notes, *more), source)
 
 
 def _checked(proto: onnx.ModelProto, origin: str, path: Path | None) -> onnx.ModelProto:

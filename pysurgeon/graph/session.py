@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import onnx_ir as ir
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import _external, _older, _trial
 from pysurgeon.graph._tensors import Array
+from pysurgeon.graph.feeds import choices, open_dimensions, random_feeds
 from pysurgeon.graph.model import Model
 from pysurgeon.runtime import onnxruntime
 
@@ -27,9 +27,6 @@ NEWEST_OPSET = 21
 
 # Bytes of weights from which on a session is made for memory and not for speed.
 LARGE = 1 << 30
-
-# Elements of an input that is made up.
-_LARGEST_INPUT = 1 << 28
 
 # onnxruntime's name for its own memory as a place of external data; the offset is the address then.
 _ADDRESS = "*/_ORT_MEM_ADDR_/*"
@@ -45,12 +42,13 @@ class Session:
         model: The model, not modified.
         extra: Names of values inside the graph that are wanted as outputs, too.
         threads: Threads inside an operator.
+        optimized: Whether the engine may fuse and fold what it runs.
 
     Raises:
         ModelError: onnxruntime cannot run the model.
     """
 
-    def __init__(self, model: Model, extra: Sequence[str] = (), *, threads: int = 1) -> None:
+    def __init__(self, model: Model, extra: Sequence[str] = (), *, threads: int = 1, optimized: bool = True) -> None:
         if _trial.doubtful(model.ir) and not _trial.too_large(model.ir):
             _trial.tried(model.ir, _runnable(model.ir).SerializeToString(), random_feeds(model, batch=2))
         graph = model.ir
@@ -67,7 +65,7 @@ class Session:
         size = _external.tensor_bytes(graph)
         try:
             try:
-                self._session = _open(graph_lent, size, threads, self._lent)
+                self._session = _open(graph_lent, size, threads, self._lent, optimized=optimized)
             except ModelError:
                 raise
             except Exception:
@@ -76,7 +74,7 @@ class Session:
                 # An engine that takes no address (1.19 does, 1.32 does not), or has to know the values of a large tensor.
                 large = size > _external.LARGEST_MESSAGE
                 graph_lent, self._lent = _lend(graph, _BY_NAME) if large else (graph, {})
-                self._session = _open(graph_lent, size, threads, self._lent, by_name=large)
+                self._session = _open(graph_lent, size, threads, self._lent, by_name=large, optimized=optimized)
         except Exception as error:  # onnxruntime raises a class of its own for every status
             lines = str(error).strip().splitlines() or [type(error).__name__]
             message = (
@@ -144,7 +142,15 @@ def _lend(model: ir.Model, place: str) -> tuple[ir.Model, dict[str, Array]]:
     return (_external.referring(model, refer), arrays) if _external.has_large(model) else (model, arrays)
 
 
-def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *, by_name: bool = False) -> Any:
+def _open(
+    model: ir.Model,
+    size: int,
+    threads: int,
+    lent: Mapping[str, Array],
+    *,
+    by_name: bool = False,
+    optimized: bool = True,
+) -> Any:
     """An onnxruntime session.
 
     Args:
@@ -153,6 +159,7 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
         threads: Threads inside an operator.
         lent: Those of its tensors that are references to memory.
         by_name: Whether the engine is given them by name, and not by where they lie.
+        optimized: Whether the engine may fuse and fold.
     """
     ort = onnxruntime()
     proto = _runnable(model)
@@ -169,6 +176,10 @@ def _open(model: ir.Model, size: int, threads: int, lent: Mapping[str, Array], *
         options.add_external_initializers(list(lent), values)
     # It takes a Pad of zeros into a pool that leaves out what it pads, or counts it as minus infinity (1.19 to 1.23 at least).
     disabled = ["Pad_Fusion"]
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Sizes are tried out here, and what a run that failed has planned its memory for can crash the next one (1.19).
+        options.enable_mem_pattern = False
     if size > LARGE:
         # Both make a second copy of the weights: in the order that the kernels like best, and behind a Transpose.
         options.add_session_config_entry("session.disable_prepacking", "1")
@@ -199,39 +210,6 @@ def _runnable(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
-def random_feeds(model: Model, *, batch: int = 8, seed: int = 0) -> dict[str, Array]:
-    """Input to compare models on where no data is given.
-
-    Standard normal for float inputs, zeros and ones for integer ones: they may be indices, of which there need not be more.
-    A first dimension of unknown size becomes `batch`, any other one 16. Dimensions of one name get the size that the first
-    of them gets.
-
-    Raises:
-        ModelError: It would be too much.
-    """
-    rng = np.random.default_rng(seed)
-    named: dict[str, int] = {}
-    feeds: dict[str, Array] = {}
-    values = {value.name: value for value in model.ir.graph.inputs}
-    for port in model.inputs:
-        dims = values[port.name].shape
-        assert dims is not None
-        shape = []
-        for axis, dim in enumerate(dims):
-            size = dim if isinstance(dim, int) else batch if axis == 0 else 16
-            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                size = named.setdefault(dim.value, size)
-            shape.append(size)
-        if prod(shape) > _LARGEST_INPUT:
-            message = f"input {port.name!r} takes {prod(shape):,} numbers for {batch} samples, more than can be made up: give data"
-            raise ModelError(message)
-        if np.issubdtype(port.dtype, np.floating):
-            feeds[port.name] = rng.standard_normal(shape).astype(port.dtype)
-        else:
-            feeds[port.name] = rng.integers(0, 2, shape).astype(port.dtype)
-    return feeds
-
-
 def output_error(reference: Mapping[str, Array], other: Mapping[str, Array]) -> float:
     """Relative difference of outputs: the largest absolute difference over the largest absolute reference output."""
     worst = 0.0
@@ -249,10 +227,27 @@ def output_error(reference: Mapping[str, Array], other: Mapping[str, Array]) -> 
     return worst
 
 
+def taken(model: Model) -> dict[str, int]:
+    """Sizes of open dimensions, by name, at which a model runs: none where the usual ones will do, or nothing does."""
+    return next(all_taken(model), {})
+
+
+def all_taken(model: Model) -> Iterator[dict[str, int]]:
+    """One choice after another of sizes at which a model runs; a single one where the batch alone is open."""
+    if not any(axis for _, axis in open_dimensions(model)):
+        yield {}
+        return
+    session = Session(model, optimized=False)
+    for sizes in ({}, *(dimensions for _, dimensions in choices(model))):
+        with contextlib.suppress(ModelError):
+            session.run(random_feeds(model, batch=1, dimensions=sizes))
+            yield sizes
+
+
 def latency(model: Model, *, batch: int = 1, threads: int = 1, repetitions: int = 30) -> float:
-    """Median time of a forward pass on random input, in milliseconds, after three that do not count."""
+    """Median time of a forward pass on random input, in milliseconds, after three that do not count. Open sizes are those of `taken`."""
     session = Session(model, threads=threads)
-    feeds: dict[str, Any] = random_feeds(model, batch=batch)
+    feeds: dict[str, Any] = random_feeds(model, batch=batch, dimensions=taken(model))
     times = []
     for _ in range(repetitions + 3):
         begin = time.perf_counter()

@@ -20,6 +20,7 @@ from pysurgeon.report.printable import Printable
 from pysurgeon.report.progress import LiveObserver, RunPlan, TrainProgress
 from pysurgeon.report.record import RunRecord, from_journal
 from pysurgeon.report.tables import (
+    beside_file,
     comparison_table,
     inspection,
     layers_table,
@@ -46,6 +47,7 @@ __all__ = [
     "TrainProgress",
     "WidthDocument",
     "apply_json",
+    "beside_file",
     "caution",
     "compare",
     "comparison_table",

@@ -11,7 +11,8 @@ from pysurgeon.data import Batches, Dataset
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
-from pysurgeon.graph.session import Session, latency, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, latency, output_error, taken
 from pysurgeon.report.documents import document
 from pysurgeon.report.printable import Printable
 from pysurgeon.training import Difference, Evaluation, as_expected, evaluate, fit_input, metric, paired
@@ -70,12 +71,15 @@ class Comparison(Printable):
 
 
 def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads: int = 1) -> Comparison:
-    """Compare two loaded models on loaded data; see `pysurgeon.api.compare`."""
+    """Compare two loaded models on loaded data; see `pysurgeon.api.compare`.
+
+    Outputs and latency are those of the files as they are; loading has no part in them.
+    """
     data_a = None if data is None else as_expected(model_a, data)
     data_b = None if data is None else as_expected(model_b, data)
     feeds_a, feeds_b = _feeds(model_a, model_b, data_a, data_b)
-    outputs_a = Session(model_a, threads=threads).run(feeds_a)
-    outputs_b = Session(model_b, threads=threads).run(feeds_b)
+    outputs_a = Session(model_a.source or model_a, threads=threads, optimized=False).run(feeds_a)
+    outputs_b = Session(model_b.source or model_b, threads=threads, optimized=False).run(feeds_b)
     on_a, on_b = (
         None if d is None else evaluate(m, d, "test", threads=threads)
         for m, d in ((model_a, data_a), (model_b, data_b))
@@ -92,7 +96,7 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
 def _compared(model: Model, on_test: Evaluation | None, threads: int) -> Compared:
     size = costs(model)
     accuracy = None if on_test is None else on_test.accuracy
-    return Compared(accuracy, size.parameters, size.macs, latency(model, threads=threads))
+    return Compared(accuracy, size.parameters, size.macs, latency(model.source or model, threads=threads))
 
 
 def _feeds(
@@ -125,7 +129,7 @@ def _feeds(
         <= sum(d is None for p in model_b.inputs for d in p.shape)
         else model_b
     )
-    feeds = list(random_feeds(closed, batch=batch).values())
+    feeds = list(random_feeds(closed, batch=batch, dimensions=taken(closed)).values())
     named_a = {port.name: array for port, array in zip(model_a.inputs, feeds, strict=True)}
     return named_a, {port.name: array for port, array in zip(model_b.inputs, feeds, strict=True)}
 

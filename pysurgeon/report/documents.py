@@ -12,7 +12,8 @@ from pysurgeon.diagnosis import Recommendation
 from pysurgeon.errors import ModelError, Refused
 from pysurgeon.evolution import EvolveResult
 from pysurgeon.graph import Array, Model, Port
-from pysurgeon.graph.costs import Costs, costs
+from pysurgeon.graph.costs import Costs, assumed, costs
+from pysurgeon.graph.fidelity import Beside
 from pysurgeon.graph.layers import Layer
 from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.report.printable import Printable
@@ -38,6 +39,7 @@ class ModelDocument:
     Attributes:
         parameters: Trainable parameters.
         macs: Multiply-accumulate operations for one sample.
+        macs_at: The sizes that open dimensions are taken to have for that.
         not_finite: Weights that hold infinite values or NaN, with how many.
         opset: Version of the standard operator set.
         ir_version: Version of the file format.
@@ -47,6 +49,7 @@ class ModelDocument:
 
     parameters: int
     macs: int
+    macs_at: dict[str, int]
     not_finite: dict[str, int]
     opset: int
     ir_version: int
@@ -124,6 +127,7 @@ def inspect(model: Model) -> InspectResult:
         model=ModelDocument(
             parameters=size.parameters,
             macs=size.macs,
+            macs_at=assumed(model),
             not_finite=model.not_finite(),
             opset=model.opset,
             ir_version=model.ir.ir_version,
@@ -166,7 +170,13 @@ def recommend_json(
     return document({"recommendations": rows, "validation_accuracy": validation_accuracy, "metric": metric})
 
 
-def apply_json(records: Sequence[Record], before: Costs, after: Costs, output: Path | None = None) -> dict[str, Any]:
+def apply_json(
+    records: Sequence[Record],
+    before: Costs,
+    after: Costs,
+    output: Path | None = None,
+    beside_file: Beside | None = None,
+) -> dict[str, Any]:
     """The document of `pysurgeon apply --json`.
 
     Args:
@@ -174,10 +184,13 @@ def apply_json(records: Sequence[Record], before: Costs, after: Costs, output: P
         before: Costs before all of them.
         after: Costs after all of them.
         output: The file that was written, `None` for a dry run.
+        beside_file: How the result compares with the file itself.
     """
     keys = ("operation", "site", "exact", "predicted_error", "site_error", "measured_error", "reason")
     rows = [{key: getattr(record, key) for key in keys} for record in records]
-    return document({"operations": rows, "before": before, "after": after, "output": output})
+    return document(
+        {"operations": rows, "before": before, "after": after, "beside_file": beside_file, "output": output}
+    )
 
 
 def evolve_json(result: EvolveResult) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from pysurgeon.diagnosis import Recommendation
 from pysurgeon.evolution import EvolveResult, Figures
+from pysurgeon.graph.fidelity import Beside
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
@@ -110,9 +111,9 @@ def inspection(found: InspectResult, unsound: str = "") -> RenderableType:
         unsound: A clause that says which weights are not finite, in place of their names.
     """
     whole = found.model
-    parts: list[RenderableType] = [
-        Text(f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample, opset {whole.opset}")
-    ]
+    at = f" at {', '.join(f'{name}={size}' for name, size in whole.macs_at.items())}" if whole.macs_at else ""
+    first = f"{whole.parameters:,} parameters, {whole.macs:,} MACs a sample{at}, opset {whole.opset}"
+    parts: list[RenderableType] = [Text(fmt.plain(first))]
     for title, ports in (("input", whole.inputs), ("output", whole.outputs)):
         for port in ports:
             shape = ", ".join("any" if d is None else str(d) for d in port.shape)
@@ -251,6 +252,16 @@ def records_table(records: Sequence[Record], *, generated: bool = False) -> Rend
     if generated and any(not record.exact for record in records):
         notes.append(GENERATED)
     return Group(table, *map(_note, notes))
+
+
+def beside_file(found: Beside) -> str:
+    """How a result compares with the file that it was made from, as a sentence."""
+    if not found.sizes:
+        return f"not compared with the file itself: {found.why}"
+    sizes = "; ".join(", ".join(f"{name}={size}" for name, size in s.items()) or "its fixed sizes" for s in found.sizes)
+    return fmt.plain(
+        f"the outputs differ from those of the file itself by {fmt.error(found.error)} at most, at {sizes}"
+    )
 
 
 def training_table(facts: Sequence[NodeFact]) -> RenderableType:

@@ -94,7 +94,8 @@ def branch_of(site: Site) -> Branch | None:
             return None
         if node.op_type == "Add" and not _only_constants(rest):
             other = rest[0]
-            same = other is not None and other is not value and dims(other) == dims(value) == dims(node.outputs[0])
+            known = None not in dims(value)
+            same = known and other not in (None, value) and dims(other) == dims(value) == dims(node.outputs[0])
             return Branch(value, other, node.outputs[0]) if same and other is not None else None
         scaled = node.op_type in _SCALES and _only_constants(rest)
         if not (scaled or (use.idx == 0 and node.op_type in _PASSES | ACTIVATIONS)):

@@ -10,8 +10,9 @@ import numpy as np
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model
+from pysurgeon.graph.feeds import random_feeds
 from pysurgeon.graph.inference import Inference, Read
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.session import Session, output_error, taken
 from pysurgeon.graph.terms import Dim, Prod, leaves
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery.edit import units
@@ -155,11 +156,14 @@ def _fixed_batch(model: Model) -> int | None:
 
 def _random(model: Model, samples: int, *, seed: int) -> dict[str, Array]:
     """Standard normal input, as many batches as the samples take where the batch is fixed."""
-    fixed = _fixed_batch(model)
+    fixed, sizes = _fixed_batch(model), taken(model)
     if fixed is None:
-        return random_feeds(model, batch=samples, seed=seed)
+        return random_feeds(model, batch=samples, seed=seed, dimensions=sizes)
     rng = np.random.default_rng(seed)
-    batches = [random_feeds(model, seed=int(rng.integers(2**31))) for _ in range(max(1, samples // max(1, fixed)))]
+    batches = [
+        random_feeds(model, seed=int(rng.integers(2**31)), dimensions=sizes)
+        for _ in range(max(1, samples // max(1, fixed)))
+    ]
     return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
 

@@ -12,10 +12,12 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, Model, constant, infer_node, refresh, sizes
-from pysurgeon.graph.session import Session, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, all_taken
 
 # A batch size that no other size is a multiple of: whatever holds it is the batch, or is multiplied with it.
 _MARK = 10_007
+_SIZES = 3  # of other open dimensions, at which a freed model is compared
 _LARGEST = 64  # elements of a constant that shapes may depend on
 _CHOICES, _TRIALS = 200, 8  # ways to read the shapes that are looked at, and that are tried out
 
@@ -289,19 +291,26 @@ def _repeated(graph: ir.Graph, node: ir.Node, position: int, axis: int, fed: ir.
 
 
 def _compare(model: Model, freed: Model, batch: int) -> None:
+    """See that a freed model gives for every sample what the model gives, whatever other dimensions are open.
+
+    Raises:
+        TrainingError: It does not.
+    """
     count = 2 * batch + 1
-    feeds = {name: np.resize(x, (count, *x.shape[1:])) for name, x in random_feeds(freed, batch=count).items()}
     out = next((port.name for port in freed.outputs if port.dtype.kind == "f"), None)
     if out is None:
         message = "none of its outputs holds floats, by which it could be seen that samples do not mix"
         raise TrainingError(message)
-    together: Array = Session(freed).run(feeds)[out]
-    alone = Session(model)
-    # The last two overlap the first, so that the same samples stand in other places of the batch.
-    for start in (0, 1, count - batch):
-        expected: Array = alone.run({name: x[start : start + batch] for name, x in feeds.items()})[out]
-        found = together[start : start + batch]
-        scale = float(np.abs(expected).max()) or 1.0
-        if found.shape != expected.shape or not float(np.abs(found - expected).max()) <= 1e-4 * scale:
-            message = "its outputs depend on the batch size"
-            raise TrainingError(message)
+    alone, whole = Session(model), Session(freed)
+    for dimensions in itertools.islice(all_taken(model), _SIZES):
+        given = random_feeds(freed, batch=count, dimensions=dimensions)
+        feeds = {name: np.resize(x, (count, *x.shape[1:])) for name, x in given.items()}
+        together: Array = whole.run(feeds)[out]
+        # The last two overlap the first, so that the same samples stand in other places of the batch.
+        for start in (0, 1, count - batch):
+            expected: Array = alone.run({name: x[start : start + batch] for name, x in feeds.items()})[out]
+            found = together[start : start + batch]
+            scale = float(np.abs(expected).max()) or 1.0
+            if found.shape != expected.shape or not float(np.abs(found - expected).max()) <= 1e-4 * scale:
+                message = "its outputs depend on the batch size"
+                raise TrainingError(message)

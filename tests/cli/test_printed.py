@@ -29,7 +29,8 @@ def test_inspect(command: Command, tmp_path: Path) -> None:
     assert found["model"]["parameters"] == 448
     assert found["model"]["opset"] == 17
     assert found["model"]["inputs"] == [{"name": "x", "shape": [None, 1, 8, 8], "dtype": "float32"}]
-    assert set(found["model"]) == {"parameters", "macs", "opset", "ir_version", "inputs", "outputs", "not_finite"}
+    keys = {"parameters", "macs", "macs_at", "opset", "ir_version", "inputs", "outputs", "not_finite"}
+    assert set(found["model"]) == keys
     keys = {"name", "size", "multiple", "resizable", "exact", "reason", "writers", "readers"}
     assert [set(w) for w in found["widths"]] == [keys] * 3
     assert {w["name"]: w["resizable"] for w in found["widths"]} == {"conv1": True, "conv2": True, "head": False}
@@ -111,7 +112,9 @@ def test_apply(command: Command, start: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.onnx"
     before = start.read_bytes()
     found = command("apply", start, "widen:fc1=9", "insert:fc1", "narrow:fc1.next=8", "-o", out, "--json").document
-    assert set(found) == {"operations", "before", "after", "output"}
+    assert set(found) == {"operations", "before", "after", "beside_file", "output"}
+    assert found["beside_file"]["sizes"] == [{"N": 1}, {"N": 3}]
+    assert found["beside_file"]["why"] == ""
     assert found["output"] == str(out)
     keys = {"operation", "site", "exact", "predicted_error", "site_error", "measured_error", "reason"}
     assert [set(o) for o in found["operations"]] == [keys] * 3
@@ -128,6 +131,7 @@ def test_apply_without_output_writes_nothing(command: Command, start: Path, tmp_
     done = command("apply", start, "widen:fc1=9")
     assert "widen:fc1=9" in done.out
     assert "dry run" in done.err
+    assert "from those of the file itself" in done.err
     assert "generated input" not in done.out + done.err
     fitted = command("apply", start, "narrow:fc1=4")
     for part in (fitted.out, fitted.err):

@@ -412,7 +412,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from pysurgeon.graph import load, save
-from pysurgeon.graph.session import random_feeds
+from pysurgeon.graph.feeds import random_feeds
 from pysurgeon.surgery import Calibration, Widen, operate
 folder = Path(sys.argv[1])
 print("baseline", flush=True)

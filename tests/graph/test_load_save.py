@@ -16,7 +16,8 @@ from onnx import numpy_helper
 
 from pysurgeon.errors import ModelError, OutputExistsError
 from pysurgeon.graph import ensure_free, from_proto, load, save
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 
 
 def one_sentence(error: pytest.ExceptionInfo[ModelError]) -> str:

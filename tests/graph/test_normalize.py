@@ -10,7 +10,8 @@ from checks import assert_valid, loaded
 from onnx import TensorProto, helper, numpy_helper
 
 from pysurgeon.graph import Array, Model, constant, from_proto
-from pysurgeon.graph.session import NEWEST_IR, Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import NEWEST_IR, Session, output_error
 from pysurgeon.graph.widths import Structure
 
 

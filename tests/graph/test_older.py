@@ -12,7 +12,8 @@ from onnx.reference import ReferenceEvaluator
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import Model, _external, from_proto
 from pysurgeon.graph._older import difference, lowered
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.surgery import Widen, operate
 
 

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import Array, Model, from_proto, load, save
-from pysurgeon.graph.session import NEWEST_IR, Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import NEWEST_IR, Session, output_error
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Widen, operate
 

@@ -13,7 +13,8 @@ import pytest
 from checks import assert_valid, difference, loaded
 
 from pysurgeon.graph import Array, Model, from_proto, load
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Narrow, Widen, operate
 

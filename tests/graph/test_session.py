@@ -15,7 +15,8 @@ from checks import loaded
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import Model, _external, from_proto, session
-from pysurgeon.graph.session import Session, latency, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, latency, output_error
 from pysurgeon.runtime import can_differentiate
 
 

@@ -35,6 +35,7 @@ def test_inspect_has_the_keys_that_stay() -> None:
     assert found["model"] == {
         "parameters": 51,
         "macs": 42,
+        "macs_at": {},
         "not_finite": {},
         "opset": 17,
         "ir_version": 9,

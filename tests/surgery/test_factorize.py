@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, Factorize, operate
 from pysurgeon.surgery.apply import carry

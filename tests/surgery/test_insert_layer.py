@@ -97,7 +97,8 @@ def test_behind_every_activation(body, identity, kind):
 
 def loss_gradients(model: Model, name: str) -> float:
     """Change of a random linear functional of the output with the elements of a tensor, by central differences."""
-    from pysurgeon.graph.session import Session, random_feeds
+    from pysurgeon.graph.feeds import random_feeds
+    from pysurgeon.graph.session import Session
 
     feeds = random_feeds(model, batch=8, seed=1)
     rng = np.random.default_rng(2)

@@ -9,7 +9,8 @@ from checks import assert_valid, difference, loaded, structure
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, Narrow, RemoveLayer, Widen, apply_edit, operate
 from pysurgeon.surgery.edit import AxisMap, Edit, Select

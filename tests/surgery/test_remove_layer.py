@@ -10,7 +10,8 @@ from kinds import network
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import from_proto
-from pysurgeon.graph.session import Session, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration, RemoveLayer, operate
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from random_networks import networks
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph.session import Session, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import (
     AddBypass,

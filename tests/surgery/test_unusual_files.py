@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import pysurgeon as ps
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.graph.terms import Prod, Solver, Sum
 from pysurgeon.graph.widths import Structure
 

@@ -15,7 +15,8 @@ import pysurgeon as ps
 from pysurgeon.data import Dataset, load
 from pysurgeon.errors import DataError, TrainingError, UsageError
 from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.session import Session, output_error, random_feeds
+from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, evaluate, training_report
 from pysurgeon.training.view import training_view
 
