@@ -30,6 +30,7 @@ Fix = Annotated[
     list[str] | None,
     typer.Option(
         "--fix",
+        rich_help_panel=DATA,
         metavar="NAME=VALUE",
         help="An input that is fed this for good: it becomes a constant.",
         show_default=False,

@@ -214,6 +214,7 @@ def _batch_axes(model: Model, names: Sequence[str]) -> dict[str, int | None]:
     for name in names:
         terms = inference.resolved(values[name])
         free = [k for k, t in enumerate(terms) if not units & set(leaves(t))]
-        batch = [k for k in free if (t.factors[0] if isinstance(t := terms[k], Prod) else t) in batches]
-        found[name] = next(iter((*batch, *free)), None)
+        batch = [k for k, t in enumerate(terms) if (t.factors[0] if isinstance(t, Prod) else t) in batches]
+        # A weight may hold a number for every sample: the batch is the batch all the same.
+        found[name] = next(iter((*(k for k in batch if k in free), *free, *batch)), None)
     return found

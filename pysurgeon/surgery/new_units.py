@@ -52,20 +52,18 @@ def parted_readers(edit: Edit, width: Width, source: Array, rng: np.random.Gener
         source: int64 (m,), which old unit every unit is a copy of.
         rng: What is drawn by.
     """
-    copies = np.bincount(source, minlength=width.size)
+    copies = [np.flatnonzero(source == unit) for unit in np.flatnonzero(np.bincount(source) > 1)]
     read: dict[str, Array] = {}
     for tensor, _ in width.readers if summed(edit.structure, width) else ():
         before = edit.structure.model.tensor(tensor)
         if tensor in read or before.dtype != np.float32:
             continue
-        array = read[tensor] = edit.mapped(tensor, before)
+        array, scale = edit.mapped(tensor, before), _scale(before)
+        read[tensor] = array
         for rows, at in _units(edit, width, tensor, width.readers, array):
-            noise = rng.standard_normal((*at.shape, *rows.shape[1:]), dtype=np.float32)
-            total = np.zeros((len(at), width.size, *rows.shape[1:]), np.float32)
-            np.add.at(total.swapaxes(0, 1), source, noise.swapaxes(0, 1))
-            by_unit = (1, -1, *(1 for _ in rows.shape[1:]))
-            noise -= total[:, source] / copies[source].reshape(by_unit).astype(np.float32)
-            rows[at] += _scale(before) * noise
+            for alike in copies:  # one unit at a time: of a large tensor, nothing is held twice
+                noise = rng.standard_normal((len(at), len(alike), *rows.shape[1:]), dtype=np.float32)
+                rows[at[:, alike]] += scale * (noise - noise.mean(1, keepdims=True))
     return read
 
 
