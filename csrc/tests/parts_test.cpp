@@ -1,6 +1,8 @@
 // The parts beneath the decompositions, and the edits of one axis.
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "blocks.hpp"
 #include "check.hpp"
@@ -208,11 +210,32 @@ void test_elimination() {
 }
 
 void test_optimizer() {
+  const surgeon::Cohorts one{{{0.5, 1}}, nullptr};
   std::vector<float> parameter(37, 1.0F), gradient(37, 2.0F), buffer(37, 0.0F);
-  surgeon::sgd_step({0.5, 0.0, 0.0, 1.0, false}, 37, parameter.data(), gradient.data(), nullptr);
+  surgeon::sgd_step({0.0, 0.0, 1.0, false}, one, 37, parameter.data(), gradient.data(), nullptr);
   for (const float value : parameter) CHECK(value == 0.0F);
-  surgeon::sgd_step({0.5, 0.5, 0.0, 1.0, true}, 37, parameter.data(), gradient.data(), buffer.data());
+  surgeon::sgd_step({0.5, 0.0, 1.0, true}, one, 37, parameter.data(), gradient.data(), buffer.data());
   for (const float value : parameter) CHECK(value == -1.5F);
+}
+
+// An element of a cohort takes the step that it would take alone, to the bit.
+void test_cohorts() {
+  const std::vector<surgeon::Cohort> each = {{0.01, 900}, {0.002, 3}, {0.5, 1}};
+  std::vector<std::uint16_t> of(101);
+  std::vector<float> start(101), gradient(101);
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    of[i] = static_cast<std::uint16_t>(i % 3);
+    start[i] = std::sin(static_cast<float>(i));
+    gradient[i] = std::cos(static_cast<float>(3 * i));
+  }
+  const surgeon::AdamW settings{0.9, 0.999, 1e-8, 0.05, 0.5};
+  std::vector<float> mixed = start, m(101, 0.1F), v(101, 0.2F);
+  surgeon::adamw_step(settings, {each, of.data()}, 101, mixed.data(), gradient.data(), m.data(), v.data());
+  for (std::size_t k = 0; k < each.size(); ++k) {
+    std::vector<float> alone = start, m1(101, 0.1F), v1(101, 0.2F);
+    surgeon::adamw_step(settings, {{each[k]}, nullptr}, 101, alone.data(), gradient.data(), m1.data(), v1.data());
+    for (std::size_t i = k; i < of.size(); i += 3) CHECK(alone[i] == mixed[i] && m1[i] == m[i] && v1[i] == v[i]);
+  }
 }
 
 }  // namespace
@@ -245,5 +268,6 @@ int main() {
   }
   test_elimination();
   test_optimizer();
+  test_cohorts();
   return surgeon::tests::failures == 0 ? 0 : 1;
 }
