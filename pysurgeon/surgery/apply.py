@@ -37,14 +37,16 @@ def carry(edit: Edit, moments: Mapping[str, Mapping[str, Array]]) -> dict[str, d
 
     Returns:
         The same, resized. Second moments stay non-negative. A tensor that is new has no entry: its moments and its age start at
-        zero, as do those of new units of an old tensor.
+        zero, as do those of new units of an old tensor. What an earlier edit removed has none any more: its name may come again.
     """
+    there = edit.structure.model.ir.graph.initializers
     carried: dict[str, dict[str, Array]] = {}
     for kind, arrays in moments.items():
         of = "second moments" if kind == "v" else "first moments"
         carried[kind] = {
             t: _ages(edit, t, a) if kind == AGE else edit.mapped(t, a, of)  # type: ignore[arg-type]
             for t, a in arrays.items()
+            if t in there
         }
     return carried
 

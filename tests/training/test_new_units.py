@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pysurgeon.graph import Model
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import AddBypass, InsertLayer, Narrow, Widen, carry, operate
+from pysurgeon.surgery import AddBypass, InsertLayer, Narrow, Widen, carry, operate, parse
 from pysurgeon.surgery.apply import AGE
 from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Select
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, WorkerTrainer
@@ -159,6 +159,23 @@ def test_a_new_layer_is_warmed_up_too(optimizer: Any) -> None:
     largest = max(moved[name] for name in moved if name not in new)
     assert new
     assert all(0 < moved[name] < largest / 50 for name in new)
+
+
+def test_what_was_removed_leaves_nothing_behind() -> None:
+    """A bypass that has grown goes, and another one comes under its name: it is new, and nothing of the first one is in the way."""
+    settings = settings_of(warmup=4)
+    model, state = exported(cnn(norm=False), 3, 8, 8), State()
+    n = Structure(model).width("conv1").size
+    again = ("remove:conv2.bypass", "bypass:conv1..conv2", f"widen:conv1={n + 5}")
+    for operations in ((), ("bypass:conv1..conv2",), (f"widen:conv1={n + 3}",), again):
+        trained = LocalTrainer().train(model, images(), settings, state=state, steps=2, evaluate_every=0)
+        model, state = trained.model, trained.state
+        for operation in operations:
+            done = operate(model, parse(operation))
+            model, state = done.model, replace(state, moments=carry(done.edit, state.moments))
+    (name,) = (t for t in model.trainable() if t.endswith("bypass.weight"))
+    assert all(name not in arrays for arrays in state.moments.values())
+    assert LocalTrainer().train(model, images(), settings, state=state, steps=1, evaluate_every=0).steps == 1
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "nesterov"])
