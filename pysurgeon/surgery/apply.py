@@ -53,7 +53,8 @@ def carry(edit: Edit, moments: Mapping[str, Mapping[str, Array]]) -> dict[str, d
 
 def _ages(edit: Edit, tensor: str, age: Array) -> Array:
     """Ages through the maps of a tensor: what is combined is as old as its parts on the average, what is new has none."""
-    if age.ndim == 0 and not any(m.tensor == tensor and m.history is not None for m in edit.maps):
+    maps = [m for m in edit.maps if m.tensor == tensor]
+    if not maps or (age.ndim == 0 and all(m.history is None for m in maps)):
         return age
     every = np.broadcast_to(age, edit.structure.model.tensor(tensor).shape).astype(np.float32)
     total = edit.mapped(tensor, every, "second moments")

@@ -78,7 +78,8 @@ def in_pairs(edit: Edit, width: Width, rng: np.random.Generator) -> Edit:
         width: The width.
         rng: What is drawn by.
     """
-    first, second = np.arange(width.size, edit.resized[width.dim])[: 2 * (_added(edit, width) // 2)].reshape(2, -1)
+    pairs = (edit.resized[width.dim] - width.size) // 2
+    first, second = width.size + np.arange(2 * pairs).reshape(2, pairs)
     values = dict(edit.values)
     for places, sign in ((width.writers, 1.0), (width.readers, -1.0)) if summed(edit.structure, width) else ():
         for tensor, _ in places:
@@ -93,10 +94,6 @@ def in_pairs(edit: Edit, width: Width, rng: np.random.Generator) -> Edit:
                 rows[at[:, second]] = np.float32(sign) * rows[at[:, first]]
             values[tensor] = array
     return replace(edit, values=values)
-
-
-def _added(edit: Edit, width: Width) -> int:
-    return edit.resized[width.dim] - width.size
 
 
 def _scale(tensor: Array) -> np.float32:
