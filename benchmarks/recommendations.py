@@ -125,10 +125,10 @@ ORDERS: dict[str, Callable[[Tried], float]] = {
 }
 
 
-def everything(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:
+def everything(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
     """All operations that should gain, and some that should not."""
     (parent,) = parents
-    found = recommendations(Structure(parent.model), parent, "accuracy", generation, events, grounds)
+    found = recommendations(Structure(parent.model), parent, grounds.settings.seed + generation, grounds)
     draw = np.random.default_rng([grounds.settings.seed, generation, 99])
     losing = [r for r in found if r.expected_gain <= 0 and "steeper" not in r.evidence]
     drawn = {id(losing[k]) for k in draw.permutation(len(losing))[:LOSING]}
@@ -183,7 +183,9 @@ def explored(name: str, make: Make, settings: ps.EvolveSettings, out: Path) -> l
         begin(ps.load(start), settings, folder)
     journal = Journal.open(folder)
     data = load_data(settings, ps.load(journal.start))
-    strategy = replace(Plan.of(settings, data).strategy, propose=everything, race=Everyone())
+    chance = Plan.of(replace(settings, strategy="random"), data).strategy
+    rounds = tuple(replace(now, propose=everything, race=Everyone()) for now in chance.rounds)
+    strategy = replace(chance, rounds=rounds)
     Surgeon(Setup(settings, data, LocalTrainer(), SerialExecutor(), Silent(), strategy), journal).run()
     return [_tried(journal.events, event, settings.price) for event in journal.events if event["event"] == "selected"]
 

@@ -274,7 +274,7 @@ def train(
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
     dataset = load_data(settings, model, data)
     plan = Plan.of(settings, dataset)
-    steps = plan.strategy.timeline.total
+    steps = plan.strategy.total
     began = time.monotonic()
     ensure_device(settings.device, settings.trainer)
     history: list[Point] = []

@@ -23,7 +23,7 @@ DATA, LENGTH, SEARCH, LIMITS, TRAINING, MACHINE, OUTPUT = (
 Normalize = Literal["auto", "standard", "unit", "none"]
 Objective = Literal["accuracy", "size", "latency"]
 Goal = Literal["accuracy", "size", "latency", "pareto"]
-Strategy = Literal["bic", "random", "paper"]
+Strategy = Literal["surgeon", "random", "paper"]
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.", show_default=False)]
 Fix = Annotated[

@@ -176,14 +176,20 @@ def evolve(
     ] = None,
     generations: Annotated[
         int, typer.Option("--generations", rich_help_panel=SEARCH, metavar="N", help="How often the trunk branches.")
-    ] = 6,
+    ] = 5,
     branches: Annotated[
-        int, typer.Option("--branches", rich_help_panel=SEARCH, metavar="N", help="Recommended branches a generation.")
+        int, typer.Option("--branches", rich_help_panel=SEARCH, metavar="N", help="Further layers that race.")
     ] = 3,
     strategy: Annotated[
         Strategy,
         typer.Option("--strategy", rich_help_panel=SEARCH, help="random is the control, paper the method of 2021."),
-    ] = "bic",
+    ] = "surgeon",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", rich_help_panel=SEARCH, metavar="PATTERN", help="Widths and layers not to touch; may be repeated."
+        ),
+    ] = None,
     objective: Annotated[
         Goal,
         typer.Option(
@@ -210,7 +216,7 @@ def evolve(
     ] = 1e-4,
     max_params: Annotated[
         int | None,
-        typer.Option("--max-params", rich_help_panel=LIMITS, metavar="N", help="Most parameters a branch may have."),
+        typer.Option("--max-params", rich_help_panel=LIMITS, metavar="N", help="Most parameters the result may have."),
     ] = None,
     max_macs: Annotated[
         int | None,
@@ -261,6 +267,7 @@ def evolve(
         generations=generations,
         branches=branches,
         strategy=strategy,
+        keep=tuple(keep or ()),
         objective=objective,
         tolerance=tolerance,
         price=price,

@@ -16,17 +16,14 @@ Everything is put on one scale, accuracy. Let `h = 1 - accuracy` be the headroom
 
 How good such a ranking is, `benchmarks/recommendations.py` measures: it trains every candidate of a generation.
 
-An operation that would take an earlier one of the lineage back is among them, if it costs little: a width at the size that it had.
-
 From every gain its price is taken: `price` is the accuracy that one per cent more parameters and operations has to buy (so it is a
 temperature with a meaning: BIC's `ln n / 2n` nats a parameter can never justify growth at these sizes). The constants that turn
-shares into accuracy are prior guesses. A run corrects them by its own races (`experience`), and its report tells how often the
-first-ranked branch was the best one.
+shares into accuracy are prior guesses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,7 +44,6 @@ from pysurgeon.surgery import (
     RemoveLayer,
     Widen,
     apply_edit,
-    parse,
 )
 from pysurgeon.surgery.narrow import LARGEST_ERROR
 from pysurgeon.surgery.new_units import in_pairs
@@ -97,8 +93,6 @@ def recommend(
     objective: Objective = "accuracy",
     price: float = 1e-4,
     factors: tuple[float, ...] = (4.0, 2.0),
-    experience: Mapping[str, float] | None = None,
-    undo: Collection[str] = (),
     slopes: Slopes | None = None,
     seed: int = 0,
 ) -> list[Recommendation]:
@@ -110,15 +104,13 @@ def recommend(
         accuracy: Validation accuracy of the model, 0..1.
         objective: `accuracy` proposes everything; `size` and `latency` only what makes the model smaller.
         price: Accuracy that one per cent more parameters and operations has to buy.
-        experience: By kind of operation, how much of the expected gain was seen so far (1 where nothing is known).
-        undo: Operations that would take back earlier ones, as written on the command line.
         factors: By how much widths are proposed to grow.
         slopes: Tells how steep the loss is; without it nobody knows what new layers and bypasses could learn.
         seed: For what operations draw at random.
     """
     before = costs(diagnosis.structure.model)
     found: list[Recommendation] = []
-    for operation, size, gain, evidence in _proposals(diagnosis, accuracy, factors, undo, seed):
+    for operation, size, gain, evidence in _proposals(diagnosis, accuracy, factors, seed):
         try:
             after = costs(apply_edit(operation.outline(diagnosis.structure, calibration)))
         except Refused:
@@ -139,9 +131,6 @@ def recommend(
             else replace(_gaining(r, share * float(np.log1p(s))), evidence=r.evidence | {"steeper": s})
             for r in found
         ]
-    if experience is not None:
-        known = ((r, experience.get(r.operation.kind, 1.0) - 1.0) for r in found)
-        found = [_gaining(r, r.expected_gain * more) if r.expected_gain > 0 else r for r, more in known]
     return sorted(found, key=_order)
 
 
@@ -218,14 +207,11 @@ def growth(before: Costs, after: Costs) -> float:
 Proposal = tuple[Operation, int | None, float, dict[str, float]]
 
 
-def _proposals(
-    diagnosis: Diagnosis, accuracy: float, factors: tuple[float, ...], undo: Collection[str], seed: int
-) -> Iterator[Proposal]:
+def _proposals(diagnosis: Diagnosis, accuracy: float, factors: tuple[float, ...], seed: int) -> Iterator[Proposal]:
     headroom = 1.0 - accuracy
-    earlier = {o.width: o.size for text in undo if isinstance(o := parse(text), Narrow)}
     for width in diagnosis.widths:
         yield from _widenings(width, headroom, factors, seed)
-        yield from _narrowings(width, accuracy, earlier.get(width.width.name))
+        yield from _narrowings(width, accuracy)
     for layer in diagnosis.layers:
         yield from _of_layer(layer, accuracy, seed)
 
@@ -248,10 +234,8 @@ def _widenings(found: WidthDiagnosis, headroom: float, factors: tuple[float, ...
         yield Widen(found.width.name, m, seed=seed), m, gain, evidence
 
 
-def _narrowings(found: WidthDiagnosis, accuracy: float, earlier: int | None) -> Iterator[Proposal]:
+def _narrowings(found: WidthDiagnosis, accuracy: float) -> Iterator[Proposal]:
     sizes = {found.width.size - found.removable(error) for error in _ERRORS}
-    if earlier is not None and found.width.size - found.removable(LARGEST_ERROR) <= earlier:
-        sizes.add(earlier)
     for m in sorted(s for s in sizes if 1 <= s < found.width.size):
         error = found.elimination.error(found.width.size - m)
         evidence = {

@@ -5,6 +5,7 @@ from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecuto
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.run import (
+    Compute,
     EvolveResult,
     Figures,
     Member,
@@ -13,6 +14,7 @@ from pysurgeon.evolution.run import (
     check,
     free_folder,
     go_on,
+    line_of,
     load_data,
     open_run,
     read,
@@ -23,6 +25,7 @@ from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 
 __all__ = [
     "Checkpoint",
+    "Compute",
     "EvolveResult",
     "EvolveSettings",
     "Executor",
@@ -42,6 +45,7 @@ __all__ = [
     "check",
     "free_folder",
     "go_on",
+    "line_of",
     "load_data",
     "open_run",
     "read",

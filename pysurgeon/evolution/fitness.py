@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pysurgeon.diagnosis import growth
 from pysurgeon.evolution.front import crowding, fronts
@@ -24,6 +24,10 @@ from pysurgeon.graph.costs import Costs, costs
 _LATENCY_STEP = math.log(1.1)
 
 
+# Accuracy beyond chance from which a network has learnt something.
+_KNOWS = 0.05
+
+
 @dataclass(frozen=True)
 class Fitness:
     """An ordering of branches.
@@ -31,10 +35,18 @@ class Fitness:
     Attributes:
         settings: Objective, price, tolerance and limits.
         start: Costs of the start.
+        chance: Accuracy of the best constant answer.
+        samples: Of the validation part; 0 where nobody counted.
     """
 
     settings: EvolveSettings
     start: Costs
+    chance: float = 0.0
+    samples: int = 0
+
+    def without_limits(self) -> Fitness:
+        """The same where no limit counts yet."""
+        return replace(self, settings=replace(self.settings, max_parameters=None, max_macs=None, max_latency=None))
 
     def allowed(self, model_costs: Costs, latency: float) -> str:
         """Why a model breaks a limit, empty if it does not."""
@@ -47,6 +59,10 @@ class Fitness:
             if limit is not None and value > limit:
                 return f"{value:,.6g} {what} are more than the {limit:,.6g} allowed"
         return ""
+
+    def within(self, branch: Branch) -> bool:
+        """Whether a branch keeps the limits."""
+        return not self.allowed(costs(branch.model), branch.latency)
 
     def ranked(self, branches: Sequence[Branch], reference: float) -> list[Branch]:
         """The fittest first; equals keep their order, and the parent comes first.
@@ -74,18 +90,19 @@ class Fitness:
 
     def _key(self, branch: Branch, reference: float) -> tuple[float, ...]:
         worth = merit(branch.accuracy, branch.loss)
-        size = costs(branch.model)
+        size, within = costs(branch.model), self.within(branch)
         if self.settings.objective == "accuracy":
-            return (worth - self.settings.price * 100 * growth(self.start, size),)
+            return (float(within), worth - self.settings.price * 100 * growth(self.start, size))
         cost = branch.latency if self.settings.objective == "latency" else float(size.parameters)
-        return (1.0, -cost, worth) if self._is_good(branch, reference) else (0.0, worth, -cost)
+        good = self._is_good(branch, reference)
+        return (float(within), 1.0, -cost, worth) if good else (float(within), 0.0, worth, -cost)
 
     def _is_good(self, branch: Branch, reference: float) -> bool:
         return branch.accuracy >= reference - self.settings.allowed_loss
 
     def _good_enough(self, branches: Sequence[Branch], reference: float) -> tuple[list[Branch], list[Branch]]:
-        good = [b for b in branches if self._is_good(b, reference)]
-        return good, [b for b in branches if not self._is_good(b, reference)]
+        good = [b for b in branches if self._is_good(b, reference) and self.within(b)]
+        return good, [b for b in branches if b not in good]
 
     def _fronts(self, branches: Sequence[Branch]) -> list[list[Branch]]:
         """Front by front, in each the one with the most room first."""
@@ -107,3 +124,14 @@ class Fitness:
 def merit(accuracy: float, loss: float) -> float:
     """Mean of a validation accuracy and of the geometric mean probability of the right class, 0..1."""
     return (accuracy + math.exp(-loss)) / 2
+
+
+def knows(branch: Branch, fitness: Fitness) -> bool:
+    """Whether a branch answers better than the best constant."""
+    return branch.accuracy >= fitness.chance + _KNOWS
+
+
+def doubt(branch: Branch, fitness: Fitness) -> float:
+    """By how much the accuracy of a branch would differ from one validation part to another one as large: its standard error."""
+    share = min(1.0, max(0.0, branch.accuracy))
+    return math.sqrt(share * (1.0 - share) / fitness.samples) if fitness.samples else 0.0

@@ -32,7 +32,7 @@ LINEAGE = "lineage.jsonl"
 START = "start.onnx"
 # Raised when runs of an older version could not go on to the end that they would have had there: not for a new setting whose default is what
 # was done before, nor for an event that holds more.
-VERSION = 2
+VERSION = 3
 
 
 class Journal:
@@ -166,8 +166,8 @@ class Journal:
         return self.folder / START
 
     def spent(self) -> list[dict[str, Any]]:
-        """The events that took optimizer steps, or gradients that cost as much, for the run; the start trained alone is not for it."""
-        return [e for e in self._events if "steps" in e and e.get("branch") != "alone"]
+        """The events that took compute for the run; the start trained alone is not for it."""
+        return [e for e in self._events if "compute" in e and e.get("branch") != "alone"]
 
     def known(self, key: str) -> dict[str, Any] | None:
         """The event of this key, if it has happened."""

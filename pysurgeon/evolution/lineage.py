@@ -19,7 +19,7 @@ from pysurgeon.surgery import parse
 Name: TypeAlias = Annotated[str, Meta(pattern=r"^(start|alone|g[0-9]+-[0-9]+)$")]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
-Origin: TypeAlias = Literal["start", "recommended", "joined", "random", "alone"]
+Origin: TypeAlias = Literal["start", "doubled", "cut", "uniform", "recommended", "random", "alone"]
 Point: TypeAlias = tuple[Count, float | None, float | None, float]
 """Step, training loss, validation loss and validation accuracy."""
 
@@ -49,9 +49,10 @@ class Candidates(Struct, tag_field="event", tag="candidates"):
 
     key: str
     generation: Count
+    begin: Count
     parents: Annotated[list[Name], Meta(min_length=1)]
     candidates: list[Drawn]
-    steps: Count = 0
+    compute: Count
     seconds: Seconds = 0.0
 
 
@@ -80,6 +81,7 @@ class Branched(Struct, tag_field="event", tag="branched"):
     refused: str
     parameters: Count
     macs: Count
+    compute: Count
 
 
 class Trained(Struct, tag_field="event", tag="trained"):
@@ -101,6 +103,7 @@ class Trained(Struct, tag_field="event", tag="trained"):
     loss: float | None
     parameters: Count
     macs: Count
+    compute: Count
     latency: Seconds = 0.0
     metric: str = "accuracy"
 
@@ -199,7 +202,7 @@ class _Lineage:
         return "the run begins in the first line" if isinstance(event, Run) and len(self.keys) > 1 else ""
 
     def _candidates(self, event: Candidates) -> str:
-        unknown = [p for p in event.parents if not any(key.startswith(f"{p}@") for key in self.done)]
+        unknown = [p for p in event.parents if f"{p}@{event.begin}" not in self.done]
         place = len(self.raced)
         if event.generation != place or event.key != f"g{place}/candidates":
             return f"{event.key!r} stands where generation {place} begins"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from pysurgeon.diagnosis import Recommendation
 from pysurgeon.errors import Refused
+from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
@@ -30,12 +29,7 @@ from pysurgeon.surgery.factorize import largest_rank
 from pysurgeon.surgery.matrices import form_of
 from pysurgeon.training import State
 
-# Most operations that one branch does at once.
-JOINED = 4
-# Most that it may multiply the model's parameters and operations a sample by, so that a race stays affordable.
-GROWTH = 10
-
-Origin = Literal["start", "recommended", "joined", "random", "alone"]
+Origin = Literal["start", "doubled", "cut", "uniform", "recommended", "random", "alone"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,8 @@ class Candidate:
     """Operations that a branch is to try.
 
     Attributes:
-        origin: `recommended` (one operation of the diagnosis), `joined` (several, on different sites), or `random`.
+        origin: `doubled` (all widths), `cut` (all widths, by their curves), `uniform` (all widths by the same share: the control of
+            cuts), `recommended` (one operation of the diagnosis), or `random`.
         operations: As written on the command line, in order.
         seed: For what they draw at random.
         expected_gain: Of the recommendations, 0 for random ones.
@@ -110,81 +105,15 @@ class Branch:
         return replace(self, model=model, state=state)
 
 
-def recommended(
-    recommendations: Sequence[Recommendation],
-    structure: Structure,
-    calibration: Calibration,
-    *,
-    count: int,
-    seed: int,
-    tried: Collection[tuple[str, ...]] = (),
-) -> list[Candidate]:
-    """The best operations on different sites, and all those that should help together as one.
-
-    Joining is crossover before the fact: operations that touch different sites do not depend on one another.
-
-    Args:
-        recommendations: Best first.
-        structure: Of the trunk.
-        calibration: For planning.
-        count: Candidates wanted.
-        seed: For what the operations draw at random.
-        tried: Operations of branches that this very trunk has beaten before.
-    """
-    sites: dict[tuple[bool, str], Recommendation] = {}
-    for r in recommendations:
-        if (str(r.operation),) not in tried:
-            # A layer and the width that it writes have one name, but what is done to them does not collide.
-            resizes = isinstance(r.operation, Widen | Narrow)
-            sites.setdefault((resizes, r.operation.site), r)
-    best = list(sites.values())
-    helpful = _affordable([r for r in best if r.score > 0], structure.model, calibration) if count > 1 else []
-    if tuple(str(r.operation) for r in helpful) in tried:
-        helpful = []
-    candidates = []
-    if len(helpful) > 1:
-        candidates.append(
-            Candidate(
-                "joined",
-                tuple(str(r.operation) for r in helpful),
-                seed,
-                sum(r.expected_gain for r in helpful),
-                {str(r.operation): r.evidence for r in helpful},
-            )
-        )
-    for k, r in enumerate(best[: count - len(candidates)]):
-        text = str(r.operation)
-        candidates.append(Candidate("recommended", (text,), seed + 100 * (k + 1), r.expected_gain, {text: r.evidence}))
-    return candidates
-
-
-def _affordable(helpful: list[Recommendation], model: Model, calibration: Calibration) -> list[Recommendation]:
-    """The first operations that can be done one after the other without the model growing too much at once."""
-    before = costs(model)
-    taken: list[Recommendation] = []
-    for r in helpful:
-        if len(taken) == JOINED:
-            break
-        try:
-            grown = apply_edit(r.operation.outline(Structure(model), calibration))
-        except Refused:
-            continue
-        after = costs(grown)
-        if after.macs <= before.macs * GROWTH and after.parameters <= before.parameters * GROWTH:
-            taken.append(r)
-            model = grown
-    return taken
-
-
 def random_candidate(
-    structure: Structure, calibration: Calibration, settings: EvolveSettings, rng: np.random.Generator
+    structure: Structure, calibration: Calibration, settings: EvolveSettings, rng: np.random.Generator, kept: Kept
 ) -> Candidate | None:
     """A random operation at a random site that is possible there; `None` if a hundred draws find none."""
     sites = [w.name for w in structure.widths if w.resizable], [x.name for x in structure.layers]
     seed = int(rng.integers(2**31))
     for _ in range(100):
         operation = _draw(structure, sites, rng, seed, may_grow=settings.may_grow)
-        if operation is None:
+        if operation is None or kept.forbids(structure, operation):
             continue
         try:
             after = costs(apply_edit(operation.outline(structure, calibration)))

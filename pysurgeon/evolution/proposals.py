@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from pysurgeon.data import Dataset
-from pysurgeon.diagnosis import Objective, Recommendation, Slopes, diagnose, recommend
-from pysurgeon.errors import Refused
-from pysurgeon.evolution.experience import experience
+from pysurgeon.diagnosis import Recommendation, Slopes, diagnose, recommend
 from pysurgeon.evolution.fitness import Fitness
-from pysurgeon.evolution.genome import replay
-from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
+from pysurgeon.evolution.keep import Kept
+from pysurgeon.evolution.population import Branch, Candidate, random_candidate
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph import Model
-from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import Calibration
 
@@ -37,6 +34,7 @@ class Grounds:
         data: The data set.
         calibration: Samples to look at models with.
         fitness: For the limits.
+        kept: What no operation may touch.
         slopes: Tells how steep the loss is where models stand.
     """
 
@@ -45,6 +43,7 @@ class Grounds:
     data: Dataset
     calibration: Calibration
     fitness: Fitness
+    kept: Kept
     slopes: Slopes | None = None
 
 
@@ -62,60 +61,17 @@ class Propose(Protocol):
         """
 
 
-def by_recommendation(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:
-    """The best that diagnosis finds, and one random operation: if that wins, the recommendations were wanting.
-
-    For a front, the most accurate parent is to become more accurate, and the parents in turn are to become smaller.
-    """
-    settings, rng = grounds.settings, _rng(grounds, generation)
-    found: list[Candidate] = []
-    for parent, purpose, count in _purposes(parents, generation, settings):
-        structure = Structure(parent.model)
-        candidates = recommended(
-            recommendations(structure, parent, purpose, generation, events, grounds),
-            structure,
-            grounds.calibration,
-            count=count,
-            seed=int(rng.integers(2**31)),
-            tried=_tried(parent, events),
-        )
-        found += [replace(c, parent=parent.id) for c in candidates]
-    return found + _random(parents, settings.branches + 1 - len(found), grounds, rng, found)
-
-
-def _purposes(
-    parents: Sequence[Branch], generation: int, settings: EvolveSettings
-) -> Iterator[tuple[Branch, Objective, int]]:
-    """Whom to operate on, what for, and how many branches that is worth."""
-    if settings.objective != "pareto":
-        yield parents[0], settings.objective, settings.branches
-        return
-    smaller = settings.branches // 2
-    yield parents[0], "accuracy", settings.branches - smaller
-    yield parents[generation % len(parents)], "size", smaller
-
-
 def by_chance(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
-    """Random operations alone: the control."""
-    return _random(parents, grounds.settings.branches + 1, grounds, _rng(grounds, generation), [])
-
-
-def _rng(grounds: Grounds, generation: int) -> np.random.Generator:
-    return np.random.default_rng([grounds.settings.seed, generation, 7])
-
-
-def _random(
-    parents: Sequence[Branch], count: int, grounds: Grounds, rng: np.random.Generator, others: Sequence[Candidate]
-) -> list[Candidate]:
-    """As many as there are possible ones that do nothing twice, nor what others do; small models may have fewer."""
+    """Random operations alone: the control. As many as there are that differ; small models may have fewer."""
+    count, rng = grounds.settings.branches + 1, np.random.default_rng([grounds.settings.seed, generation, 7])
     found: list[Candidate] = []
-    taken = {(c.parent, c.operations) for c in others}
-    structures = [Structure(p.model) for p in parents] if count > 0 else []
+    taken: set[tuple[str, tuple[str, ...]]] = set()
+    structures = [Structure(p.model) for p in parents]
     for _ in range(_DRAWS * count):
         if len(found) == count:
             break
         k = int(rng.integers(len(parents))) if len(parents) > 1 else 0
-        candidate = random_candidate(structures[k], grounds.calibration, grounds.settings, rng)
+        candidate = random_candidate(structures[k], grounds.calibration, grounds.settings, rng, grounds.kept)
         if candidate is None:
             break
         if (parents[k].id, candidate.operations) not in taken:
@@ -124,51 +80,21 @@ def _random(
     return found
 
 
-def _tried(parent: Branch, events: Events) -> set[tuple[str, ...]]:
-    """Operations of branches of this parent, which it has outlived."""
-    return {
-        tuple(record["operation"] for record in event["records"])
-        for event in events
-        if event["event"] == "branched" and event["parent"] == parent.id
-    }
-
-
-def _undo(parent: Branch, grounds: Grounds) -> list[str]:
-    """What takes operations of a branch back."""
-    try:
-        return [text for text in replay(grounds.start, parent.genome, grounds.calibration).undo if text]
-    except Refused:
-        return []
-
-
-def recommendations(
-    structure: Structure, parent: Branch, purpose: Objective, generation: int, events: Events, grounds: Grounds
-) -> list[Recommendation]:
-    """What a parent might gain from, within the limits, best first.
+def recommendations(structure: Structure, parent: Branch, seed: int, grounds: Grounds) -> list[Recommendation]:
+    """What a parent might gain accuracy from, best first.
 
     Args:
         structure: Of the parent.
         parent: To be operated on.
-        purpose: What for.
-        generation: Counted from 0.
-        events: The lineage so far.
+        seed: For what the operations draw at random.
         grounds: What proposals rest on.
     """
-    diagnosis = diagnose(structure, grounds.calibration, threads=grounds.settings.threads)
     ranking = recommend(
-        diagnosis,
+        diagnose(structure, grounds.calibration, threads=grounds.settings.threads),
         grounds.calibration,
         accuracy=max(0.0, parent.accuracy),  # numbers may be predicted worse than by their mean
-        objective=purpose,
         price=grounds.settings.price,
-        experience=experience(events),
-        undo=_undo(parent, grounds),
-        seed=grounds.settings.seed + generation,
+        seed=seed,
         slopes=grounds.slopes,
     )
-    size = costs(parent.model)
-
-    def after(r: Recommendation) -> Costs:
-        return replace(size, parameters=size.parameters + r.parameters, macs=size.macs + r.macs)
-
-    return [r for r in ranking if not grounds.fitness.allowed(after(r), 0.0)]
+    return [r for r in ranking if not grounds.kept.forbids(structure, r.operation)]

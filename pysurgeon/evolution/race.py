@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pysurgeon.evolution.fitness import Fitness
+from pysurgeon.evolution.fitness import Fitness, doubt, knows, merit
 from pysurgeon.evolution.population import Branch
 
 # A race's rungs as shares of its steps, and how many branches go on after each (successive halving).
@@ -81,6 +81,33 @@ class Halving:
         for until in rungs(begin, end):
             taken, begin, branches = taken + branches * (until - begin), until, survivors(branches, self.carried)
         return taken
+
+
+@dataclass(frozen=True)
+class Growing:
+    """The race of what only adds: no halving, and no price, which what follows will ask for.
+
+    New units are still warming up, so the benefit of the doubt, a standard error, is theirs. A network that knows next to nothing cannot show what it lacks, and one that is too small stays so. So what has grown goes on, too, where no
+    parent has learnt anything yet.
+    """
+
+    carried: int = 1
+
+    def run(self, parents: Sequence[Branch], operated: Sequence[Branch], arena: Arena) -> list[Branch]:
+        """See `Race`."""
+        ended = arena.train([(b, arena.end) for b in (*parents, *operated)])
+        names = {p.id for p in parents}
+        learnt = any(b.id in names and knows(b, arena.fitness) for b in ended)
+        racing = ended if learnt else [b for b in ended if b.id not in names] or ended
+
+        def worth(b: Branch) -> float:
+            return merit(b.accuracy, b.loss) + (0.0 if b.id in names else doubt(b, arena.fitness))
+
+        return sorted(racing, key=worth, reverse=True)[: self.carried]
+
+    def steps(self, begin: int, end: int, branches: int) -> int:
+        """See `Race`."""
+        return (end - begin) * branches
 
 
 def rungs(begin: int, end: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from pysurgeon.errors import Refused
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.journal import LINEAGE, Journal
+from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.lineage import ensure_sound
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
@@ -20,6 +22,7 @@ from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.fidelity import verify_loaded
 from pysurgeon.graph.session import latency
+from pysurgeon.graph.widths import Structure
 from pysurgeon.training import WorkerTrainer, ensure_device, load_for
 from pysurgeon.training.batch import free_batch
 
@@ -47,12 +50,27 @@ class Steps:
 
     Attributes:
         trunk: Along the line from the start to the result.
-        all_branches: Of all branches, those that lost included, and as many as the gradients took by which operations were chosen; the start
-            trained alone for comparison is not.
+        all_branches: Of all branches, those that lost included; the start trained alone for comparison is not.
     """
 
     trunk: int
     all_branches: int
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Multiply-accumulate operations: three forward passes a sample and step, and one a sample that is only looked at.
+
+    Attributes:
+        trunk: Of the training along the line from the start to the result.
+        all_branches: Of everything that the search took: all branches, and the forward passes and gradients by which operations were planned,
+            chosen and verified.
+        alone: Of the start, trained alone for as many steps; 0 if that was lost.
+    """
+
+    trunk: int
+    all_branches: int
+    alone: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,7 @@ class EvolveResult:
         result: The winner.
         genome: Operations from the start to the result.
         steps: Optimizer steps spent.
+        compute: Multiply-accumulate operations spent.
         seconds: Wall time of all training, summed over branches.
         run: The run's folder.
         output: The winner's file.
@@ -92,6 +111,7 @@ class EvolveResult:
     result: Figures
     genome: tuple[str, ...]
     steps: Steps
+    compute: Compute
     seconds: float
     run: Path
     output: Path
@@ -136,19 +156,34 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
         DataError: The data does not fit the model.
         ModelError: A weight is infinite or not a number.
         TrainingError: The model cannot be trained.
-        Refused: The model breaks a limit already.
+        Refused: The model breaks a limit already, and the strategy is none that cuts.
+        UsageError: What is to be kept is not there.
         VerificationError: The model does not compute what its file computes.
     """
     model.ensure_finite()
     verify_loaded(model)
     ensure_device(settings.device, settings.trainer)
+    Kept(settings.keep).check(Structure(model))
+    if settings.strategy != "surgeon":
+        ensure_within(model, settings)
+    with WorkerTrainer(1, settings.threads, trainer=settings.trainer) as trainer:
+        trainer.check(model, data)
+
+
+def ensure_within(model: Model, settings: EvolveSettings) -> None:
+    """Refuse a model that breaks a limit.
+
+    Raises:
+        Refused: It does.
+    """
     size = costs(model)
     why = Fitness(settings, size).allowed(size, latency(model) if settings.max_latency is not None else 0.0)
     if why:
-        message = f"the model breaks a limit before anything is done to it: {why}; make it smaller first, or allow more"
+        message = (
+            f"the model breaks a limit before anything is done to it: {why}; allow more, or leave out --strategy {settings.strategy}: the "
+            "default one cuts a model down to its limits"
+        )
         raise Refused(message)
-    with WorkerTrainer(1, settings.threads, trainer=settings.trainer) as trainer:
-        trainer.check(model, data)
 
 
 def begin(model: Model, settings: EvolveSettings, folder: Path, *, force: bool = False) -> Journal:
@@ -216,8 +251,9 @@ def read(journal: Journal) -> EvolveResult | None:
         alone=figures(tested["alone"]),
         result=result,
         genome=tuple(tested["genome"]),
-        steps=Steps(tested["trunk_steps"], sum(e["steps"] for e in journal.spent())),
-        seconds=round(sum(e["seconds"] for e in journal.events if "steps" in e), 1),
+        steps=Steps(tested["trunk_steps"], sum(e["steps"] for e in journal.spent() if e["event"] == "trained")),
+        compute=_compute(journal, tested["branch"]),
+        seconds=round(sum(e.get("seconds", 0.0) for e in journal.events), 1),
         run=journal.folder,
         output=journal.folder / "result.onnx",
         metric=tested.get("metric", "accuracy"),
@@ -226,3 +262,21 @@ def read(journal: Journal) -> EvolveResult | None:
             for m in tested.get("front", ())
         ),
     )
+
+
+def _compute(journal: Journal, branch: str) -> Compute:
+    trained = [e for e in journal.events if e["event"] == "trained"]
+    return Compute(
+        sum(e["compute"] for e in line_of(trained, branch)),
+        sum(e["compute"] for e in journal.spent()),
+        sum(e["compute"] for e in trained if e["branch"] == "alone" and e["outcome"] == "DONE"),
+    )
+
+
+def line_of(trained: Sequence[dict[str, Any]], branch: str) -> list[dict[str, Any]]:
+    """The stretches of training that led from the start to where a branch stands."""
+    own = [e for e in trained if e["branch"] == branch]
+    if not own or branch == "start":
+        return own
+    before = line_of(trained, own[0]["parent"])
+    return [e for e in before if e["until"] <= own[0]["from"]] + own

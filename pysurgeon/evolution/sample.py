@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, Model
@@ -35,6 +37,14 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
 
     unseen = part(seen, seen + spared) if spared else part(0, seen)
     return Calibration(model, part(0, seen), unseen=unseen, seed=seed, axis=axis)
+
+
+def chance(data: Dataset) -> float:
+    """Accuracy of the best constant answer on the validation part: the share of the most frequent class; 0 where there are no classes."""
+    y = data.validation.y
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or not len(y):
+        return 0.0
+    return float(np.bincount(y - y.min()).max() / len(y))
 
 
 def slope(trainer: Trainer, model: Model, data: Dataset, settings: TrainSettings) -> float | None:

@@ -16,7 +16,7 @@ from pysurgeon.errors import RunError, SettingError, UsageError
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training import ClassWeights, Device, Optim, Statistics
 
-StrategyName = Literal["bic", "random", "paper"]
+StrategyName = Literal["surgeon", "random", "paper"]
 Objective = Literal["accuracy", "size", "latency", "pareto"]
 
 
@@ -33,9 +33,10 @@ class EvolveSettings:
         epochs: Passes over the training part along the trunk.
         steps: Optimizer steps along the trunk; instead of `epochs`.
         generations: How often the trunk branches.
-        branches: Recommended branches a generation; the parent and one random branch come on top.
-        strategy: `bic` branches by recommendation, `random` by chance alone (the control), `paper` by the schedule and the score of
-            Schiessler et al. (2021).
+        branches: Further layers that race, or, by chance, random operations but one.
+        strategy: `surgeon` doubles all widths while that pays, tries layers, and cuts all widths at once; `random` branches by chance
+            alone (the control), `paper` by the schedule and the score of Schiessler et al. (2021).
+        keep: Shell patterns of the names of widths and layers that no operation may touch.
         objective: What selection is for; `pareto` for the front between accuracy, parameters and latency.
         tolerance: Validation accuracy that `size` and `latency` may cost against the best seen, and that a front may span; `None`
             for 0.01 and, of a front, 0.1.
@@ -67,9 +68,10 @@ class EvolveSettings:
     validation: float = 0.1
     epochs: float | None = 20
     steps: int | None = None
-    generations: int = 6
+    generations: int = 5
     branches: int = 3
-    strategy: StrategyName = "bic"
+    strategy: StrategyName = "surgeon"
+    keep: tuple[str, ...] = ()
     objective: Objective = "accuracy"
     tolerance: float | None = None
     price: float = 1e-4
@@ -102,9 +104,14 @@ class EvolveSettings:
             given = getattr(self, field.name)
             if isinstance(given, os.PathLike):
                 object.__setattr__(self, field.name, os.fspath(given))
+            elif field.name == "keep" and isinstance(given, list):
+                object.__setattr__(self, field.name, tuple(given))
             elif isinstance(given, np.generic):
                 object.__setattr__(self, field.name, given.item())
         _ensure_types(self)
+        kept = "keep"
+        if not isinstance(self.keep, tuple) or not all(isinstance(pattern, str) and pattern for pattern in self.keep):
+            raise SettingError(kept, f"is {self.keep!r:.80}; it must be a list of names or shell patterns")
         for name, low in (
             ("branches", 0),
             ("generations", 0),
@@ -203,7 +210,7 @@ def _kinds() -> dict[str, tuple[Any, ...]]:
     return {
         name: get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         for name, hint in hints.items()
-        if get_origin(hint) is not Literal
+        if get_origin(hint) not in (Literal, tuple)
     }
 
 

@@ -15,11 +15,12 @@ from pysurgeon.evolution.executor import Executor
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.genome import shortened
 from pysurgeon.evolution.journal import Journal
+from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.population import Branch, Candidate
 from pysurgeon.evolution.proposals import Grounds
 from pysurgeon.evolution.race import Arena
-from pysurgeon.evolution.sample import calibrated, slope
+from pysurgeon.evolution.sample import calibrated, chance, slope
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.graph import Model, load
@@ -39,6 +40,9 @@ from pysurgeon.training import (
     with_input_metadata,
 )
 from pysurgeon.training.protocol import SLOPE_SAMPLES
+
+# What a step takes, in forward passes: one, and the gradients by what goes in and by the weights.
+GRADIENT = 3
 
 
 class Observer(Protocol):
@@ -88,43 +92,49 @@ class Surgeon:
         plan = Plan.of(self.settings, self.data)
         self._per_epoch, self._training = plan.steps_per_epoch, plan.training
         self._strategy = setup.strategy or plan.strategy
-        self._fitness = Fitness(self.settings, costs(self._start))
+        self._fitness = Fitness(self.settings, costs(self._start), chance(self.data), len(self.data.validation))
         self._calibration = calibrated(self._start, self.data, seed=self.settings.seed)
         self._began = time.monotonic()
 
     def run(self) -> Branch:
         """Evolve to the end. Returns the trunk as it ended; the record is in the journal."""
-        timeline = self._strategy.timeline
-        start = Branch("start", None, "start", (), self._start, State())
-        parents = self._alive([self._train(start, timeline.warm_up, vital=True)])
-        reference = parents[0].accuracy
-        for generation in range(timeline.generations):
+        parents = [Branch("start", None, "start", (), self._start, State())]
+        reference = -math.inf
+        for generation, now in enumerate(self._strategy.rounds):
+            parents = self._trained_to(parents, now.begin)
+            reference = max([reference, *(b.accuracy for b in parents)])
             if self._time_is_up(generation):
                 break
             parents = self._generation(parents, generation, reference)
             reference = max([reference, *(b.accuracy for b in parents)])
         else:
-            last = partial(self._train, until=timeline.total, vital=True)
-            parents = self._alive(self._executor.map(last, parents))
+            parents = self._trained_to(parents, self._strategy.total)
         finalists = self._fitness.selected(parents, max(b.accuracy for b in parents), len(parents))
         self._report(finalists)
         return finalists[0]
+
+    def _trained_to(self, branches: Sequence[Branch], step: int) -> list[Branch]:
+        """Those of the branches that come through to a step, from wherever they stand."""
+        if all(b.state.step == step for b in branches):
+            return list(branches)
+        return self._alive(self._executor.map(partial(self._train, until=step, vital=True), branches))
 
     def _generation(self, parents: Sequence[Branch], generation: int, reference: float) -> list[Branch]:
         """One round: propose, operate, race, select. Returns those that are carried on, the trunk first."""
         decided = self.journal.known(f"g{generation}/selected")
         if decided is not None:
             return self._survivors(decided)
+        now = self._strategy.rounds[generation]
         named = {p.id: p for p in parents}
         operated = []
         for k, candidate in enumerate(self._candidates(parents, generation)):
             name, key = f"g{generation + 1}-{k + 1}", f"g{generation}/b{k + 1}"
-            branch = self._operated(named[candidate.parent], candidate, name, key)
+            branch = self._operated(named[candidate.parent], candidate, name, key, within=now.within)
             if branch is not None:
                 operated.append(branch)
-        begin, end = self._strategy.timeline.race(generation)
-        arena = Arena(begin, end, reference, self._fitness, self._train_all, partial(self._rung, generation))
-        survivors = self._strategy.race.run(parents, operated, arena)
+        fitness = self._fitness if now.within else self._fitness.without_limits()
+        arena = Arena(now.begin, now.end, reference, fitness, self._train_all, partial(self._rung, generation))
+        survivors = now.race.run(parents, operated, arena)
         if not survivors:
             message = (
                 f"every branch of generation {generation + 1} diverged or was lost; try a smaller --lr "
@@ -138,7 +148,7 @@ class Surgeon:
                 "generation": generation,
                 "winner": survivors[0].id,
                 "survivors": [b.id for b in survivors],
-                "until": end,
+                "until": now.end,
                 "branches": [b.id for b in (*parents, *operated)],
             },
         )
@@ -149,24 +159,24 @@ class Surgeon:
         """What to try, decided once."""
 
         def compute() -> dict[str, Any]:
-            looked, seconds = 0, 0.0
+            began, looked, compute = time.monotonic(), 0, self._calibration.compute
 
             def slopes(models: Sequence[Model]) -> list[float | None]:
-                nonlocal looked, seconds
-                began = time.monotonic()
-                found = self._executor.map(lambda model: slope(self._trainer, model, self.data, self._training), models)
-                looked, seconds = looked + len(models), seconds + time.monotonic() - began
-                return found
+                nonlocal looked
+                looked += sum(costs(model).macs for model in models)
+                return self._executor.map(lambda model: slope(self._trainer, model, self.data, self._training), models)
 
-            grounds = Grounds(self.settings, self._start, self.data, self._calibration, self._fitness, slopes)
-            found = self._strategy.propose(parents, generation, self.journal.events, grounds)
+            kept = Kept(self.settings.keep)
+            grounds = Grounds(self.settings, self._start, self.data, self._calibration, self._fitness, kept, slopes)
+            now = self._strategy.rounds[generation]
+            found = now.propose(parents, generation, self.journal.events, grounds)
             return {
                 "generation": generation,
+                "begin": now.begin,
                 "parents": [p.id for p in parents],
                 "candidates": [c.to_json() for c in found],
-                # Gradients cost what steps cost.
-                "steps": -(-looked * SLOPE_SAMPLES // self.settings.batch_size),
-                "seconds": round(seconds, 3),
+                "compute": self._calibration.compute - compute + GRADIENT * looked * SLOPE_SAMPLES,
+                "seconds": round(time.monotonic() - began, 3),
             }
 
         event = self.journal.once(f"g{generation}/candidates", "candidates", compute)
@@ -176,13 +186,15 @@ class Surgeon:
     def _rung(self, generation: int, rung: int, survivors: Sequence[Branch]) -> None:
         self._remark("rung", generation=generation, rung=rung, survivors=[b.id for b in survivors])
 
-    def _operated(self, trunk: Branch, candidate: Candidate, name: str, key: str) -> Branch | None:
-        """A branch made by a candidate's operations; `None` if one is refused or breaks a limit."""
+    def _operated(self, trunk: Branch, candidate: Candidate, name: str, key: str, *, within: bool) -> Branch | None:
+        """A branch made by a candidate's operations; `None` if one is refused, or breaks a limit that it must keep `within`."""
         model, state, records = trunk.model, trunk.state, []
-        refusal = ""
+        refusal, compute = "", 0
         try:
             for operation in candidate.parsed():
                 done = operate(model, operation, self._calibration)
+                # As if nothing had been kept: what a resumed run has to do again is no part of what a run takes.
+                compute += (done.record.before.macs + done.record.after.macs) * self._calibration.samples()
                 model = done.model
                 state = replace(state, moments=carry(done.edit, state.moments))
                 records.append(
@@ -199,8 +211,8 @@ class Surgeon:
         except (Refused, VerificationError) as error:
             refusal = str(error)
         size = costs(model)
-        measured = latency(model) if self.settings.max_latency is not None and not refusal else 0.0
-        refusal = refusal or self._fitness.allowed(size, measured)
+        measured = latency(model) if within and self.settings.max_latency is not None and not refusal else 0.0
+        refusal = refusal or (self._fitness.allowed(size, measured) if within else "")
         event = self.journal.once(
             key,
             "branched",
@@ -214,6 +226,7 @@ class Surgeon:
                 "refused": refusal,
                 "parameters": size.parameters,
                 "macs": size.macs,
+                "compute": compute,
             },
         )
         self._observer.happened(event)
@@ -292,8 +305,14 @@ class Surgeon:
                 "latency": latency(result.model) if self.settings.wants_latency and last else 0.0,
                 "parameters": costs(result.model).parameters,
                 "macs": costs(result.model).macs,
+                "compute": self._compute(result),
             }
         )
+
+    def _compute(self, result: TrainResult) -> int:
+        """Multiply-accumulate operations of a stretch of training, its evaluations included."""
+        trained = GRADIENT * result.steps * self.settings.batch_size
+        return costs(result.model).macs * (trained + len(result.history) * len(self.data.validation))
 
     def _store(self, key: str, result: TrainResult) -> None:
         arrays = {f"{kind}:{name}": a for kind, named in result.state.moments.items() for name, a in named.items()}

@@ -92,6 +92,43 @@ def curves_svg(run: RunRecord) -> str:
     )
 
 
+def spending_svg(run: RunRecord) -> str:
+    """Validation accuracy over compute, on a logarithmic axis, as `curves_svg` has it; empty without data."""
+    if not run.trunk_spending or not run.alone_spending:
+        return ""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(11.2, 3.6))
+        canvas = FigureCanvasSVG(figure)
+        axes = figure.add_axes((0.055, 0.145, 0.935, 0.82))
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        axes.set_xscale("log")
+        axes.plot(*_xy(run.alone_spending), color=_ALONE, lw=1.6, dashes=(4, 2.5), zorder=4)
+        axes.plot(*_xy(run.trunk_spending), color=_TRUNK, lw=2.6, zorder=5, solid_capstyle="round")
+        end = run.all_effort.compute, run.trunk_spending[-1][1]
+        axes.plot(*end, marker="o", ms=7.5, mfc=_PAGE, mec=_TRUNK, mew=2, zorder=6, clip_on=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_RULE)
+        axes.tick_params(which="both", colors=_MUTED, length=3, color=_RULE)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+        axes.grid(axis="y", color=_RULE, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("multiply-accumulate operations", color=_MUTED)
+        document = _printed(canvas)
+    return _element(
+        document,
+        "spending",
+        f"Validation {html.escape(run.metric)} over compute",
+        "A bold line for the trunk, a dashed line for the start trained alone, each over the compute of its own training; a ring at the compute of "
+        "all branches together. The table of what it cost holds the figures.",
+    )
+
+
 def front_svg(run: RunRecord) -> str:
     """Test accuracy over parameters and over latency for the networks of the front; empty without one.
 

@@ -20,6 +20,7 @@ OPTIONS = {
     "generations": "--generations",
     "branches": "--branches",
     "strategy": "--strategy",
+    "keep": "--keep",
     "objective": "--objective",
     "tolerance": "--tolerance",
     "price": "--price",
@@ -56,7 +57,10 @@ def evolve_command(settings: EvolveSettings, start: Path) -> str:
         value = getattr(settings, field.name)
         if value is None or (value == field.default and field.name not in ("data", "seed")):
             continue
-        words += [OPTIONS[field.name], _written(value) + ("s" if field.name == "time_limit" else "")]
+        if isinstance(value, tuple):
+            words += [word for each in value for word in (OPTIONS[field.name], each)]
+        else:
+            words += [OPTIONS[field.name], _written(value) + ("s" if field.name == "time_limit" else "")]
     return shlex.join(words)
 
 

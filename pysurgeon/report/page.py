@@ -11,7 +11,7 @@ from pysurgeon.errors import OutputExistsError
 from pysurgeon.evolution import EvolveSettings, Journal
 from pysurgeon.evolution.journal import write_file
 from pysurgeon.report import _format as fmt
-from pysurgeon.report._figures import curves_svg, front_svg
+from pysurgeon.report._figures import curves_svg, front_svg, spending_svg
 from pysurgeon.report.architecture import LayerChange
 from pysurgeon.report.command import evolve_command
 from pysurgeon.report.record import RunRecord, from_journal
@@ -85,6 +85,7 @@ def render(run: RunRecord) -> str:
         headline=headline(run),
         # The figure holds numbers alone: no text of the run can get into it.
         curves=Markup(curves_svg(run)),  # noqa: S704
+        spending=Markup(spending_svg(run)),  # noqa: S704
         front=Markup(front_svg(run)),  # noqa: S704
         tree=lineage_tree(run),
         scale=accuracy_scale(run),

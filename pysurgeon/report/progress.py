@@ -17,8 +17,7 @@ from rich.text import Text
 
 from pysurgeon.data import Dataset
 from pysurgeon.evolution import EvolveSettings, Plan
-from pysurgeon.evolution.race import Halving, Race
-from pysurgeon.evolution.timeline import Timeline
+from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.report import _format as fmt
 
 if TYPE_CHECKING:
@@ -34,35 +33,39 @@ class RunPlan:
     """How much there is to do.
 
     Attributes:
-        timeline: Steps along the trunk.
-        branches: Branches that begin a race, the parents included.
-        race: How they compete.
+        strategy: Rounds and steps along the trunk.
     """
 
-    timeline: Timeline
-    branches: int
-    race: Race = field(default_factory=Halving)
+    strategy: Strategy
 
     @staticmethod
     def of(settings: EvolveSettings, data: Dataset) -> RunPlan:
         """The plan of a run."""
-        strategy = Plan.of(settings, data).strategy
-        return RunPlan(strategy.timeline, strategy.race.carried + strategy.branches, strategy.race)
+        return RunPlan(Plan.of(settings, data).strategy)
+
+    @property
+    def total(self) -> int:
+        """Steps along the trunk."""
+        return self.strategy.total
+
+    @property
+    def rounds(self) -> int:
+        """How often the trunk branches."""
+        return len(self.strategy.rounds)
 
     def steps_before(self, generation: int) -> int:
         """Steps that all branches together take before a generation, counted from 0."""
-        races = (self.race.steps(*self.timeline.race(g), self.branches) for g in range(generation))
-        return self.timeline.warm_up + sum(races)
+        taken, step, carried = 0, 0, 1
+        for now in self.strategy.rounds[:generation]:
+            taken += carried * (now.begin - step) + now.race.steps(now.begin, now.end, carried + now.branches)
+            step, carried = now.end, now.race.carried
+        following = self.strategy.rounds[generation : generation + 1]
+        return taken + carried * ((following[0].begin if following else self.total) - step)
 
     @property
     def steps(self) -> int:
         """Steps of the whole run: races, the rest of the trunk, and the start trained alone."""
-        timeline = self.timeline
-        if not timeline.generations:
-            return 2 * timeline.total
-        _, end = timeline.race(timeline.generations - 1)
-        rest = self.race.carried * (timeline.total - end)
-        return self.steps_before(timeline.generations) + rest + timeline.total
+        return self.steps_before(self.rounds) + self.total
 
 
 @dataclass
@@ -183,8 +186,7 @@ class LiveObserver(_Shown):
         known = {name: state.rows[name].parameters for name in event["parents"] if name in state.rows}
         state.generation, state.phase, state.trunk = generation, "racing", event["parents"][0]
         if self._plan is not None:
-            begin, _ = self._plan.timeline.race(generation)
-            state.base, state.done, state.trunk_step = self._plan.steps_before(generation), 0, begin
+            state.base, state.done, state.trunk_step = self._plan.steps_before(generation), 0, event["begin"]
         state.rows = {
             name: _Row("unchanged", state.trunk_step, state.trunk_step, parameters=known.get(name, 0))
             for name in event["parents"]
@@ -202,7 +204,7 @@ class LiveObserver(_Shown):
         row.accuracy, row.parameters = event["accuracy"], event["parameters"]
         self._metric = event.get("metric", self._metric)
         self._state.done += event["steps"]
-        if self._state.generation is None and self._plan is not None and self._plan.timeline.generations:
+        if self._state.generation is None and self._plan is not None and self._plan.rounds:
             self._state.phase = _LOOKING
         if event["outcome"] != "DONE":
             row.fate = "lost"
@@ -216,7 +218,7 @@ class LiveObserver(_Shown):
     def _selected(self, event: dict[str, Any]) -> None:
         winner = self._row(event["winner"])
         number = event["generation"] + 1
-        of = f" of {self._plan.timeline.generations}" if self._plan is not None else ""
+        of = f" of {self._plan.rounds}" if self._plan is not None else ""
         what = "the parent, unchanged," if winner.operations == "unchanged" else fmt.plain(winner.operations)
         others = f"; {len(event['survivors'])} branches go on" if len(event["survivors"]) > 1 else ""
         self._say(
@@ -227,10 +229,13 @@ class LiveObserver(_Shown):
         state = self._state
         survivors = {name: self._row(name) for name in event["survivors"]}
         state.trunk, state.trunk_step = event["winner"], event["until"]
-        last = self._plan is None or event["generation"] + 1 == self._plan.timeline.generations
+        last = self._plan is None or event["generation"] + 1 == self._plan.rounds
         state.phase = "training the trunk" if last else _LOOKING
         if self._plan is not None:
-            state.base, state.done = self._plan.steps_before(event["generation"] + 1), 0
+            later = self._plan.strategy.rounds[event["generation"] + 1 :]
+            ahead = (later[0].begin if later else self._plan.total) - event["until"]
+            state.base = self._plan.steps_before(event["generation"] + 1) - ahead * len(survivors)
+            state.done = 0
         for row in survivors.values():
             row.begin = row.step = event["until"]
         state.rows = survivors
@@ -262,7 +267,7 @@ class LiveObserver(_Shown):
         grid.add_row(
             Text(self._phase(), "bold"),
             ProgressBar(total, done, width=20),
-            Text(f"step {fmt.count(min(step, self._plan.timeline.total))}/{fmt.count(self._plan.timeline.total)}"),
+            Text(f"step {fmt.count(min(step, self._plan.total))}/{fmt.count(self._plan.total)}"),
             Text(self._left(done, total), "dim"),
         )
         return grid
@@ -271,7 +276,7 @@ class LiveObserver(_Shown):
         state = self._state
         if state.phase != "racing" or state.generation is None:
             return state.phase
-        of = f"/{self._plan.timeline.generations}" if self._plan is not None else ""
+        of = f"/{self._plan.rounds}" if self._plan is not None else ""
         return f"generation {state.generation + 1}{of}"
 
     def _left(self, done: int, total: int) -> str:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from pysurgeon.errors import ModelError
-from pysurgeon.evolution import EvolveSettings, Figures, Journal
+from pysurgeon.evolution import EvolveSettings, Figures, Journal, line_of
 from pysurgeon.graph import Model, load
 from pysurgeon.report.architecture import LayerChange, layer_changes, layer_facts
 from pysurgeon.report.statistics import at_least, interval
 from pysurgeon.surgery import parse
 from pysurgeon.training import Difference
 
-Origin = Literal["recommended", "joined", "random", "parent"]
+Origin = Literal["doubled", "cut", "uniform", "recommended", "random", "parent"]
 Fate = Literal["won", "carried", "lost", "refused", "diverged", "racing"]
 """`carried`: not the best, and carried on beside it."""
 
 Curve = tuple[tuple[int, float], ...]
 """(step along the trunk, validation accuracy), ascending."""
+
+Spending = tuple[tuple[int, float], ...]
+"""(compute so far in multiply-accumulate operations, validation accuracy), ascending."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,10 @@ class GenerationRecord:
 
 @dataclass(frozen=True)
 class Success:
-    """How often branches of one kind won, beside chance.
+    """How often branches of one origin won, beside chance.
 
     Attributes:
-        kind: Which branches.
+        kind: The origin.
         raced: How many raced in decided generations.
         won: How many of them won.
         expected: Wins to expect if winners were drawn by lot.
@@ -150,7 +153,7 @@ class Success:
         gain: Mean difference of validation accuracy to the parent, `None` where nothing was measured.
     """
 
-    kind: Literal["first", "other", "random", "parent"]
+    kind: Origin
     raced: int
     won: int
     expected: float
@@ -160,10 +163,11 @@ class Success:
 
 @dataclass(frozen=True)
 class Effort:
-    """Optimizer steps and the seconds they took."""
+    """Optimizer steps, the seconds that they took, and compute in multiply-accumulate operations (see `evolution.Compute`)."""
 
     steps: int
     seconds: float
+    compute: int
 
 
 @dataclass(frozen=True)
@@ -183,10 +187,12 @@ class RunRecord:
         generations: The races so far.
         trunk: The curve from the start to where the trunk stands.
         alone_curve: The curve of the start trained alone.
+        trunk_spending: The trunk's accuracy over its compute.
+        alone_spending: That of the start trained alone.
         trunk_effort: Spent along the trunk.
         all_effort: Spent on all branches, the trunk and what operations were chosen by included.
         alone_effort: Spent on the start trained alone.
-        success: How good the recommendations were.
+        success: How often branches of each origin won.
         layers: Architecture of the start beside that of the trunk as it stands; empty if a file is missing.
         time_is_up: Whether the time limit ended the run early.
     """
@@ -203,6 +209,8 @@ class RunRecord:
     generations: tuple[GenerationRecord, ...]
     trunk: Curve
     alone_curve: Curve
+    trunk_spending: Spending
+    alone_spending: Spending
     trunk_effort: Effort
     all_effort: Effort
     alone_effort: Effort
@@ -226,7 +234,7 @@ def from_journal(journal: Journal) -> RunRecord:
     events = journal.events
     trained = [e for e in events if e["event"] == "trained"]
     tested = journal.known("tested") or {}
-    path = _lineage(trained, tested.get("branch") or _trunk(events))
+    path = line_of(trained, tested.get("branch") or _trunk(events))
     generations = _generations(journal, trained, {e["branch"] for e in path})
     metric = next((e["metric"] for e in trained if "metric" in e), "accuracy")
 
@@ -256,6 +264,8 @@ def from_journal(journal: Journal) -> RunRecord:
         generations=generations,
         trunk=_curve(path),
         alone_curve=_curve(alone),
+        trunk_spending=_spending(path),
+        alone_spending=_spending(alone),
         trunk_effort=_effort(path),
         all_effort=_effort(journal.spent()),
         alone_effort=_effort(alone),
@@ -267,9 +277,8 @@ def from_journal(journal: Journal) -> RunRecord:
 
 def _generations(journal: Journal, trained: list[dict[str, Any]], path: set[str]) -> tuple[GenerationRecord, ...]:
     found: list[GenerationRecord] = []
-    begin = min((e["until"] for e in trained if e["branch"] == "start"), default=0)
     for event in (e for e in journal.events if e["event"] == "candidates"):
-        number = event["generation"]
+        number, begin = event["generation"], event["begin"]
         selected = journal.known(f"g{number}/selected")
         end = selected["until"] if selected else None
         segments = [
@@ -277,17 +286,14 @@ def _generations(journal: Journal, trained: list[dict[str, Any]], path: set[str]
         ]
         branches = [_parent(name, trained, begin, segments, selected) for name in event["parents"]]
         parents = {b.id: b for b in branches}
-        recommended = 0
         for k, candidate in enumerate(event["candidates"]):
-            recommended += candidate["origin"] != "random"
             made = journal.known(f"g{number}/b{k + 1}")
             if made is not None:
-                rank = recommended if candidate["origin"] != "random" else 0
+                rank = 0 if candidate["origin"] == "random" else k + 1
                 branches.append(_branch(candidate, made, rank, parents[made["parent"]], segments, selected))
         # What was operated on the way stands behind its parents.
         carried = (b for b in reversed(branches) if b.id in path and b.fate in ("won", "carried"))
         found.append(GenerationRecord(number + 1, begin, end, tuple(branches), next(carried, None)))
-        begin = end if end is not None else begin
     return tuple(found)
 
 
@@ -366,8 +372,7 @@ def _operation(text: str, record: dict[str, Any] | None, evidence: dict[str, flo
 def _fate(name: str, own: list[dict[str, Any]], selected: dict[str, Any] | None, refused: str = "") -> tuple[Fate, str]:
     if refused:
         return "refused", refused
-    failed = next((e for e in own if e["outcome"] != "DONE"), None)
-    if failed is not None:
+    if (failed := next((e for e in own if e["outcome"] != "DONE"), None)) is not None:
         return "diverged", f"{failed['outcome'].lower()} {failed['message']}".strip()
     if selected is None:
         return "racing", ""
@@ -378,23 +383,13 @@ def _fate(name: str, own: list[dict[str, Any]], selected: dict[str, Any] | None,
 
 def _gain(own: list[dict[str, Any]], parent: list[dict[str, Any]]) -> float | None:
     beside = {e["until"]: e["accuracy"] for e in parent if e["accuracy"] is not None}
-    both = [e for e in own if e["until"] in beside and e["accuracy"] is not None]
-    return both[-1]["accuracy"] - beside[both[-1]["until"]] if both else None
+    both = [e["accuracy"] - beside[e["until"]] for e in own if e["until"] in beside and e["accuracy"] is not None]
+    return both[-1] if both else None
 
 
 def _trunk(events: list[dict[str, Any]]) -> str:
     """The branch that was selected last."""
-    winners: list[str] = [e["winner"] for e in events if e["event"] == "selected"]
-    return winners[-1] if winners else "start"
-
-
-def _lineage(trained: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The stretches of training that led from the start to where a branch stands."""
-    own = [e for e in trained if e["branch"] == name]
-    if not own or name == "start":
-        return own
-    before = _lineage(trained, own[0]["parent"])
-    return [e for e in before if e["until"] <= own[0]["from"]] + own
+    return next((str(e["winner"]) for e in reversed(events) if e["event"] == "selected"), "start")
 
 
 def _curve(segments: list[dict[str, Any]]) -> Curve:
@@ -402,18 +397,31 @@ def _curve(segments: list[dict[str, Any]]) -> Curve:
 
 
 def _effort(segments: list[dict[str, Any]]) -> Effort:
-    return Effort(sum(e["steps"] for e in segments), round(sum(e["seconds"] for e in segments), 3))
+    return Effort(
+        sum(e.get("steps", 0) for e in segments),
+        round(sum(e.get("seconds", 0.0) for e in segments), 3),
+        sum(e["compute"] for e in segments),
+    )
+
+
+def _spending(segments: list[dict[str, Any]]) -> Spending:
+    """Validation accuracy over the compute that it took."""
+    spent, found = 0, []
+    for e in sorted(segments, key=lambda e: int(e["from"])):
+        steps = max(1, e["until"] - e["from"])
+        found += [(spent + e["compute"] * (p[0] - e["from"]) // steps, p[3]) for p in e["history"]]
+        spent += e["compute"]
+    return tuple(found)
 
 
 def _success(generations: tuple[GenerationRecord, ...]) -> tuple[Success, ...]:
     decided = [g for g in generations if g.winner is not None]
     found = []
-    kinds: tuple[Literal["first", "other", "random", "parent"], ...] = ("first", "other", "random", "parent")
-    for kind in kinds:
+    for kind in get_args(Origin):
         chances, raced, won, gains = [], 0, 0, []
         for generation in decided:
             racing = [b for b in generation.branches if b.fate != "refused"]
-            own = [b for b in racing if _kind(b) == kind]
+            own = [b for b in racing if b.origin == kind]
             chances.append(len(own) / len(racing))
             raced += len(own)
             won += sum(b.fate == "won" for b in own)
@@ -422,14 +430,6 @@ def _success(generations: tuple[GenerationRecord, ...]) -> tuple[Success, ...]:
         if raced:
             found.append(Success(kind, raced, won, sum(chances), at_least(won, chances), mean))
     return tuple(found)
-
-
-def _kind(branch: BranchRecord) -> Literal["first", "other", "random", "parent"]:
-    if branch.origin == "parent":
-        return "parent"
-    if branch.origin == "random":
-        return "random"
-    return "first" if branch.rank == 1 else "other"
 
 
 def _layers(folder: Path, path: list[dict[str, Any]]) -> tuple[LayerChange, ...]:

@@ -296,10 +296,11 @@ def result_table(result: EvolveResult) -> RenderableType:
             else ("diverged", "", "", "")
         )
         table.add(name, *cells, style=style)
-    overhead = fmt.significant(result.steps.all_branches / max(1, result.steps.trunk))
+    spent = result.compute
+    alone = f", {fmt.significant(spent.all_branches / spent.alone)} × the start's alone" if spent.alone else ""
     cost = (
-        f"{fmt.count(result.steps.trunk)} steps of the trunk, {fmt.count(result.steps.all_branches)} of all branches "
-        f"({overhead} ×), {fmt.duration(result.seconds)} of training"
+        f"{fmt.short(spent.all_branches)} MACs of all branches ({fmt.significant(spent.all_branches / max(1, spent.trunk))} × the trunk's{alone}), "
+        f"{fmt.count(result.steps.trunk)} steps of the trunk, {fmt.count(result.steps.all_branches)} of all branches, {fmt.duration(result.seconds)}"
     )
     return Group(table, _note(cost), Text(), _genome(result.genome))
 

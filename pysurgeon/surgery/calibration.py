@@ -10,6 +10,7 @@ import numpy as np
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, Model
+from pysurgeon.graph.costs import costs
 from pysurgeon.graph.feeds import random_feeds
 from pysurgeon.graph.inference import Inference, Read
 from pysurgeon.graph.session import Session, output_error, taken
@@ -48,6 +49,7 @@ class Calibration:
         self.feeds = dict(feeds) if feeds is not None else _random(model, 64, seed=0)
         self.unseen = dict(unseen) if unseen is not None else self.feeds
         self.seed, self.axis = seed, axis
+        self.compute = 0  # multiply-accumulate operations of all forward passes so far
         # Weak: a run sees many models, and what is known of one goes with it.
         self._activations: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
         self._checked: WeakKeyDictionary[Model, dict[str, Array]] = WeakKeyDictionary()
@@ -58,7 +60,7 @@ class Calibration:
         known = self._activations.setdefault(model, {})
         missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.feeds]
         if missing:
-            known.update(_run(model, missing, self.feeds))
+            known.update(self._ran(model, missing, self.feeds))
         return {n: self.feeds[n] if n in self.feeds else known[n] for n in names}
 
     def check(self, model: Model, names: list[str]) -> dict[str, Array]:
@@ -66,8 +68,20 @@ class Calibration:
         known = self._checked.setdefault(model, {})
         missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.unseen]
         if missing:
-            known.update(_run(model, missing, self.unseen, compared=True))
+            known.update(self._ran(model, missing, self.unseen, compared=True))
         return {n: self.unseen[n] if n in self.unseen else known[n] for n in names}
+
+    def _ran(
+        self, model: Model, names: list[str], feeds: Mapping[str, Array], *, compared: bool = False
+    ) -> dict[str, Array]:
+        self.compute += costs(model).macs * self.samples(feeds)
+        return _run(model, names, feeds, compared=compared)
+
+    def samples(self, feeds: Mapping[str, Array] | None = None) -> int:
+        """How many samples are fed: all of them, or those of some feeds."""
+        if feeds is None:
+            return self.samples(self.feeds) + self.samples(self.unseen)
+        return max((a.shape[self.axis] for a in feeds.values() if a.ndim > self.axis), default=1)
 
     def rounding(self, model: Model, names: list[str]) -> float:
         """How much these outputs change where every float that is fed is moved by half a unit in its last place, up or down.
@@ -127,7 +141,7 @@ class Calibration:
             count: Number of rows, sample after sample; or, where time comes first, step after step.
             parts: How often the samples are gone through.
         """
-        samples = max((a.shape[self.axis] for a in self.feeds.values() if a.ndim > self.axis), default=1)
+        samples = self.samples(self.feeds)
         if self.axis and samples >= FOLDS:
             return np.arange(count) % samples % FOLDS
         if samples < FOLDS:

@@ -221,13 +221,15 @@ def elimination_of(structure: Structure, width: Width, calibration: Calibration,
     return calibration.kept(structure.model, key, lambda: eliminate([v for _, v in seen], twins=twins, most=most))
 
 
-def cost_curve(structure: Structure, width: Width, calibration: Calibration) -> Elimination:
+def cost_curve(
+    structure: Structure, width: Width, calibration: Calibration, *, most: float = LARGEST_ERROR
+) -> Elimination:
     """What narrowing a width to every size should cost on samples that nothing was fitted to.
 
     The order is that of units, also where fewer directions cost less than fewer units. An elimination knows what its fit left of the
     samples that it saw; k unknowns for each output and N samples make (N + k) / (N - k) of that on others (Akaike 1969).
     """
-    found = elimination_of(structure, width, calibration, most=LARGEST_ERROR)
+    found = elimination_of(structure, width, calibration, most=most)
     samples = min((v.samples for _, v in views(structure, width, calibration) if v.samples), default=0)
     kept = np.arange(width.size - 1, -1, -1)
     # With fewer samples the Gram matrices are shrunk, which says enough.

@@ -108,8 +108,8 @@ def test_what_is_no_run_is_refused(command: Command, tmp_path: Path, name: str, 
 
 
 def test_limits_that_the_start_breaks_are_refused(command: Command, start: Path, tmp_path: Path) -> None:
-    done = command("evolve", start, "--data", "digits", "--run", "run", "--max-params", "100")
-    complains(done, 3, "460 parameters", "100")
+    done = command("evolve", start, "--data", "digits", "--run", "run", "--max-params", "100", "--strategy", "random")
+    complains(done, 3, "460 parameters", "100", "--strategy")
     assert not (tmp_path / "run").exists()
 
 

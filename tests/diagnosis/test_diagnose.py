@@ -140,9 +140,9 @@ def test_the_model_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Model] = []
     run = calibration_module._run
 
-    def counted(model: Model, names: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def counted(model: Model, names: list[str], feeds: Mapping[str, Array], **options: bool) -> dict[str, Array]:
         seen.append(model)
-        return run(model, names, feeds)
+        return run(model, names, feeds, **options)
 
     monkeypatch.setattr(calibration_module, "_run", counted)
     diagnose(Structure(network), calibration)
@@ -155,7 +155,9 @@ def test_layers_that_are_no_plain_matrix_are_looked_at(kind: str, monkeypatch: p
     structure, calibration = Structure(network), Calibration(network)
     runs: list[Model] = []
     run = calibration_module._run
-    monkeypatch.setattr(calibration_module, "_run", lambda m, *rest: runs.append(m) or run(m, *rest))
+    monkeypatch.setattr(
+        calibration_module, "_run", lambda m, *rest, **options: runs.append(m) or run(m, *rest, **options)
+    )
     diagnosis = diagnose(structure, calibration)
     assert sum(m is network for m in runs) == 1
     assert [x.layer.name for x in diagnosis.layers] == [x.name for x in structure.layers]
@@ -335,19 +337,4 @@ def test_a_layer_without_nonlinearity_is_recommended_to_go() -> None:
     assert first.evidence["linearity"] > 0.999
 
 
-# --- what is undone, what is led round ---------------------------------------------------------------------------------
-
-
-def test_the_size_before_a_widening_is_proposed_if_it_costs_little() -> None:
-    network = model(mlp((12,)))
-    calibration = on_digits(network)
-    wide = operate(network, Widen("fc1", 17), calibration).model
-    diagnosis = diagnose(Structure(wide), calibration)
-    sizes = {
-        undo: {
-            r.size for r in recommend(diagnosis, calibration, accuracy=0.5, undo=undo) if r.operation.kind == "narrow"
-        }
-        for undo in ((), ("narrow:fc1=12",), ("narrow:fc1=2",))
-    }
-    assert 12 in sizes["narrow:fc1=12",]
-    assert sizes["narrow:fc1=2",] == sizes[()]  # it would cost too much
+# --- what is led round ---------------- ---------------------------------------------------------------------------------

@@ -135,8 +135,8 @@ def test_a_line_of_another_process_survives_a_look_at_the_run(tmp_path: Path) ->
             "a version that does not say its name, lineage 999",
         ),
         (
-            b'{"event": "run", "key": "run", "settings": {}, "version": 3, "written_by": {"pysurgeon": "9.1"}}\n',
-            r"another version of pysurgeon \(9\.1, lineage 3; this is .*use that one for it",
+            b'{"event": "run", "key": "run", "settings": {}, "version": 4, "written_by": {"pysurgeon": "9.1"}}\n',
+            r"another version of pysurgeon \(9\.1, lineage 4; this is .*use that one for it",
         ),
         (b'{"event": "trained", "key": "run", "settings": {}, "version": 1}\n', "damaged in its first line"),
         (b'{"event": 5}\n', "line 1 of .* is damaged"),

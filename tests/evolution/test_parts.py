@@ -1,4 +1,4 @@
-"""The parts of the Surgeon, each alone: timeline, fitness, executors, candidates."""
+"""The parts of the Surgeon, each alone: rounds, fitness, executors, candidates."""
 
 from __future__ import annotations
 
@@ -12,49 +12,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starts import cnn, digits, mlp, model
 
-from pysurgeon.diagnosis import Recommendation
 from pysurgeon.errors import TrainingError
 from pysurgeon.evolution import EvolveSettings, Executor, SerialExecutor, ThreadExecutor, calibrated
 from pysurgeon.evolution.fitness import Fitness
-from pysurgeon.evolution.population import Branch, Candidate, random_candidate, recommended
+from pysurgeon.evolution.keep import Kept
+from pysurgeon.evolution.population import Branch, random_candidate
 from pysurgeon.evolution.race import rungs, survivors
-from pysurgeon.evolution.timeline import Timeline
+from pysurgeon.evolution.strategy import Strategy, even
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import Factorize, Narrow, Operation, RemoveLayer, Widen, operate
+from pysurgeon.surgery import operate
 from pysurgeon.training import State
 
-# --- timeline -----------------------------------------------------------------------------------------------------------
+# --- rounds -------------------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 20_000), st.integers(0, 60))
-def test_a_timeline_goes_forward_and_ends_at_the_total(total: int, generations: int) -> None:
-    timeline = Timeline(total, generations)
-    assert 1 <= timeline.warm_up <= total
-    if generations == 0:
-        assert timeline.warm_up == total
-    end = timeline.warm_up
-    for generation in range(generations):
-        begin, until = timeline.race(generation)
-        assert begin == end
-        steps = rungs(begin, until)
-        assert list(steps) == sorted(set(steps))
+@given(
+    st.integers(1, 20_000),
+    st.integers(0, 60),
+    st.sampled_from(["surgeon", "random", "paper"]),
+    st.sampled_from(["accuracy", "size", "latency", "pareto"]),
+)
+def test_rounds_go_forward_and_end_before_the_total(
+    total: int, generations: int, strategy: str, objective: str
+) -> None:
+    if strategy == "paper":
+        objective = "accuracy"
+    how = EvolveSettings("digits", generations=generations, strategy=strategy, objective=objective)  # type: ignore[arg-type]
+    found = Strategy.of(how, total)
+    assert len(found.rounds) == generations
+    step = 1
+    for now in found.rounds:
         # A race may be empty where there are more generations than steps, but it never goes back.
-        assert end <= steps[0] if len(steps) == 1 else end < steps[0]
-        assert steps[-1] == until
-        end = until
-    assert end <= total
+        assert step <= now.begin <= now.end <= total
+        steps = rungs(now.begin, now.end)
+        assert list(steps) == sorted(set(steps))
+        assert steps[-1] == now.end
+        step = now.end
+    if strategy == "surgeon" and generations:
+        assert found.rounds[-1].within, "nothing is grown that is not cut to its limits"
 
 
-@given(st.integers(200, 20_000), st.integers(1, 10))
-def test_races_of_a_run_of_some_length_share_its_middle(total: int, generations: int) -> None:
-    timeline = Timeline(total, generations)
-    ends = [timeline.warm_up] + [timeline.race(g)[-1] for g in range(generations)]
-    lengths = np.diff(ends)
+@given(st.integers(200, 20_000), st.integers(1, 10), st.floats(0.01, 0.4), st.floats(0.6, 1.0))
+def test_races_of_a_run_of_some_length_share_its_middle(total: int, count: int, first: float, last: float) -> None:
+    spans = even(total, count, first, last)
+    lengths = np.diff([spans[0][0], *(end for _, end in spans)])
+    assert [b for b, _ in spans[1:]] == [e for _, e in spans[:-1]]
     assert lengths.min() >= 1
     assert lengths.max() - lengths.min() <= 1
-    assert ends[-1] < total
 
 
 @given(st.integers(1, 100))
@@ -222,74 +228,6 @@ def test_an_interrupt_does_not_wait_for_the_jobs_under_way() -> None:
 # --- candidates ---------------------------------------------------------------------------------------------------------
 
 
-WIDE = model(mlp((6, 5, 4)))
-LOOK = calibrated(WIDE, digits())
-
-
-def recommendation(operation: Operation, score: float) -> Recommendation:
-    return Recommendation(operation, None, score, score, 0, 0, {"evidence": score})
-
-
-def candidates(ranking: list[Recommendation], count: int, tried: tuple[tuple[str, ...], ...] = ()) -> list[Candidate]:
-    return recommended(ranking, Structure(WIDE), LOOK, count=count, seed=9, tried=tried)
-
-
-def test_candidates_are_on_different_sites_and_the_helpful_ones_are_joined() -> None:
-    ranking = [
-        recommendation(Widen("fc1", 7), 0.5),
-        recommendation(Widen("fc1", 8), 0.4),
-        recommendation(Narrow("fc2", 4), 0.3),
-        recommendation(Narrow("fc1", 2), 0.2),
-        recommendation(Narrow("fc3", 3), -0.1),
-        recommendation(Factorize("fc4", 1), -0.2),
-    ]
-    found = candidates(ranking, 4)
-    assert [c.origin for c in found] == ["joined", "recommended", "recommended", "recommended"]
-    assert [c.operations for c in found] == [
-        ("widen:fc1=7", "narrow:fc2=4"),
-        ("widen:fc1=7",),
-        ("narrow:fc2=4",),
-        ("narrow:fc3=3",),
-    ]
-    assert found[0].expected_gain == pytest.approx(0.8)
-    assert len({c.seed for c in found}) == len(found)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 10])
-@pytest.mark.parametrize("scores", [[], [0.1], [-0.1], [0.3, 0.2], [0.3, -0.2, -0.3], [0.4, 0.3, 0.2]])
-def test_there_are_never_more_candidates_than_asked_for(count: int, scores: list[float]) -> None:
-    ranking = [recommendation(Narrow(f"fc{k + 1}", 3), score) for k, score in enumerate(scores)]
-    found = candidates(ranking, count)
-    assert len(found) <= count
-    assert len({c.operations for c in found}) == len(found)
-    for candidate in found:
-        sites = [o.site for o in candidate.parsed()]
-        assert len(set(sites)) == len(sites)
-        assert Candidate.from_json(candidate.to_json()) == candidate
-    joined = [c for c in found if c.origin == "joined"]
-    assert len(joined) == int(count > 1 and sum(s > 0 for s in scores) > 1)
-    helpful = [f"narrow:fc{k + 1}=3" for k, s in enumerate(scores) if s > 0]
-    for candidate in joined:
-        assert len(candidate.operations) >= 2
-        assert list(candidate.operations) == helpful[: len(candidate.operations)]
-
-
-def test_what_does_not_go_together_is_not_joined() -> None:
-    ranking = [recommendation(RemoveLayer("fc2"), 0.5), recommendation(Factorize("fc9", 1), 0.4)]
-    assert [c.origin for c in candidates(ranking, 2)] == ["recommended", "recommended"]
-    # Once a layer is gone, so is the width of its name.
-    ranking = [recommendation(RemoveLayer("fc2"), 0.5), recommendation(Widen("fc2", 6), 0.4)]
-    assert all(c.operations != ("remove:fc2", "widen:fc2=6") for c in candidates(ranking, 3))
-
-
-def test_what_this_trunk_has_beaten_before_is_not_tried_again() -> None:
-    ranking = [recommendation(Narrow(f"fc{k}", 3), 0.5 - k / 10) for k in (1, 2, 3)]
-    first = candidates(ranking, 3)
-    again = candidates(ranking, 3, tuple(c.operations for c in first))
-    assert not {c.operations for c in first} & {c.operations for c in again}
-    assert candidates(ranking, 3, (("narrow:fc1=3",),))[-1].operations == ("narrow:fc3=3",)
-
-
 @pytest.mark.parametrize("objective", ["accuracy", "size"])
 @pytest.mark.parametrize("proto", [mlp((6, 5)), cnn()], ids=["mlp", "cnn"])
 def test_random_candidates_are_possible_and_repeat_with_the_seed(proto: object, objective: str) -> None:
@@ -299,7 +237,9 @@ def test_random_candidates_are_possible_and_repeat_with_the_seed(proto: object, 
     settings = EvolveSettings("digits", objective=objective)  # type: ignore[arg-type]
     drawn = []
     for seed in range(12):
-        pair = [random_candidate(structure, calibration, settings, np.random.default_rng(seed)) for _ in range(2)]
+        pair = [
+            random_candidate(structure, calibration, settings, np.random.default_rng(seed), Kept()) for _ in range(2)
+        ]
         assert pair[0] == pair[1]
         assert pair[0] is not None
         (operation,) = pair[0].parsed()
@@ -317,6 +257,6 @@ def test_no_random_candidate_where_nothing_can_be_done() -> None:
     calibration = calibrated(network, digits())
     settings = replace(EvolveSettings("digits"), objective="size")
     structure = Structure(network)
-    found = [random_candidate(structure, calibration, settings, np.random.default_rng(s)) for s in range(3)]
+    found = [random_candidate(structure, calibration, settings, np.random.default_rng(s), Kept()) for s in range(3)]
     # One dense layer can only be factorized, and that only where it saves something.
     assert all(c is None or c.operations[0].startswith("factorize:") for c in found)

@@ -28,7 +28,8 @@ settings = st.builds(
     epochs=st.floats(1e-3, 1e3),
     generations=st.integers(0, 99),
     branches=st.integers(0, 99),
-    strategy=st.sampled_from(["bic", "random"]),
+    strategy=st.sampled_from(["surgeon", "random"]),
+    keep=st.lists(st.text(min_size=1)).map(tuple),
     objective=st.sampled_from(["accuracy", "size", "latency", "pareto"]),
     tolerance=share,
     price=share,
@@ -123,6 +124,8 @@ NAN, INF = float("nan"), float("inf")
         {"optimizer": "adam"},
         {"augment": "mixup"},
         {"normalize": "Standard"},
+        {"keep": "conv1"},
+        {"keep": ("",)},
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:

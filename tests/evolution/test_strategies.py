@@ -28,10 +28,11 @@ from pysurgeon.evolution import (
 from pysurgeon.evolution import begin as begin_run
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.front import dominates
+from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.paper import Trial, by_paper, score
 from pysurgeon.evolution.population import Branch
-from pysurgeon.evolution.proposals import Grounds, by_chance, by_recommendation
-from pysurgeon.evolution.race import Arena, Halving, Race
+from pysurgeon.evolution.proposals import Grounds, by_chance
+from pysurgeon.evolution.race import Arena, Growing, Halving, Race
 from pysurgeon.evolution.strategy import FRONT
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
@@ -82,7 +83,7 @@ def test_halving_takes_the_steps_that_it_announces(begin: int, span: int, count:
     assert all(track.at[b.id] == begin + span for b in found)
 
 
-@pytest.mark.parametrize("race", [Halving(), Halving(3), Trial()], ids=str)
+@pytest.mark.parametrize("race", [Halving(), Halving(3), Growing(), Trial()], ids=str)
 def test_a_race_of_which_nobody_comes_through_has_no_survivors(race: Race) -> None:
     track = Track(lambda *_: None, 0, 100, 0.0)
     assert race.run([branch("p")], [branch("a", parent="p")], track.arena) == []
@@ -129,7 +130,7 @@ def test_the_paper_lists_the_best_of_each_kind(start: Any) -> None:
     data = digits()
     calibration = calibrated(network, data)
     settings = EvolveSettings("digits", strategy="paper")
-    grounds = Grounds(settings, network, data, calibration, Fitness(settings, costs(network)))
+    grounds = Grounds(settings, network, data, calibration, Fitness(settings, costs(network)), Kept())
     parents = [
         branch("start", network=network),
         branch("other", network=operate(network, parse(_narrow(network))).model),
@@ -153,14 +154,12 @@ def test_the_paper_lists_the_best_of_each_kind(start: Any) -> None:
     assert (few, many) == (1, 1)
 
 
-@pytest.mark.parametrize("propose", [by_chance, by_recommendation])
 @pytest.mark.parametrize("generation", range(3))
-def test_no_branch_does_what_another_one_does(propose: Any, generation: int) -> None:
+def test_no_branch_does_what_another_one_does(generation: int) -> None:
     data = digits()
     settings = EvolveSettings("digits", branches=12)
-    grounds = Grounds(settings, START, data, calibrated(START, data), Fitness(settings, costs(START)))
-    found = [c.operations for c in propose([branch("start")], generation, [], grounds)]
-    assert "random" in {c.origin for c in propose([branch("start")], generation, [], grounds)}
+    grounds = Grounds(settings, START, data, calibrated(START, data), Fitness(settings, costs(START)), Kept())
+    found = [c.operations for c in by_chance([branch("start")], generation, [], grounds)]
     assert len(found) > 8
     assert len(set(found)) == len(found)
 
@@ -182,7 +181,7 @@ def _kept(network: Model, name: str) -> int:
 PAPER = EvolveSettings(
     "digits", limit=400, epochs=None, steps=60, generations=2, batch_size=32, workers=1, strategy="paper"
 )
-FRONTIER = replace(PAPER, strategy="bic", objective="pareto", steps=120, rate=0.01)
+FRONTIER = replace(PAPER, strategy="surgeon", objective="pareto", steps=120, rate=0.01)
 
 
 def evolved(folder: Path, settings: EvolveSettings, *, until: int | None = None) -> EvolveResult | None:

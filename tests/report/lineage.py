@@ -65,12 +65,12 @@ def events(layer: str) -> list[dict[str, Any]]:
             0,
             "start",
             [
-                ("joined", [widen, insert], 0.2, {widen: evidence, insert: {"linearity": 0.5}}),
+                ("doubled", [widen, insert], 0.2, {widen: evidence, insert: {"linearity": 0.5}}),
                 ("recommended", ["remove:fc2"], 0.1, {"remove:fc2": {"linearity": 0.9}}),
                 ("random", [narrow], 0.0, {}),
             ],
         ),
-        _branched("g1-1", "g0/b1", "joined", [(widen, True, 0.0, 1e-7), (insert, True, 0.0, 0.0)], 139, 120),
+        _branched("g1-1", "g0/b1", "doubled", [(widen, True, 0.0, 1e-7), (insert, True, 0.0, 0.0)], 139, 120),
         _branched("g1-2", "g0/b2", "recommended", [], 51, 42, refused="it gives the model's output"),
         _branched("g1-3", "g0/b3", "random", [(narrow, False, 0.2, 0.15)], 27, 21),
         _trained("start", [], 10, 20, [(15, 0.52), (20, 0.55)]),
@@ -113,7 +113,15 @@ def _candidates(generation: int, trunk: str, drawn: list[Drawn]) -> dict[str, An
     keys = ("origin", "operations", "expected_gain", "evidence")
     candidates = [{**dict(zip(keys, d, strict=True)), "seed": 1, "parent": trunk} for d in drawn]
     key = f"g{generation}/candidates"
-    return {"event": "candidates", "key": key, "generation": generation, "parents": [trunk], "candidates": candidates}
+    return {
+        "event": "candidates",
+        "key": key,
+        "generation": generation,
+        "begin": (10, 40)[generation],
+        "parents": [trunk],
+        "candidates": candidates,
+        "compute": 1000,
+    }
 
 
 def _branched(
@@ -138,6 +146,7 @@ def _branched(
         "refused": refused,
         "parameters": parameters,
         "macs": macs,
+        "compute": 100,
     }
 
 
@@ -163,6 +172,7 @@ def _trained(
         "latency": 0.0,
         "parameters": parameters,
         "macs": 42,
+        "compute": (end - begin) * 1000,
     }
 
 

@@ -66,7 +66,8 @@ def test_a_finished_run_tells_what_it_came_to(tmp_path: Path) -> None:
     ) in page.text
     assert "400 samples" in page.text
     assert "80.1 % – 87.3 %" in page.text
-    assert "1.85 ×" in page.text  # 185 steps of all branches, 100 of the trunk
+    assert "1.88 ×" in page.text  # 187.5 k of all branches, 100 k of the trunk
+    assert "188 k MACs" in page.text
     assert "Not finished" not in page.text
 
 

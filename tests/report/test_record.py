@@ -26,7 +26,7 @@ def test_a_generation_is_read_as_it_was_written(tmp_path: Path) -> None:
     run = from_journal(write_run(tmp_path / "run"))
     narrow = OperationRecord("narrow:fc1=3", "narrow", "fc1", 3, False, 0.2, 0.15, "because", ())
     remove = OperationRecord("remove:fc2", "remove", "fc2", None, None, None, None, "", (("linearity", 0.9),))
-    joined = (
+    doubled = (
         OperationRecord("widen:fc1=8", "widen", "fc1", 8, True, 0.0, 1e-7, "because", EVIDENCE),
         OperationRecord("insert:fc1", "insert", "fc1", None, True, 0.0, 0.0, "because", (("linearity", 0.5),)),
     )
@@ -34,9 +34,9 @@ def test_a_generation_is_read_as_it_was_written(tmp_path: Path) -> None:
     winner = BranchRecord(
         "g1-1",
         "start",
-        "joined",
+        "doubled",
         1,
-        joined,
+        doubled,
         0.2,
         139,
         120,
@@ -97,11 +97,16 @@ def test_the_trunk_is_followed_through_its_winners(tmp_path: Path) -> None:
     run = from_journal(journal)
     assert run.trunk == ((10, 0.5), (20, 0.65), (40, 0.75), (75, 0.8), (100, 0.85))
     assert run.alone_curve == ((50, 0.6), (100, 0.7))
-    assert run.trunk_effort == Effort(100, 10.0)
-    assert run.alone_effort == Effort(100, 10.0)
+    assert run.trunk_effort == Effort(100, 10.0, 100_000)
+    assert run.alone_effort == Effort(100, 10.0, 100_000)
     result = read(journal)
     assert result is not None
     assert run.all_effort.steps == result.steps.all_branches == 100 + 10 + 10 + 20 + 10 + 35
+    # Two generations were planned, and five branches made.
+    assert run.all_effort.compute == result.compute.all_branches == 185 * 1000 + 2 * 1000 + 5 * 100
+    assert (result.compute.trunk, result.compute.alone) == (100_000, 100_000)
+    assert run.trunk_spending == ((10_000, 0.5), (20_000, 0.65), (40_000, 0.75), (75_000, 0.8), (100_000, 0.85))
+    assert run.alone_spending == ((50_000, 0.6), (100_000, 0.7))
 
 
 def test_test_figures_come_with_their_interval(tmp_path: Path) -> None:
@@ -116,7 +121,8 @@ def test_recommendations_are_judged_beside_chance(tmp_path: Path) -> None:
     random = (-0.1, -0.02)
     assert from_journal(write_run(tmp_path / "run")).success == (
         # Three raced in each generation: the second recommendation of the first was refused.
-        Success("first", 2, 1, pytest.approx(2 / 3), pytest.approx(1 - (2 / 3) ** 2), pytest.approx(0.15)),
+        Success("doubled", 1, 1, pytest.approx(1 / 3), pytest.approx(1 / 3), pytest.approx(0.15)),
+        Success("recommended", 1, 0, pytest.approx(1 / 3), 1.0, None),
         Success("random", 2, 0, pytest.approx(2 / 3), 1.0, pytest.approx(sum(random) / 2)),
         Success("parent", 2, 1, pytest.approx(2 / 3), pytest.approx(1 - (2 / 3) ** 2), None),
     )

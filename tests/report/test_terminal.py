@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console, RenderableType
 
 from pysurgeon.diagnosis import diagnose, recommend
-from pysurgeon.evolution import read
-from pysurgeon.evolution.race import rungs
-from pysurgeon.evolution.timeline import Timeline
+from pysurgeon.evolution import EvolveSettings, read
+from pysurgeon.evolution.proposals import by_chance
+from pysurgeon.evolution.race import Halving, rungs
+from pysurgeon.evolution.settings import Objective
+from pysurgeon.evolution.strategy import Round, Strategy
 from pysurgeon.graph import from_proto
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import (
@@ -36,6 +38,9 @@ from pysurgeon.report import _format as fmt
 from pysurgeon.surgery import Calibration, operate, parse
 from tests.models import build
 from tests.report.lineage import events, network, write_run
+
+# That of the run in `lineage`: four branches a race, the parent among them.
+PLAN = Strategy(100, (Round(10, 40, by_chance, Halving(), 3), Round(40, 75, by_chance, Halving(), 3)))
 
 LONG = "backbone.stages.3.blocks.11.attention.projection_of_the_values"
 
@@ -126,7 +131,7 @@ def test_the_genome_is_grouped_by_site(tmp_path: Path) -> None:
 
 def test_without_a_terminal_there_is_a_line_a_generation() -> None:
     console = Console(width=40, file=io.StringIO(), force_terminal=False)
-    with LiveObserver(console, RunPlan(Timeline(100, 2), 4)) as observer:
+    with LiveObserver(console, RunPlan(PLAN)) as observer:
         for event in events("fc1"):
             observer.training(event.get("branch", "start"), 5, 1.0)
             observer.happened(event)
@@ -142,7 +147,7 @@ def test_without_a_terminal_there_is_a_line_a_generation() -> None:
 
 def test_on_a_terminal_the_race_is_shown() -> None:
     console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None, legacy_windows=False)
-    observer = LiveObserver(console, RunPlan(Timeline(100, 2), 4))
+    observer = LiveObserver(console, RunPlan(PLAN))
     for event in events("fc1")[:7]:
         observer.happened(event)
     observer.happened({"event": "rung", "survivors": ["start", "g1-1"]})
@@ -170,7 +175,7 @@ def _phases(observer: LiveObserver, console: Console) -> Iterator[tuple[str, str
 
 def test_the_display_says_when_operations_are_looked_for() -> None:
     console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None, legacy_windows=False)
-    seen = list(_phases(LiveObserver(console, RunPlan(Timeline(100, 2), 4)), console))
+    seen = list(_phases(LiveObserver(console, RunPlan(PLAN)), console))
     before = [phase for (_, phase), (then, _) in pairwise(seen) if then == "candidates"]
     assert before == ["looking for operations"] * 2
     assert {phase for event, phase in seen if event == "branched"} == {"generation 1/2", "generation 2/2"}
@@ -190,7 +195,7 @@ def test_threads_may_report_at_once() -> None:
         except BaseException as error:  # noqa: BLE001 (the test shows whatever it was)
             failures.append(error)
 
-    with LiveObserver(console, RunPlan(Timeline(100, 2), 4)) as observer:
+    with LiveObserver(console, RunPlan(PLAN)) as observer:
         threads = [threading.Thread(target=work, args=(observer, f"g1-{k}")) for k in range(4)]
         for thread in threads:
             thread.start()
@@ -235,15 +240,28 @@ def test_training_one_model_shows_what_is_measured() -> None:
 
 
 def test_the_plan_counts_all_branches() -> None:
-    plan = RunPlan(Timeline(100, 2), 4)
-    timeline = plan.timeline
-    first, second = timeline.race(0), timeline.race(1)
-    expected = timeline.warm_up
-    for begin, end in (first, second):
-        rung, *_ = rungs(begin, end)
-        expected += 4 * (rung - begin) + 2 * (end - rung)
-    assert plan.steps == expected + (100 - second[-1]) + 100
-    assert RunPlan(Timeline(100, 0), 4).steps == 200
+    first, second = PLAN.rounds
+    expected = first.begin
+    for now in PLAN.rounds:
+        rung, *_ = rungs(now.begin, now.end)
+        expected += 4 * (rung - now.begin) + 2 * (now.end - rung)
+    assert first.end == second.begin
+    assert RunPlan(PLAN).steps == expected + (100 - second.end) + 100
+    assert RunPlan(Strategy(100, ())).steps == 200
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "size", "pareto"])
+def test_between_races_what_is_carried_on_trains_alone(objective: Objective) -> None:
+    plan = RunPlan(Strategy.of(EvolveSettings("digits", objective=objective), 1000))
+    taken = [plan.steps_before(k) for k in range(plan.rounds + 1)]
+    assert taken == sorted(taken)
+    carried, step = 1, 0
+    for k, now in enumerate(plan.strategy.rounds):
+        # Whoever trains between races is counted once for each that goes on.
+        assert taken[k] >= now.begin
+        assert taken[k + 1] - taken[k] >= now.race.steps(now.begin, now.end, carried + now.branches)
+        carried, step = now.race.carried, now.end
+    assert taken[-1] >= step + carried * (1000 - step)
 
 
 @pytest.mark.parametrize(
