@@ -128,7 +128,7 @@ ORDERS: dict[str, Callable[[Tried], float]] = {
 def everything(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
     """All operations that should gain, and some that should not."""
     (parent,) = parents
-    found = recommendations(Structure(parent.model), parent, grounds.settings.seed + generation, grounds)
+    found = recommendations(Structure(parent.model), parent, "accuracy", grounds.settings.seed + generation, grounds)
     draw = np.random.default_rng([grounds.settings.seed, generation, 99])
     losing = [r for r in found if r.expected_gain <= 0 and "steeper" not in r.evidence]
     drawn = {id(losing[k]) for k in draw.permutation(len(losing))[:LOSING]}

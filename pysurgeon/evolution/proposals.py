@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pysurgeon.data import Dataset
+from pysurgeon.diagnosis import Objective as Purpose
 from pysurgeon.diagnosis import Recommendation, Slopes, diagnose, recommend
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.keep import Kept
@@ -80,12 +81,15 @@ def by_chance(parents: Sequence[Branch], generation: int, events: Events, ground
     return found
 
 
-def recommendations(structure: Structure, parent: Branch, seed: int, grounds: Grounds) -> list[Recommendation]:
-    """What a parent might gain accuracy from, best first.
+def recommendations(
+    structure: Structure, parent: Branch, purpose: Purpose, seed: int, grounds: Grounds
+) -> list[Recommendation]:
+    """What a parent might gain from, best first.
 
     Args:
         structure: Of the parent.
         parent: To be operated on.
+        purpose: What for.
         seed: For what the operations draw at random.
         grounds: What proposals rest on.
     """
@@ -93,6 +97,7 @@ def recommendations(structure: Structure, parent: Branch, seed: int, grounds: Gr
         diagnose(structure, grounds.calibration, threads=grounds.settings.threads),
         grounds.calibration,
         accuracy=max(0.0, parent.accuracy),  # numbers may be predicted worse than by their mean
+        objective=purpose,
         price=grounds.settings.price,
         seed=seed,
         slopes=grounds.slopes,

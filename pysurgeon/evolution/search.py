@@ -8,15 +8,16 @@ from functools import partial
 
 import numpy as np
 
+from pysurgeon.diagnosis import Objective as Purpose
+from pysurgeon.diagnosis import Recommendation, growth
 from pysurgeon.diagnosis import cut as planning
-from pysurgeon.diagnosis import growth
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.fitness import knows
 from pysurgeon.evolution.population import Branch, Candidate, Origin
 from pysurgeon.evolution.proposals import Events, Grounds, recommendations
 from pysurgeon.graph.costs import Costs, costs
 from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery import AddBypass, InsertLayer, Widen, apply_edit
+from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Operation, RemoveLayer, Widen, apply_edit
 
 # Most doublings of all widths.
 DOUBLINGS = 3
@@ -62,24 +63,37 @@ def _lost(generation: int, events: Events) -> bool:
 
 
 def by_depth(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
-    """The layers and bypasses whose gradients promise most, each alone, on sites that differ; none that more than doubles the costs."""
-    parent, count = parents[0], grounds.settings.branches
+    """The layers and bypasses whose gradients promise most, each alone; none that more than doubles the costs."""
+    parent = parents[0]
     structure, now = Structure(parent.model), costs(parent.model)
-    ranking = recommendations(structure, parent, _seed(grounds, generation), grounds)
+    ranking = recommendations(structure, parent, "accuracy", _seed(grounds, generation), grounds)
+    worth = [r for r in ranking if r.score > 0 and r.macs <= now.macs and r.parameters <= now.parameters]
+    return _first(worth, (InsertLayer, AddBypass), parent, generation, grounds)
+
+
+def _first(
+    ranking: Sequence[Recommendation],
+    kinds: tuple[type[Operation], ...],
+    parent: Branch,
+    generation: int,
+    grounds: Grounds,
+) -> list[Candidate]:
+    """The first recommendations of some kinds on different sites, each alone."""
     found: dict[str, Candidate] = {}
+    seed = _seed(grounds, generation)
     for r in ranking:
-        affordable = r.macs <= now.macs and r.parameters <= now.parameters  # of what is added
-        if isinstance(r.operation, InsertLayer | AddBypass) and r.score > 0 and affordable and len(found) < count:
+        if isinstance(r.operation, kinds) and len(found) < grounds.settings.branches:
             text = str(r.operation)
-            candidate = Candidate(
-                "recommended", (text,), _seed(grounds, generation), r.expected_gain, {text: r.evidence}, parent.id
-            )
+            candidate = Candidate("recommended", (text,), seed, r.expected_gain, {text: r.evidence}, parent.id)
             found.setdefault(r.operation.site, candidate)
     return list(found.values())
 
 
 def by_cut(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
-    """All widths cut at once, under one price, to some levels of cost; and a uniform cut to the middle one as the control."""
+    """All widths cut at once, under one price, to some levels of cost; and a uniform cut to the middle one as the control.
+
+    Where nothing may grow, also layers that can go or be factorized, each alone.
+    """
     found: dict[tuple[str, tuple[str, ...]], Candidate] = {}
     for parent in parents:
         if not knows(parent, grounds.fitness):
@@ -96,6 +110,11 @@ def by_cut(parents: Sequence[Branch], generation: int, events: Events, grounds: 
             candidate = _cut(origin, plan, structure, parent, _seed(grounds, generation))
             if candidate.operations:
                 found.setdefault((candidate.parent, candidate.operations), candidate)
+        if not grounds.settings.may_grow:
+            purpose: Purpose = "latency" if grounds.settings.objective == "latency" else "size"
+            ranking = recommendations(structure, parent, purpose, _seed(grounds, generation), grounds)
+            for candidate in _first(ranking, (RemoveLayer, Factorize), parent, generation, grounds):
+                found.setdefault((parent.id, candidate.operations), candidate)
     return list(found.values())
 
 

@@ -81,7 +81,7 @@ def _surgeon(settings: EvolveSettings, total: int, race: Race) -> list[Round]:
     """The last round cuts, those before it double, a fifth one tries layers; where nothing may grow, all cut."""
     count = settings.generations
     if not settings.may_grow:
-        return [Round(*s, by_cut, race, LEVELS + 1) for s in even(total, count, *_ONLY_CUTTING)]
+        return [Round(*s, by_cut, race, LEVELS + 1 + settings.branches) for s in even(total, count, *_ONLY_CUTTING)]
     doublings = min(DOUBLINGS, max(0, count - 1))
     deeper = min(1, max(0, count - 1 - doublings))
     growing = even(total, doublings + deeper, _GROWING, _GROWING + _RACE * (doublings + deeper))
