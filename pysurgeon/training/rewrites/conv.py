@@ -1,6 +1,6 @@
 """Conv: with `auto_pad` the engine's gradient is silently wrong (it takes the padding for zero). Padding is written out.
 
-So is the gradient of the input where groups slide along three axes. There, each group is a Conv of its own.
+So is the gradient of the input where groups slide along one axis or along three. There, an axis is added, or each group is a Conv of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pysurgeon.graph import sizes
 from pysurgeon.graph.padding import same_padding
 from pysurgeon.training.rewrites._build import Builder, Rewrite, integers
 
-_DEEP = 3  # axes that a window slides along
+_RIGHT = 2  # axes that windows of groups may slide along
 
 
 def convolved(
@@ -43,8 +43,14 @@ def convolved(
         attributes: The others of the operator.
     """
     attributes["kernel_shape"] = list(kernel)
-    if group == 1 or len(kernel) < _DEEP:
+    if group == 1 or len(kernel) == _RIGHT:
         return build.op("Conv", x, weight, bias, group=group, **attributes)
+    if len(kernel) < _RIGHT:
+        flat = {"strides": [1], "dilations": [1], "pads": [0], "kernel_shape": [1]}
+        ends = {"pads": [attributes["pads"][0], 0, attributes["pads"][1]]} if "pads" in attributes else {}
+        wide = {k: [*flat[k], *v] if k in flat else v for k, v in (attributes | ends).items()}
+        y = build.op("Conv", build.unsqueeze(x, [2]), build.unsqueeze(weight, [2]), bias, group=group, **wide)
+        return build.squeeze(y, [2])
 
     def parts(value: ir.Value, size: int, axis: int) -> Sequence[ir.Value]:
         return build.several("Split", value, build.integers([size // group] * group), outputs=group, axis=axis)
@@ -55,12 +61,12 @@ def convolved(
 
 
 def needed(node: ir.Node, wanted: Collection[ir.Value]) -> bool:  # noqa: ARG001
-    """Where padding follows from the sizes, and where groups slide along three axes."""
+    """Where padding follows from the sizes, and where groups slide along one axis or along three."""
     if node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER"):
         return True
     weight = node.inputs[1]
     shape = None if weight is None else sizes(weight)
-    return node.attributes.get_int("group", 1) > 1 and shape is not None and len(shape) - 2 >= _DEEP
+    return node.attributes.get_int("group", 1) > 1 and shape is not None and len(shape) - 2 != _RIGHT
 
 
 def replace(build: Builder) -> ir.Value:
@@ -96,4 +102,10 @@ def replace(build: Builder) -> ir.Value:
     )
 
 
-REWRITES = {"Conv": Rewrite("the padding written out, and groups over three axes one by one", replace, needed)}
+REWRITES = {
+    "Conv": Rewrite(
+        "the padding written out, and groups over one axis or three in a form that has a right gradient",
+        replace,
+        needed,
+    )
+}
