@@ -52,9 +52,10 @@ from pysurgeon.training import (
 )
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
-from pysurgeon.training.fit import Fit
+from pysurgeon.training.fit import Fit, output_shape
 from pysurgeon.training.head import head
-from pysurgeon.training.loss import Loss, make_loss
+from pysurgeon.training.losses.loss import Loss
+from pysurgeon.training.losses.making import make_loss
 
 SAMPLES, STEPS = 4, 4
 # Of a slope, measured in float32 through a whole network; of outputs, relative to the largest: deep networks with random weights multiply
@@ -177,8 +178,7 @@ def _train(row: Row, model: Model, arguments: argparse.Namespace) -> None:
     trainer: TrainerName = arguments.trainer
     data = made_up(model)
     row.task = data.task
-    fit, loss = fit_input(model, data), None
-    loss = make_loss(data, binary=fit.binary)
+    fit, loss = fit_input(model, data), make_loss(model, data)
     view = training_view(model, data.task, trainer=trainer)
     row.rewritten = " ".join(sorted({f.operator for f in view.facts if f.status == "rewritten"}))
     row.slope_error = None if arguments.without_slopes else slopes(model, data, fit, loss, trainer)
@@ -210,15 +210,15 @@ def _back(model: Model, data: Dataset, fit: Fit, trained: Model, trainer: Traine
     x, _ = next(iter(data.evaluation_batches("train", SAMPLES, raw=fit.raw)))
     logits = head(trained, data.task).logits
     extra = () if logits in {o.name for o in trained.outputs} else (logits,)
-    expected = Session(inside).run(fit.feeds(x))[view.logits]
+    expected = Session(inside).run(fit.feeds(x))[view.outputs[0]]
     return output_error({"y": expected}, {"y": Session(trained, extra).run(fit.feeds(x))[logits]})
 
 
 def _gradients(model: Model, data: Dataset, fit: Fit, loss: Loss, trainer: TrainerName) -> dict[str, Array]:
     """Of the first batch, with fixed statistics, in float64."""
-    engine = make_engine(trainer, training_view(model, data.task, freeze_statistics=True, trainer=trainer), loss)
+    engine = make_engine(trainer, training_view(model, loss, freeze_statistics=True, trainer=trainer), loss)
     x, y = next(iter(data.evaluation_batches("train", SAMPLES, raw=fit.raw)))
-    engine.step(fit.feeds(x), fit.targets(loss, y))
+    engine.step(fit.feeds(x), loss.arrays(y))
     return {n: np.array(g, np.float64) for n, g in engine.gradients.items()}
 
 
@@ -244,25 +244,25 @@ def slopes(model: Model, data: Dataset, fit: Fit, loss: Loss, trainer: TrainerNa
         # A tensor without a gradient gets a random direction: if it had to have one, this is where it shows.
         d = g / norm if norm > 0 else rng.standard_normal(g.shape) / np.sqrt(max(1, g.size))
         even[name] = d * max(np.linalg.norm(model.tensor(name)), 1e-3 * np.sqrt(max(1, g.size)))
-    errors = [_slope_error(model, data, feeds, y, loss, gradients, d) for d in (gradients, even)]
+    errors = [_slope_error(model, feeds, y, loss, gradients, d) for d in (gradients, even)]
     found = [e for e in errors if e is not None]
     return max(found) if found else None
 
 
 def _slope_error(
-    model: Model, data: Dataset, feeds: dict[str, Array], y: Array, loss: Loss, gradients: Any, direction: Any
+    model: Model, feeds: dict[str, Array], y: Array, loss: Loss, gradients: Any, direction: Any
 ) -> float | None:
     expected = sum(float((gradients[n] * d).sum()) for n, d in direction.items())
     size = np.sqrt(sum(float((d**2).sum()) for d in direction.values()))
     if not np.isfinite(expected) or size == 0 or expected == 0:
         return None
-    base = _loss_at(model, data, feeds, y, loss, {})
+    base = _loss_at(model, feeds, y, loss, {})
     best: float | None = None
     # The step that changes the loss by some per cent, and smaller ones: rounding and curvature pull in opposite directions.
     for change in (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4):
         step = change * max(abs(base), 1e-3) / abs(expected) / 2
         moved = [_moved(model, direction, s) for s in (step, -step)]
-        above, below = (_loss_at(model, data, feeds, y, loss, tensors) for tensors in moved)
+        above, below = (_loss_at(model, feeds, y, loss, tensors) for tensors in moved)
         # The steps that float32 has taken are not quite those that were asked for.
         taken = sum(
             float((gradients[n] * (moved[0][n].astype(np.float64) - moved[1][n].astype(np.float64))).sum())
@@ -280,12 +280,11 @@ def _moved(model: Model, direction: Any, step: float) -> dict[str, Array]:
     return {n: (model.tensor(n) + step * d).astype(np.float32) for n, d in direction.items()}
 
 
-def _loss_at(
-    model: Model, data: Dataset, feeds: dict[str, Array], y: Array, loss: Loss, tensors: dict[str, Array]
-) -> float:
-    end = head(model, data.task)
-    session = Session(model.with_tensors(tensors), () if end.logits == end.output else (end.logits,))
-    return float(loss.losses(session.run(feeds)[end.logits], y).mean())
+def _loss_at(model: Model, feeds: dict[str, Array], y: Array, loss: Loss, tensors: dict[str, Array]) -> float:
+    outputs = {o.name for o in model.outputs}
+    session = Session(model.with_tensors(tensors), [name for name in loss.values if name not in outputs])
+    found = session.run(feeds)
+    return float(loss.of_samples([loss.losses(tuple(found[name] for name in loss.values), y)]).mean())
 
 
 def made_up(model: Model) -> Dataset:
@@ -321,7 +320,7 @@ def _probe(model: Model, named: dict[str, Array]) -> tuple[int, ...]:
     split = Split(x, np.zeros(SAMPLES, np.float32), named)
     trial = Dataset.build("p", train=split, validation=split, test=split, classes=("0",), task="regression")
     try:
-        return fit_input(model, trial).shape
+        return output_shape(model, head(model).output, fit_input(model, trial).inputs)
     except SurgeonError as error:
         shape = re.search(r"is \(any,? ?([\d, ]*)\)$", str(error))
         if shape is None:

@@ -47,7 +47,7 @@ from pysurgeon.training import (
     training_view,
 )
 from pysurgeon.training._engine import make_engine
-from pysurgeon.training.loss import make_loss
+from pysurgeon.training.losses.making import make_loss
 
 CLASSES, SIDE = 10, 32
 
@@ -277,10 +277,10 @@ def _api(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int
 
 
 def _engine(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int], float]:
-    loss, fit = make_loss(data), fit_input(model, data)
-    engine = make_engine("ort", training_view(model), loss, threads=threads)
+    loss, fit = make_loss(model, data), fit_input(model, data)
+    engine = make_engine("ort", training_view(model, loss), loss, threads=threads)
     x, y = Batches(data, batch, seed=0).batch(0)
-    feeds, targets = fit.feeds(x), fit.targets(loss, y)
+    feeds, targets = fit.feeds(x), loss.arrays(y)
 
     def run(steps: int) -> float:
         began = time.process_time()

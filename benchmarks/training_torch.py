@@ -30,7 +30,8 @@ from pysurgeon.graph import Array, load
 from pysurgeon.training import training_view
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
-from pysurgeon.training.loss import SquaredError
+from pysurgeon.training.losses.making import plain_loss
+from pysurgeon.training.losses.targets import AsTheyAre
 
 SAMPLES, TOLERANCE = 4, 1e-4
 
@@ -84,8 +85,7 @@ def compare(name: str, path: Path) -> tuple[dict[str, float], int]:
     where |= {key: (k, True) for k, key in enumerate(turned) if key is not None and often[key] == 1}
     model = free_batch(load(path))
     view = training_view(model, "regression", freeze_statistics=True)
-    one = np.ones((1, *y.shape[1:]))
-    loss = SquaredError("R²", one, 0.0, 0 * one, one)
+    loss = plain_loss("squares", AsTheyAre(y.shape[1:], y.shape[1:]))
     engine = make_engine("ort", view, loss)
     feeds = {p.name: x.numpy().astype(p.dtype) for p, x in zip(model.inputs, draws, strict=True)}
     engine.step(feeds, loss.arrays(y))

@@ -106,6 +106,26 @@ Optim = Annotated[
         "--optimizer", rich_help_panel=TRAINING, help="adamw, or sgd with momentum 0.9, also by Nesterov's rule."
     ),
 ]
+Loss = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        rich_help_panel=TRAINING,
+        metavar="LOSS",
+        help="A name such as huber or 'kl(temperature=4)', FILE.onnx, module:function, or OUTPUT=LOSS,... (as the labels say).",
+        show_default=False,
+    ),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        rich_help_panel=TRAINING,
+        metavar="start|FILE",
+        help="Learn the outputs of this network in the place of labels.",
+        show_default=False,
+    ),
+]
 ClassWeights = Annotated[
     Literal["none", "balanced"],
     typer.Option(

@@ -30,6 +30,7 @@ from pysurgeon.cli._options import (
     Goal,
     Json,
     Limit,
+    Loss,
     MicroBatch,
     ModelPath,
     Normal,
@@ -40,6 +41,7 @@ from pysurgeon.cli._options import (
     Statistics,
     StepCount,
     Strategy,
+    Teacher,
     Threads,
     Trainer,
     Validation,
@@ -79,6 +81,8 @@ def train(
     optimizer: Optim = "adamw",
     weight_decay: Decay = 0.01,
     augment: Aug = "none",
+    loss: Loss = None,
+    teacher: Teacher = None,
     class_weights: ClassWeights = "none",
     label_smoothing: Smoothing = 0.0,
     micro_batch: MicroBatch = None,
@@ -111,6 +115,8 @@ def train(
         optimizer=optimizer,
         weight_decay=weight_decay,
         augment=augment,
+        loss=_file(loss),
+        teacher=_file(teacher),
         class_weights=class_weights,
         label_smoothing=label_smoothing,
         micro_batch=micro_batch,
@@ -235,6 +241,8 @@ def evolve(
     optimizer: Optim = "adamw",
     weight_decay: Decay = 0.01,
     augment: Aug = "none",
+    loss: Loss = None,
+    teacher: Teacher = None,
     class_weights: ClassWeights = "none",
     label_smoothing: Smoothing = 0.0,
     micro_batch: MicroBatch = None,
@@ -279,6 +287,8 @@ def evolve(
         optimizer=optimizer,
         weight_decay=weight_decay,
         augment=augment,
+        loss=_file(loss),
+        teacher=_file(teacher),
         class_weights=class_weights,
         label_smoothing=label_smoothing,
         micro_batch=micro_batch,
@@ -392,6 +402,11 @@ def _epochs(epochs: float | None, steps: int | None) -> float | None:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path.absolute())
+
+
+def _file(name: str | None) -> str | None:
+    """A file by where it lies, so that a run can be resumed from anywhere; whatever else is named as it is."""
+    return str(Path(name).absolute()) if name is not None and name.endswith(".onnx") and "=" not in name else name
 
 
 def _seconds(text: str | None) -> float | None:

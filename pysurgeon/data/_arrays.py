@@ -6,13 +6,13 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from pysurgeon.data._raw import RawData, numbered
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Labels, Samples, Targets, Task
+from pysurgeon.data._types import LABELLED, Labels, Samples, Targets, Task
 from pysurgeon.errors import DataError, UsageError
 
 _CHANNELS = (1, 3, 4)
@@ -94,10 +94,11 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
             numbers of tokens. For a model of several inputs, there is one array for each in the place of x, called by
             the name of the input and of the part, such as ``input_ids_train``; a single number is the same for all samples.
 
-            Labels are integers ``(n,)`` or ``(n, 1)``, the classes; or zeros and ones ``(n, k)``, several labels; or
-            floats ``(n, ...)``, numbers to predict. ``task``, where there, says which it is: ``classification``,
-            ``multi-label`` or ``regression``. ``classes``, where there, holds the names of the classes, labels or
-            numbers; without it they are counted from 0.
+            Labels are integers ``(n,)`` or ``(n, 1)``, the classes, or ``(n, places...)``, those of tokens or pixels; or zeros
+            and ones ``(n, k)``, several labels; or floats ``(n, ...)``, numbers to predict. ``task``, where there, says
+            which it is: ``classification``, ``multi-label`` or ``regression``. ``classes``, where there, holds the names of the
+            classes, labels or numbers; without it they are counted from 0. A place whose label is below 0, or is
+            the number ``ignore``, does not count. Samples may come without labels: then there is no ``y_train``.
         origin: What messages call it.
 
     Returns:
@@ -107,7 +108,10 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
         DataError: Something required is missing, or of another shape or type.
     """
     names = [name[: -len("_train")] for name in arrays if name.endswith("_train") and name != "y_train"]
-    missing = [name for name in ("x_train", "y_train") if name not in arrays and not (names and name == "x_train")]
+    # An array that nobody knows may be the labels by another name.
+    known = {f"{name}_{part}" for name in names for part in _PARTS} | {"classes"}
+    missing = [] if names else ["x_train"]
+    missing += [] if "y_train" in arrays or (names and arrays.keys() <= known) else ["y_train"]
     if missing:
         message = (
             f"{origin} has no {' and no '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}. Call the samples "
@@ -121,15 +125,16 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
     task = _task(arrays, origin)
     for part, title in _PARTS.items():
         inputs, y = [f"{name}_{part}" for name in names], f"y_{part}"
-        there = [x for x in inputs if x in arrays]
-        if there != (inputs if y in arrays else []):
+        wanted = inputs if task == "unlabelled" else [*inputs, y]
+        there = [x for x in [*inputs, y] if x in arrays]
+        if there and there != wanted:
             message = f"{origin} has only some of {', '.join([*inputs, y])}; samples and labels come in pairs"
             raise DataError(message)
-        if y not in arrays:
+        if not there:
             continue
-        labels = _targets(np.asarray(arrays[y]), task, f"{y} of {origin}")
         read = _samples if plain else _named
         given = {x: np.asarray(arrays[x]) for x in inputs}
+        labels = _labels_of(arrays, y, task, given, origin)
         if not plain:  # what has no samples is the same for all
             given = {x: np.broadcast_to(a, (len(labels),)) if a.ndim == 0 else a for x, a in given.items()}
         named = {name: read(given[x], last, f"{x} of {origin}") for name, x in zip(names, inputs, strict=True)}
@@ -146,14 +151,14 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
 
 def _task(arrays: Mapping[str, Any], origin: str) -> Task:
     """What the file says it is, or what the labels look like."""
-    if "task" in arrays:
-        said = str(np.asarray(arrays["task"]))
-        for task in get_args(Task):
+    if said := _said(arrays):
+        for task in LABELLED:
             if said == task:
-                found: Task = task
-                return found
-        message = f"task of {origin} is {said!r}; it must be one of {', '.join(get_args(Task))}"
+                return task
+        message = f"task of {origin} is {said!r}; it must be one of {', '.join(LABELLED)}"
         raise DataError(message)
+    if "y_train" not in arrays:
+        return "unlabelled"
     y = np.asarray(arrays["y_train"])
     if y.dtype.kind not in "buif" or (y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind != "f"):
         return "classification"
@@ -164,6 +169,42 @@ def _task(arrays: Mapping[str, Any], origin: str) -> Task:
     if y.dtype.kind == "f" and (several or y.ndim > 2 or not bool((y == np.floor(y)).all())):
         return "regression"
     return "classification"
+
+
+def _said(arrays: Mapping[str, Any]) -> str:
+    """The task that the file names, nothing if it names none."""
+    return str(np.asarray(arrays["task"])) if "task" in arrays else ""
+
+
+def _labels_of(
+    arrays: Mapping[str, Any], name: str, task: Task, samples: Mapping[str, Samples], origin: str
+) -> Targets:
+    """The labels of a part; of no numbers where there are none."""
+    if task == "unlabelled":
+        counts = [len(x) for x in samples.values() if x.ndim]
+        return np.zeros((counts[0] if counts else 1, 0), np.float32)
+    y = np.asarray(arrays[name])
+    if task != "classification":
+        return _targets(y, task, f"{name} of {origin}")
+    one_hot = y.ndim == 2 and y.shape[1] > 1 and bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all())
+    if one_hot and not _said(arrays):
+        message = (
+            f"{name} of {origin} has the shape {y.shape}; expected class numbers (n,), of one-hot rows take the argmax (or say "
+            "task='multi-label', or task='classification' where each row holds the classes of its places)"
+        )
+        raise DataError(message)
+    labels = _labels(y, f"{name} of {origin}")
+    ignored = arrays.get("ignore")
+    if ignored is None:
+        return labels
+    number = np.asarray(ignored)
+    if number.size != 1 or number.dtype.kind not in "iu" or labels.ndim == 1:
+        message = (
+            f"ignore of {origin} is {number!s:.40}; it must be one whole number, that of the places without a class, and labels "
+            "must be of places (n, places...)"
+        )
+        raise DataError(message)
+    return np.where(labels == int(number.reshape(())), -1, labels)
 
 
 def _has_channels_last(x: Samples) -> bool:
@@ -202,8 +243,6 @@ def _named(x: Samples, channels_last: bool, origin: str) -> Samples:  # noqa: AR
 
 
 def _targets(y: Samples, task: Task, origin: str) -> Targets:
-    if task == "classification":
-        return _labels(y, origin)
     if y.dtype.kind not in "buif" or y.ndim < 1:
         message = f"{origin} is of type {y.dtype} and of the shape {y.shape}; {task} expects numbers (n, ...)"
         raise DataError(message)
@@ -214,11 +253,8 @@ def _targets(y: Samples, task: Task, origin: str) -> Targets:
 def _labels(y: Samples, origin: str) -> Labels:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim != 1:
-        message = (
-            f"{origin} has the shape {y.shape}; expected class numbers (n,), of one-hot rows take the argmax (or say "
-            "task='multi-label')"
-        )
+    if y.ndim < 1:
+        message = f"{origin} is a single number; expected class numbers (n,), or those of places (n, places...)"
         raise DataError(message)
     if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all() and (np.abs(y) < 2**31).all():
         y = y.astype(np.int64)
@@ -239,7 +275,7 @@ def _classes(arrays: Mapping[str, Any], y: Targets, task: Task, origin: str) -> 
         return tuple(str(name) for name in names)
     if task != "classification":
         return numbered(y.shape[1] if y.ndim > 1 else 1)
-    if y.max() >= len(y):
-        message = f"y_train of {origin} goes up to {y.max()} with {len(y)} samples; number the classes from 0 on"
+    if y.max() >= y.size:
+        message = f"y_train of {origin} goes up to {y.max()} with {y.size} samples; number the classes from 0 on"
         raise DataError(message)
     return numbered(int(y.max()) + 1)

@@ -83,6 +83,11 @@ class Batches:
         """Samples a batch: what was asked for, or all samples if these are fewer."""
         return self._batch_size
 
+    @property
+    def augmented(self) -> bool:
+        """Whether a sample is not the same in every epoch."""
+        return self._augment != "none"
+
     def indices(self, step: int) -> Labels:
         """Say which samples of the part a batch holds.
 

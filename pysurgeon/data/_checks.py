@@ -65,12 +65,19 @@ def check_like(split: Split, train: Split, title: str) -> None:
 
 
 def _check_labels(y: Labels, classes: int, title: str) -> None:
-    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    # Of a place that has no class, others may go on; a sample without one is of no use.
+    wrong = np.argwhere((y >= classes) | ((y < 0) if y.ndim == 1 else False))
     if len(wrong):
+        at = tuple(int(k) for k in wrong[0])
         message = (
-            f"label {y[wrong[0]]} at index {wrong[0]} of the {title}; there are {classes} classes, "
+            f"label {y[at]} at index {at if y.ndim > 1 else at[0]} of the {title}; there are {classes} classes, "
             f"so labels must lie in 0..{classes - 1}"
         )
+        if y.ndim > 1:
+            message += "; places that have none are below 0, or hold the number that the file calls ignore"
+        raise DataError(message)
+    if not (y >= 0).any():
+        message = f"the {title} has no label at all: every place is one to ignore"
         raise DataError(message)
 
 

@@ -185,9 +185,14 @@ class Dataset:
         return ((self.inputs(split.rows(rows), raw=raw), split.y[rows].copy()) for rows in slices)
 
     def _learnt(self) -> str:
-        if self.task != "regression":
-            return f"{len(self.classes)} {'classes' if self.task == 'classification' else 'labels'}"
         shape = self.train.y.shape[1:]
+        if self.task == "unlabelled":
+            return "no labels"
+        if self.task == "classification":
+            places = f" at {'x'.join(map(str, shape))} places" if shape else ""
+            return f"{len(self.classes)} classes{places}"
+        if self.task == "multi-label":
+            return f"{len(self.classes)} labels"
         return "1 number to predict" if prod(shape) == 1 else f"{'x'.join(map(str, shape))} numbers to predict"
 
     def summary(self) -> str:

@@ -146,7 +146,9 @@ def _cut_share(split: Split, share: float, rng: np.random.Generator, purpose: st
 
 
 def _absent_classes(train: Split, classes: tuple[str, ...]) -> list[str]:
-    absent = np.flatnonzero(np.bincount(train.y, minlength=len(classes)) == 0)
+    absent = np.flatnonzero(np.bincount(train.y[train.y >= 0], minlength=len(classes)) == 0)
     if not len(absent):
         return []
-    return [f"no training sample of {len(absent)} class(es), such as {classes[absent[0]]!r}"]
+    return [
+        f"no training {'sample' if train.y.ndim == 1 else 'label'} of {len(absent)} class(es), such as {classes[absent[0]]!r}"
+    ]

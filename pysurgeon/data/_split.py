@@ -18,7 +18,8 @@ class Split:
     Attributes:
         x: uint8, float32 or int64 ``(n, *sample_shape)``, raw values; images have the channels first, ``(n, C, H, W)``,
             texts are the numbers of their tokens ``(n, T)``.
-        y: int64 ``(n,)``, the class of each sample, of any integer type; or float32 ``(n, ...)``, labels or numbers.
+        y: int64 ``(n,)``, the class of each sample, or ``(n, places...)``, that of each token or pixel, of any integer type; or float32
+            ``(n, ...)``, labels or numbers, ``(n, 0)`` where there are none.
         named: For models of several inputs, all arrays by the names of the inputs, `x` being the first; empty where
             `x` alone is what a model is fed.
 
@@ -46,10 +47,9 @@ class Split:
                 message = f"samples{of} have the shape {x.shape}; at least one value is needed"
                 raise DataError(message)
         integers = np.issubdtype(self.y.dtype, np.integer)
-        if (self.y.ndim != 1 or not integers) and self.y.dtype != np.float32:
+        if not integers and self.y.dtype != np.float32:
             message = (
-                f"labels are {self.y.dtype} of the shape {self.y.shape}; they must be integers of the shape (n,) for "
-                "classes, or float32"
+                f"labels are {self.y.dtype} of the shape {self.y.shape}; they must be integers for classes, or float32"
             )
             raise DataError(message)
         object.__setattr__(self, "x", _read_only(self.x))

@@ -42,7 +42,8 @@ def cut(split: Split, count: int, rng: np.random.Generator) -> tuple[Split, Spli
     Returns:
         The part cut off and the rest; both keep the samples' order.
     """
-    # Without classes there is nothing to be in proportion, and the order is a random one.
-    classes = split.y if split.y.dtype == np.int64 else np.zeros(len(split), np.int64)
+    # Without a class of the sample there is nothing to be in proportion, and the order is a random one.
+    has_class = split.y.dtype == np.int64 and split.y.ndim == 1
+    classes = split.y if has_class else np.zeros(len(split), np.int64)
     order = stratified_order(classes, rng)
     return split.take(np.sort(order[:count])), split.take(np.sort(order[count:]))

@@ -22,13 +22,17 @@ Normalize: TypeAlias = Literal["auto", "standard", "unit", "none"]
 Augment: TypeAlias = Literal["none", "flip-crop"]
 """``flip-crop``: random horizontal flip and random crop after padding by 4 pixels, the recipe usual for CIFAR."""
 
-Task: TypeAlias = Literal["classification", "multi-label", "regression"]
-"""``classification``: one class a sample; ``multi-label``: each of several labels is there or is not; ``regression``: numbers."""
+Task: TypeAlias = Literal["classification", "multi-label", "regression", "unlabelled"]
+"""``classification``: one class a sample, or at each of its places; ``multi-label``: each of several labels is there or is not;
+``regression``: numbers; ``unlabelled``: samples alone, for whoever has a teacher, or a loss that needs no more."""
+
+LABELLED: tuple[Task, ...] = ("classification", "multi-label", "regression")
 
 Samples: TypeAlias = npt.NDArray[Any]
 Labels: TypeAlias = npt.NDArray[np.int64]
 Targets: TypeAlias = npt.NDArray[Any]
-"""What is to be learnt: int64 ``(n,)`` for classification, else float32 ``(n, ...)``, zeros and ones for labels."""
+"""What is to be learnt: int64 ``(n,)`` or ``(n, places...)`` for classification, where a place below 0 has no class and does not count; else
+float32 ``(n, ...)``, zeros and ones for labels; of no numbers, ``(n, 0)``, where there are no labels."""
 
 Inputs: TypeAlias = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
 """What a model is fed, before it is arranged: one array, or arrays by the names of the model's inputs."""

@@ -146,6 +146,8 @@ def load_data(settings: EvolveSettings, model: Model, source: Source | Dataset |
         validation=settings.validation,
         limit=settings.limit,
         normalize=settings.normalize,
+        loss=settings.loss,
+        teacher=settings.teacher,
     )
 
 

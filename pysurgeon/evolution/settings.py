@@ -49,6 +49,8 @@ class EvolveSettings:
         optimizer: `adamw`, `sgd` with momentum, or `nesterov`.
         weight_decay: Decoupled weight decay.
         augment: Augmentation of training batches.
+        loss: What is learnt, if that is not what the labels say: the name of a loss with its parameters, a file, a function, or several by output.
+        teacher: Whose outputs are the targets in the place of labels: `start` or a file.
         class_weights: `balanced` makes up for rare classes and labels.
         label_smoothing: Share of a label that is spread over all classes.
         micro_batch: Most samples that the engine sees at once, `None` for whole batches.
@@ -83,6 +85,8 @@ class EvolveSettings:
     optimizer: Optim = "adamw"
     weight_decay: float = 0.01
     augment: Augment = "none"
+    loss: str | None = None
+    teacher: str | os.PathLike[str] | None = None
     class_weights: ClassWeights = "none"
     label_smoothing: float = 0.0
     micro_batch: int | None = None

@@ -32,6 +32,8 @@ OPTIONS = {
     "optimizer": "--optimizer",
     "weight_decay": "--weight-decay",
     "augment": "--augment",
+    "loss": "--loss",
+    "teacher": "--teacher",
     "class_weights": "--class-weights",
     "label_smoothing": "--label-smoothing",
     "micro_batch": "--micro-batch",

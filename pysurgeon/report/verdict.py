@@ -33,7 +33,11 @@ def caution(settings: EvolveSettings, data: Dataset) -> str:
         data: Its validation part is what selection sees.
     """
     samples = len(data.validation)
-    if settings.objective == "accuracy" or data.task == "regression" or settings.allowed_loss * samples >= 1:
+    if (
+        settings.objective == "accuracy"
+        or data.task in ("regression", "unlabelled")
+        or settings.allowed_loss * samples >= 1
+    ):
         return ""
     return (
         f"the validation part has {fmt.plural(samples, 'sample')}, one of which is worth {fmt.percent(1 / samples)} of accuracy, "

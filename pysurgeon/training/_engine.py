@@ -16,7 +16,7 @@ from pysurgeon.training.protocol import Device, State, TrainSettings
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from pysurgeon.training.loss import Loss
+    from pysurgeon.training.losses.loss import Loss
     from pysurgeon.training.rewrites import Rewrite
     from pysurgeon.training.view import TrainingView
 
@@ -33,12 +33,12 @@ class Engine(Protocol):
     def gradients(self) -> Mapping[str, Array]:
         """Contiguous float32 arrays by parameter name, of the last step. The optimizer may scale them by its own."""
 
-    def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
+    def step(self, feeds: Mapping[str, Array], targets: Mapping[str, Array], *, add: bool = False) -> float:
         """Compute loss and gradients of a batch and update the statistics.
 
         Args:
             feeds: Arrays by the names of the view's inputs, of at least one sample.
-            targets: See `Loss.arrays`; of the shape of the logits.
+            targets: See `Loss.arrays`.
             add: Whether gradients are added to those of the step before.
 
         Returns:

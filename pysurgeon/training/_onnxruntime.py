@@ -9,7 +9,7 @@ every step.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,13 +20,10 @@ from pysurgeon.runtime import can_differentiate, onnxruntime
 from pysurgeon.training._arrays import aligned
 from pysurgeon.training._gradients import WITH_GRADIENT
 from pysurgeon.training._optimizer import Optimizer
-from pysurgeon.training.loss import LOSS, ONE, TARGETS, WEIGHTS, Loss, loss_name
+from pysurgeon.training.losses.loss import LOSS, Loss
 from pysurgeon.training.protocol import Device, State, TrainSettings
 from pysurgeon.training.rewrites import FREEZING, REWRITES, Rewrite
-from pysurgeon.training.view import TrainingView, rounds
-
-if TYPE_CHECKING:
-    import onnx
+from pysurgeon.training.view import TrainingView, rounds, with_loss
 
 _SILENT = 4
 # A card is to compute what the processor computes: TF32 leaves ten bits of a fraction, and up to a tenth of a gradient.
@@ -85,11 +82,11 @@ class OrtEngine:
         for name, array in (*((_gradient(n), g) for n, g in self.gradients.items()), (LOSS, self._loss)):
             self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
 
-    def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
+    def step(self, feeds: Mapping[str, Array], targets: Mapping[str, Array], *, add: bool = False) -> float:
         """Loss of a batch; its gradients are written where they are wanted."""
         before = {name: gradient.copy() for name, gradient in self.gradients.items()} if add else {}
         try:
-            for name, array in {**feeds, TARGETS: targets[0], WEIGHTS: targets[1]}.items():
+            for name, array in {**feeds, **targets}.items():
                 if name in self._inputs:
                     self._binding.bind_cpu_input(name, array)
             if self._device != "cpu":
@@ -174,7 +171,7 @@ def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
     """The gradient graph: what is trained and the statistics are inputs, the loss and the gradients are outputs."""
     from onnxruntime.capi import _pybind_state as engine
 
-    graph_model = view.ir.clone()
+    graph_model = with_loss(view, loss, make_dialect(freeze_statistics=False))
     graph = graph_model.graph
     for name in (*view.trainable, *view.statistics):
         value = graph.initializers.pop(name)
@@ -185,7 +182,6 @@ def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
     except ModelError as error:
         message = "what is not trained of the model takes more than the 2 GB that onnxruntime-training can be given"
         raise TrainingError(message) from error
-    _add_loss(model, view.logits, loss)
     trainable = set(view.trainable)
     optimized = engine.get_optimized_model(model.SerializeToString(), trainable, options)
     builder = engine.GradientGraphBuilder(optimized, {LOSS}, trainable, LOSS, options)
@@ -213,31 +209,6 @@ def _refuse_open_windows(view: TrainingView) -> None:
 def _gradient(name: str) -> str:
     """What the engine calls the gradient of a parameter."""
     return f"{name}_grad"
-
-
-def _add_loss(model: onnx.ModelProto, logits: str, loss: Loss) -> None:
-    import onnx
-
-    graph = model.graph
-
-    nodes = [
-        onnx.helper.make_node(
-            op, [loss_name(i) for i in inputs], [loss_name(output)], name=loss_name(f".{output}"), **attributes
-        )
-        for op, inputs, output, attributes in loss.nodes(logits)
-    ]
-    graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    if ONE in used:
-        graph.initializer.append(onnx.numpy_helper.from_array(np.ones((), np.float32), ONE))
-    shape = graph.output[0].type.tensor_type.shape
-    for name in (TARGETS, WEIGHTS):
-        if name in used:
-            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            value.type.tensor_type.shape.CopyFrom(shape)
-            graph.input.append(value)
-    del graph.output[:]
-    graph.output.append(onnx.helper.make_tensor_value_info(LOSS, onnx.TensorProto.FLOAT, []))
 
 
 def _reason(error: Exception) -> str:

@@ -14,8 +14,9 @@ from pysurgeon.graph import Array, Model
 from pysurgeon.graph.session import Session
 from pysurgeon.training.batch import fixed_batch, free_batch
 from pysurgeon.training.fit import fit_input
-from pysurgeon.training.head import head
-from pysurgeon.training.loss import make_loss
+from pysurgeon.training.losses.loss import per_sample
+from pysurgeon.training.losses.making import make_loss, make_metric, teacher_of
+from pysurgeon.training.losses.metrics import NEGATIVE
 
 Part = Literal["train", "validation", "test"]
 
@@ -50,26 +51,35 @@ def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch
         DataError: The data does not fit the model.
         ModelError: onnxruntime cannot run the model.
     """
-    fit = fit_input(model, data)
-    loss = make_loss(data, binary=fit.binary)
+    fit, loss, metric = fit_input(model, data), make_loss(model, data), make_metric(model, data)
+    teacher = teacher_of(data)
     fixed = fixed_batch(model)
     if fixed is not None:
         with contextlib.suppress(TrainingError):
             model, fixed = free_batch(model), None
-    end = head(model, data.task)
-    session = Session(model, () if end.logits == end.output else (end.logits,), threads=threads)
-    losses, scores = [], []
+    outputs = {port.name for port in model.outputs}
+    wanted = dict.fromkeys((*loss.values, *(metric.values if metric is not None else ())))
+    theirs = tuple(dict.fromkeys((*loss.taught, *(metric.taught if metric is not None else ()))))
+    session = Session(model, [name for name in wanted if name not in outputs], threads=threads)
+    losses, scores, start = [], [], 0
     for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):
         feeds = fit.feeds(x)
         if fixed is not None and len(y) < fixed:
             feeds |= {f.name: _filled(feeds[f.name], fixed, f.axis) for f in fit.inputs if f.axis is not None}
-        z = session.run(feeds)[end.logits][: len(y)]
-        losses.append(loss.losses(z, y))
-        scores.append(loss.scores(z, y))
-    all_scores = np.concatenate(scores)
-    return Evaluation(
-        float(np.concatenate(losses).mean()), float(all_scores.mean()), len(all_scores), all_scores, loss.metric
-    )
+        found = session.run(feeds)
+        values = {name: found[name][: len(y)] if found[name].ndim else found[name] for name in wanted}
+        rows = np.arange(start, start + len(y))
+        taught = {} if teacher is None else teacher.of_part(data, theirs, part, rows, x)
+        losses.append(loss.losses(tuple(values[name] for name in loss.values), y, taught))
+        if metric is not None:
+            scores.append(metric.scores(values, y, taught))
+        start += len(y)
+    all_losses = loss.of_samples(losses)
+    all_scores = -all_losses
+    if metric is not None:
+        all_scores = per_sample(*(np.concatenate([pair[j] for pair in scores]) for j in (0, 1)))
+    name = NEGATIVE if metric is None else metric.name
+    return Evaluation(float(all_losses.mean()), float(all_scores.mean()), len(all_scores), all_scores, name)
 
 
 def _filled(x: Array, batch: int, axis: int) -> Array:

@@ -11,12 +11,11 @@ from typing import Literal, TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from pysurgeon.data import Dataset, ImageSize, Inputs, Split
+from pysurgeon.data import Dataset, ImageSize, Inputs
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Array, Model, Port
 from pysurgeon.graph.session import Session
-from pysurgeon.training.head import head
-from pysurgeon.training.loss import Loss
+from pysurgeon.training.head import float_outputs
 
 T = TypeVar("T", int, str)
 
@@ -69,20 +68,14 @@ class InputFit:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a data set is fed to a model, and what of the model is compared with its labels.
+    """How a data set is fed to a model.
 
     Attributes:
         inputs: One for each input of the model.
-        output: Name of the output.
-        shape: Shape of that output for one sample.
-        binary: Two classes are told by one logit.
         named: Whether the samples are named.
     """
 
     inputs: tuple[InputFit, ...]
-    output: str
-    shape: tuple[int, ...]
-    binary: bool
     named: bool
 
     @property
@@ -102,28 +95,20 @@ class Fit:
             for fit in self.inputs
         }
 
-    def targets(self, loss: Loss, y: Array) -> tuple[Array, Array]:
-        """What the engine compares the output with; see `Loss.arrays`."""
-        targets, weights = (a.reshape(len(y), *self.shape) for a in loss.arrays(y))
-        return targets, weights
-
 
 def fit_input(model: Model, data: Dataset) -> Fit:
-    """Find out how a data set is fed to a model, and that its labels are for the model's output.
+    """Find out how a data set is fed to a model. What it learns from it is `pysurgeon.training.losses`.
 
     Raises:
-        DataError: The samples do not fit the inputs, or the labels do not fit the output.
+        DataError: The samples do not fit the inputs.
         ModelError: The model has no output that could be trained.
     """
-    output = head(model, data.task).output
+    output = float_outputs(model)[0]
     samples = _by_input(model, data)
     inputs = tuple(
         _fit_one(model, port, samples[port.name], data, _batch_axis(model, port, output)) for port in model.inputs
     )
-    shape = _output_shape(model, output, inputs)
-    binary = _check_output(data, output, shape)
-    _check_labels(data)
-    return Fit(inputs, output, shape, binary, bool(data.train.named))
+    return Fit(inputs, bool(data.train.named))
 
 
 def image_size(model: Model, channels: int, sizes: AbstractSet[ImageSize]) -> ImageSize | None:
@@ -141,7 +126,7 @@ def image_size(model: Model, channels: int, sizes: AbstractSet[ImageSize]) -> Im
     if len(model.inputs) != 1:
         return None
     port = model.inputs[0]
-    wanted = _sample_shape(port, _batch_axis(model, port, head(model).output))
+    wanted = _sample_shape(port, _batch_axis(model, port, float_outputs(model)[0]))
     if len(wanted) == 3 and channels in (wanted[0], wanted[2]):
         height, width = wanted[1:] if wanted[0] == channels else wanted[:2]
         if height is None or width is None:
@@ -159,7 +144,7 @@ def image_size(model: Model, channels: int, sizes: AbstractSet[ImageSize]) -> Im
         return None
     message = (
         f"the images have {channels} channel{'s' if channels > 1 else ''}, and input {port.name!r} of the model takes "
-        f"{_written(port.shape)}; use images with as many channels, or export the model for these"
+        f"{written(port.shape)}; use images with as many channels, or export the model for these"
     )
     raise DataError(message)
 
@@ -240,7 +225,7 @@ def _of_all(port: Port, data: Dataset) -> tuple[int, ...]:
             (x != data.train.named.get(port.name, x)[:1]).any()
         ):
             message = (
-                f"input {port.name!r} of the model takes {_written(port.shape)} and has no axis for the samples, so that all of them "
+                f"input {port.name!r} of the model takes {written(port.shape)} and has no axis for the samples, so that all of them "
                 f"share what it is fed, and {data.name!r} has {tuple(x.shape[1:])} for each of them, which differ or do not fit"
             )
             raise DataError(message)
@@ -280,7 +265,7 @@ def _arrangement(
         return found
     message = (
         f"samples of {data.name!r} have the shape {sample}, and input {port.name!r} of the model takes "
-        f"{_written(port.shape)}; use data of that shape, or export the model for this data"
+        f"{written(port.shape)}; use data of that shape, or export the model for this data"
     )
     raise DataError(message)
 
@@ -305,7 +290,7 @@ def _matches(wanted: tuple[int | None, ...], sample: tuple[int, ...]) -> bool:
     return len(wanted) == len(sample) and all(w in (None, s) for w, s in zip(wanted, sample, strict=True))
 
 
-def _output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tuple[int, ...]:
+def output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tuple[int, ...]:
     """The shape of the output for one sample; the model is run where the file does not say, nor that it counts samples.
 
     Raises:
@@ -333,48 +318,6 @@ def _output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tu
     return tuple(found[1:])
 
 
-def _check_output(data: Dataset, output: str, shape: tuple[int, ...]) -> bool:
-    """Whether two classes are told by one logit; an error if labels and output do not fit."""
-    if data.task == "classification":
-        if shape == (len(data.classes),):
-            return False
-        if len(data.classes) == 2 and shape in ((), (1,)):
-            return True
-        expected = f"(batch, {len(data.classes)})"
-    else:
-        labels = data.train.y.shape[1:]
-        if shape == labels or (prod(shape) == prod(labels) and 1 in (*shape, *labels)):
-            return False
-        expected = "(" + ", ".join(["batch", *map(str, labels)]) + ")"
-    what = {
-        "classification": f"{len(data.classes)} classes",
-        "multi-label": f"{len(data.classes)} labels a sample",
-        "regression": "labels that are no class numbers, hence numbers to predict",
-    }[data.task]
-    message = (
-        f"{data.name!r} has {what}, so the first output of the model must be {expected}, but output {output!r} is "
-        f"{_written((None, *shape))}"
-    )
-    raise DataError(message)
-
-
-def _check_labels(data: Dataset) -> None:
-    # Whatever made the data: a class that there is not would be taken for another one.
-    parts: tuple[tuple[str, Split], ...] = (("training", data.train), ("validation", data.validation))
-    for part, split in parts:
-        y = split.y
-        if data.task != "classification" and len(y):
-            continue
-        if (
-            len(y) == 0
-            or not np.issubdtype(y.dtype, np.integer)
-            or int(y.min()) < 0
-            or int(y.max()) >= len(data.classes)
-        ):
-            bounds = f"{y.dtype} from {y.min()} to {y.max()}" if len(y) else "missing"
-            message = f"labels of the {part} part are {bounds}; they must be integers from 0 to {len(data.classes) - 1}"
-            raise DataError(message)
-
-
-def _written(shape: tuple[int | None, ...]) -> str:
+def written(shape: tuple[int | None, ...]) -> str:
+    """A shape as messages show it."""
     return "(" + ", ".join("any" if d is None else str(d) for d in shape) + ")"

@@ -8,7 +8,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from pysurgeon.data import Task
-from pysurgeon.errors import ModelError
+from pysurgeon.errors import ModelError, UsageError
 from pysurgeon.graph import Model
 
 Kind = Literal["logits", "probabilities", "log-probabilities"]
@@ -23,41 +23,65 @@ _ENDS: dict[Task, dict[str, Kind]] = {
     },
     "multi-label": {"Sigmoid": "probabilities"},
     "regression": {},
+    "unlabelled": {},
 }
 
 
 @dataclass(frozen=True)
 class Head:
-    """The end of a model.
+    """An end of a model.
 
     Attributes:
-        kind: What the output that is trained is.
-        output: Name of that output: the first one of floats.
+        kind: What the output is.
+        output: Its name.
         logits: Name of the value that holds the logits.
         nodes: Names of the nodes between the logits and the output, which the loss does without.
+        operator: What makes probabilities of the logits, empty where nothing does.
+        axis: That it works along, of one sample; `None` where it works on each number, or is not there.
     """
 
     kind: Kind
     output: str
     logits: str
     nodes: tuple[str, ...] = ()
+    operator: str = ""
+    axis: int | None = None
 
 
-def head(model: Model, task: Task = "classification") -> Head:
-    """Recognise what makes probabilities of logits: a Softmax or LogSoftmax over the last axis, or a Sigmoid.
+def float_outputs(model: Model) -> list[str]:
+    """Names of the outputs that hold floats.
 
     Raises:
-        ModelError: No output holds floats.
+        ModelError: There is none.
     """
-    floats = [v for v in model.ir.graph.outputs if v.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)]
+    floats = [str(v.name) for v in model.ir.graph.outputs if v.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)]
     if not floats:
         kinds = ", ".join(f"{o.name!r} ({o.dtype})" for o in model.outputs)
         message = (
             f"no output holds floats: {kinds}. Training compares logits with labels; export the model with its logits"
         )
         raise ModelError(message)
-    output = str(floats[0].name)
-    value = floats[0]
+    return floats
+
+
+def head(model: Model, task: Task = "classification", output: str = "") -> Head:
+    """Recognise what makes probabilities of logits: a Softmax or LogSoftmax over an axis of a sample, or a Sigmoid.
+
+    Args:
+        model: The model.
+        task: Says what is recognised: nothing for numbers.
+        output: Name of an output; the first one of floats where empty.
+
+    Raises:
+        ModelError: No output holds floats.
+        UsageError: There is no such output.
+    """
+    floats = float_outputs(model)
+    output = output or floats[0]
+    if output not in floats:
+        message = f"the model has no output {output!r} of floats; it has {', '.join(floats)}"
+        raise UsageError(message)
+    value = next(v for v in model.ir.graph.outputs if v.name == output)
     passed: list[ir.Node] = []
     while (node := value.producer()) is not None and node.op_type == "Identity" and node.domain == "":
         passed.append(node)
@@ -71,7 +95,9 @@ def head(model: Model, task: Task = "classification") -> Head:
     assert source is not None
     rank = len(source.shape) if source.shape is not None else 2
     # Up to opset 12 the axis is where the tensor is flattened, and the default is 1.
-    axis = node.attributes.get_int("axis", -1 if model.opset >= 13 else 1)
-    if node.op_type != "Sigmoid" and axis % rank != rank - 1:
+    axis = node.attributes.get_int("axis", -1 if model.opset >= 13 else 1) % rank
+    if node.op_type != "Sigmoid" and (axis == 0 or (model.opset < 13 and axis != rank - 1)):
         return Head("logits", output, output)
-    return Head(kind, output, str(source.name), tuple(str(n.name) for n in [*reversed(passed), node]))
+    along = None if node.op_type == "Sigmoid" else axis - 1
+    names = tuple(str(n.name) for n in [*reversed(passed), node])
+    return Head(kind, output, str(source.name), names, node.op_type, along)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from pysurgeon.data import Dataset, ImageSize, Normalize, Source, load
 from pysurgeon.errors import DataError
 from pysurgeon.graph import Model
 from pysurgeon.training.fit import image_size
+from pysurgeon.training.goal import teacher_named, with_goal
 from pysurgeon.training.normalization import as_expected
 
 
@@ -21,6 +23,8 @@ def load_for(
     validation: float = 0.1,
     limit: int | None = None,
     normalize: Normalize = "auto",
+    loss: str | None = None,
+    teacher: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Load a data set for a model, or for several that are to be fed the same samples; or take it as it is.
 
@@ -36,6 +40,8 @@ def load_for(
         validation: Share of the training part that becomes the validation part.
         limit: Number of training samples to keep.
         normalize: What turns raw values into what a model sees.
+        loss: What the one model is to be trained for, if that is not what the labels say; see `pysurgeon.training.losses.wanted`.
+        teacher: Whose outputs are the targets: `start` for the model as it is, or a file.
 
     Raises:
         DataError: There is no such data, it does not fit the model, or models want images of different sizes.
@@ -52,7 +58,10 @@ def load_for(
             normalize=normalize,
             size=partial(_common_size, models),
         )
-    return as_expected(models[0], source) if len(models) == 1 else source
+    if len(models) != 1:
+        return source
+    taught = teacher_named(teacher, models[0])
+    return with_goal(as_expected(models[0], source, taught), models[0], loss, taught)
 
 
 def _common_size(models: tuple[Model, ...], channels: int, sizes: AbstractSet[ImageSize]) -> ImageSize | None:

@@ -14,7 +14,8 @@ from pysurgeon.training._engine import Engine, make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import Fit, fit_input
-from pysurgeon.training.loss import Loss, make_loss
+from pysurgeon.training.losses.loss import Loss
+from pysurgeon.training.losses.making import make_loss, teacher_of
 from pysurgeon.training.protocol import (
     SLOPE_SAMPLES,
     Outcome,
@@ -53,11 +54,10 @@ class LocalTrainer:
             TrainingError: The engine cannot train it.
             DataError: The data does not fit its inputs or outputs.
         """
-        fit = fit_input(model, data)
-        view = training_view(model, data.task, trainer=self.name, shapes=fit.shapes)
-        loss = make_loss(data, binary=fit.binary)
-        x, y = Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw).batch(0)
-        make_engine(self.name, view, loss).step(fit.feeds(x), fit.targets(loss, y))
+        fit, loss = fit_input(model, data), make_loss(model, data)
+        view = training_view(model, loss, trainer=self.name, shapes=fit.shapes)
+        batches = _Taught(Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw), data, fit, loss)
+        make_engine(self.name, view, loss).step(*batches.fed(0))
 
     def slope(self, model: Model, data: Dataset, settings: TrainSettings) -> float:
         """L1 norm of the gradient; see `pysurgeon.training.Trainer`.
@@ -67,11 +67,10 @@ class LocalTrainer:
             DataError: The data does not fit its inputs or outputs.
         """
         fit, loss, engine = _prepared(self.name, model, data, settings)
-        batches = Batches(data, _SLOPE_BATCH, seed=settings.seed, raw=fit.raw)
+        batches = _Taught(Batches(data, _SLOPE_BATCH, seed=settings.seed, raw=fit.raw), data, fit, loss)
         count = SLOPE_SAMPLES // _SLOPE_BATCH
         for k in range(count):
-            x, y = batches.batch(k)
-            engine.step(fit.feeds(x), fit.targets(loss, y), add=k > 0)
+            engine.step(*batches.fed(k), add=k > 0)
         return float(sum(np.abs(g).sum(dtype=np.float64) for g in engine.gradients.values())) / count
 
     def train(
@@ -99,10 +98,36 @@ class LocalTrainer:
 
 def _prepared(trainer: TrainerName, model: Model, data: Dataset, settings: TrainSettings) -> tuple[Fit, Loss, Engine]:
     fit = fit_input(model, data)
-    loss = make_loss(data, binary=fit.binary, class_weights=settings.class_weights, smoothing=settings.label_smoothing)
+    loss = make_loss(model, data, class_weights=settings.class_weights, smoothing=settings.label_smoothing)
     frozen = settings.statistics == "frozen"
-    view = training_view(model, data.task, freeze_statistics=frozen, trainer=trainer, shapes=fit.shapes)
+    view = training_view(model, loss, freeze_statistics=frozen, trainer=trainer, shapes=fit.shapes)
     return fit, loss, make_engine(trainer, view, loss, threads=settings.threads, device=settings.device)
+
+
+class _Taught:
+    """Batches as an engine takes them: what the model is fed, and what its outputs are compared with.
+
+    Args:
+        batches: Samples and labels.
+        data: That they are of.
+        fit: How they are fed.
+        loss: What is made of the labels.
+    """
+
+    def __init__(self, batches: Batches, data: Dataset, fit: Fit, loss: Loss) -> None:
+        self._batches, self._data, self._fit, self._loss = batches, data, fit, loss
+        self._teacher = teacher_of(data)
+
+    def fed(self, step: int) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Arrays by the names of the model's inputs, and those of `Loss.arrays`."""
+        x, y = self._batches.batch(step)
+        taught: dict[str, Array] = {}
+        if self._teacher is not None and self._batches.augmented:  # what it gives for a sample is different each time
+            taught = self._teacher.values(self._data, self._loss.taught, x)
+        elif self._teacher is not None:
+            rows = self._batches.indices(step)
+            taught = self._teacher.of_part(self._data, self._loss.taught, "train", rows, x)
+        return self._fit.feeds(x), self._loss.arrays(y, taught)
 
 
 class _Stretch:
@@ -125,9 +150,8 @@ class _Stretch:
         self._deadline, self._progress = deadline, progress
         self._fit, self._loss, self._engine = _prepared(trainer, model, data, settings)
         self._optimizer = self._engine.optimizer(settings, state)
-        self._batches = Batches(
-            data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw
-        )
+        batches = Batches(data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw)
+        self._batches = _Taught(batches, data, self._fit, self._loss)
         self._inference = free_batch(model)
         self._history: list[Point] = []
         self._losses: list[float] = []
@@ -152,8 +176,7 @@ class _Stretch:
 
     def _advance(self) -> str:
         """Take one step. Returns why it could not be, or nothing."""
-        x, y = self._batches.batch(self._step)
-        loss = self._gradients(self._fit.feeds(x), self._fit.targets(self._loss, y))
+        loss = self._gradients(*self._batches.fed(self._step))
         if not math.isfinite(loss):
             return f"the loss is {loss} at step {self._step}"
         norm = self._optimizer.step(self._step)
@@ -163,9 +186,10 @@ class _Stretch:
         self._step += 1
         return ""
 
-    def _gradients(self, feeds: dict[str, Array], targets: tuple[Array, Array]) -> float:
+    def _gradients(self, feeds: dict[str, Array], targets: dict[str, Array]) -> float:
         """Loss and gradients of a batch, in parts of the size that the settings ask for."""
-        size, part = len(targets[0]), self._settings.micro_batch or len(targets[0])
+        size = len(next(iter(targets.values())))
+        part = self._settings.micro_batch or size
         axes = [fit.axis for fit in self._fit.inputs]
         loss = 0.0
         for start in range(0, size, part):
@@ -174,7 +198,7 @@ class _Stretch:
                 name: x if axis is None or part >= size else np.ascontiguousarray(x[(slice(None),) * axis + (rows,)])
                 for (name, x), axis in zip(feeds.items(), axes, strict=True)
             }
-            loss += self._engine.step(taken, (targets[0][rows], targets[1][rows]), add=start > 0)
+            loss += self._engine.step(taken, {name: t[rows] for name, t in targets.items()}, add=start > 0)
         return loss
 
     def _measure(self) -> dict[str, Array]:

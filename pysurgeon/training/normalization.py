@@ -21,6 +21,7 @@ from pysurgeon.errors import DataError
 from pysurgeon.graph import Model
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import Fit, fit_input
+from pysurgeon.training.teacher import Teacher
 
 INPUT, CLASSES = "pysurgeon.input", "pysurgeon.classes"
 
@@ -36,11 +37,16 @@ _TITLES: dict[Normalize, str] = {
 }
 
 
-def as_expected(model: Model, data: Dataset) -> Dataset:
+def as_expected(model: Model, data: Dataset, teacher: Teacher | None = None) -> Dataset:
     """The data set with the normalization that a model expects, if the user has left that open.
 
+    Args:
+        model: The model.
+        data: The data set.
+        teacher: Is fed the same; what its file says holds where the model's says nothing.
+
     Raises:
-        DataError: The data does not fit the model, or not the normalization in the model's file.
+        DataError: The data does not fit the model, not the normalization in the model's file, or the files of model and teacher say different ones.
     """
     if not data.undecided:
         return data
@@ -48,8 +54,21 @@ def as_expected(model: Model, data: Dataset) -> Dataset:
     if fit.raw:
         return replace(data, undecided=False)
     said = _said(model, data)
+    theirs = None if teacher is None else _said(teacher.model, data)
+    if said is not None and theirs is not None and teacher is not None and not _same(said, theirs):
+        message = (
+            f"the files of the model and of the teacher {teacher.name} want samples normalized in different ways, and both are fed the same; "
+            "say how with --normalize"
+        )
+        raise DataError(message)
+    said = said or theirs
     if said is not None:
         return data.with_normalization(said, "normalized as the model's file says")
+    if data.task == "unlabelled":  # by which nothing can be told: whoever has floats has prepared them
+        unit: Normalize = "unit" if data.train.x.dtype == np.uint8 else "none"
+        return data.with_normalization(
+            fit_normalization(data.train.x, unit), f"fed {_TITLES[unit]}, as there are no labels to tell by"
+        )
     standard = _standard(data, fit)
     # For floats, dividing bytes by 255 is nothing else than raw values.
     others: list[Normalize] = ["unit", "none"] if data.train.x.dtype == np.uint8 else ["none"]
@@ -67,7 +86,9 @@ def with_input_metadata(model: Model, data: Dataset) -> Model:
     `pysurgeon.classes` is a JSON list of the names of the outputs. Named inputs are fed as they are and get no formula.
     """
     # Numbers to predict that nobody named have no names: "0" would say nothing.
-    nameless = data.task == "regression" and data.classes == tuple(str(k) for k in range(len(data.classes)))
+    nameless = data.task in ("regression", "unlabelled") and data.classes == tuple(
+        str(k) for k in range(len(data.classes))
+    )
     classes = {} if nameless else {CLASSES: json.dumps(data.classes)}
     fit = fit_input(model, data)
     if fit.named or fit.raw:
@@ -83,6 +104,12 @@ def with_input_metadata(model: Model, data: Dataset) -> Model:
     if by_feature:
         formula["axis"] = -1
     return model.with_metadata({INPUT: json.dumps(formula), **classes})
+
+
+def _same(a: Normalization, b: Normalization) -> bool:
+    """Whether two normalizations give the same, up to rounding."""
+    pairs = (a.scale / a.std, b.scale / b.std), (a.mean / a.std, b.mean / b.std)
+    return all(np.allclose(ours, theirs, rtol=1e-4, atol=1e-6) for ours, theirs in pairs)
 
 
 def _said(model: Model, data: Dataset) -> Normalization | None:
@@ -150,7 +177,8 @@ def _guess(data: Dataset) -> float:
     if data.task == "regression":
         return 1.0
     if data.task == "classification":
-        share = np.bincount(y, minlength=len(data.classes)) / len(y)
+        labels = y[y >= 0]
+        share = np.bincount(labels, minlength=len(data.classes)) / len(labels)
         return float(-np.sum(share * np.log(np.maximum(share, 1e-12))))
     share = np.clip(y.reshape(len(y), -1).mean(axis=0), 1e-12, 1 - 1e-12)
     return float(np.mean(-share * np.log(share) - (1 - share) * np.log(1 - share)))

@@ -11,7 +11,7 @@ import numpy as np
 
 from pysurgeon.data import Augment, Dataset
 from pysurgeon.graph import Model
-from pysurgeon.training.loss import ClassWeights
+from pysurgeon.training.losses.weights import ClassWeights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

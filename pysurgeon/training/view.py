@@ -19,7 +19,9 @@ from pysurgeon.graph.names import Names, value_names
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training._engine import Dialect, make_dialect
 from pysurgeon.training.batch import free_batch
-from pysurgeon.training.head import head
+from pysurgeon.training.head import Head, head
+from pysurgeon.training.losses.loss import Loss
+from pysurgeon.training.losses.merge import joined
 from pysurgeon.training.rewrites import Builder
 
 if TYPE_CHECKING:
@@ -56,15 +58,15 @@ class TrainingView:
     """A graph that the engine can differentiate.
 
     Attributes:
-        ir: The graph; its only output are the logits.
-        logits: Name of that output.
+        ir: The graph; its outputs are the values that the loss is taken on.
+        outputs: Names of these, in the order of the loss.
         trainable: Initializers that get a gradient, by their names in the user's graph.
         statistics: Initializers that the engine updates in place: running means and variances.
         facts: What became of each node.
     """
 
     ir: ir.Model
-    logits: str
+    outputs: tuple[str, ...]
     trainable: tuple[str, ...]
     statistics: tuple[str, ...]
     facts: tuple[NodeFact, ...]
@@ -81,7 +83,7 @@ class TrainingView:
 
 def training_view(
     model: Model,
-    task: Task = "classification",
+    what: Task | Loss = "classification",
     *,
     freeze_statistics: bool = False,
     trainer: TrainerName = DEFAULT_TRAINER,
@@ -91,7 +93,7 @@ def training_view(
 
     Args:
         model: Not modified.
-        task: Says which end of the model makes probabilities.
+        what: The loss; or a task, which says what end of the model makes probabilities.
         freeze_statistics: Whether batch normalization is by the running statistics, which then stay as they are.
         trainer: The engine that it is for.
         shapes: Of the inputs, by name, where they are known better than the model says: those that the file leaves open are
@@ -106,13 +108,13 @@ def training_view(
     freed = free_batch(model)
     if shapes and any(v.shape is None or _is_open(v.shape) for node in freed.nodes for v in node.outputs):
         freed = at_sizes(freed, shapes)
-    view = _derive(freed, task, dialect, freeze_statistics=freeze_statistics)
+    view = _derive(freed, _ends(model, what), dialect, freeze_statistics=freeze_statistics)
     for fact in view.facts:
         if fact.status == "no gradient":
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
             raise TrainingError(message)
     if not view.trainable:
-        raise TrainingError(_nothing_to_train(model, task))
+        raise TrainingError(_nothing_to_train(model, _ends(model, what)))
     return view
 
 
@@ -131,10 +133,18 @@ def training_report(
             operator set cannot be translated, its batch size is fixed and cannot be freed, or nothing in it is trained.
     """
     _check_types(model)
-    view = _derive(free_batch(model), task, make_dialect(trainer), freeze_statistics=False)
+    ends = _ends(model, task)
+    view = _derive(free_batch(model), ends, make_dialect(trainer), freeze_statistics=False)
     if not view.trainable and not any(fact.status == "no gradient" for fact in view.facts):
-        raise TrainingError(_nothing_to_train(model, task))
+        raise TrainingError(_nothing_to_train(model, ends))
     return view.facts
+
+
+def _ends(model: Model, what: Task | Loss) -> tuple[Head, ...]:
+    """The ends of a model that a loss is taken before."""
+    if isinstance(what, Loss):
+        return tuple(head(model, taken.task, taken.output) for taken in what.taken)
+    return (head(model, what),)
 
 
 def _is_open(shape: ir.Shape) -> bool:
@@ -142,8 +152,9 @@ def _is_open(shape: ir.Shape) -> bool:
     return sum(not isinstance(d, int) for d in shape) > 1
 
 
-def _nothing_to_train(model: Model, task: Task) -> str:
-    message = f"there is nothing to train: no float32 parameter leads to output {head(model, task).output!r}"
+def _nothing_to_train(model: Model, ends: tuple[Head, ...]) -> str:
+    names = " or ".join(repr(end.output) for end in ends)
+    message = f"there is nothing to train: no float32 parameter leads to output {names}"
     if any("Linear" in node.op_type or "Integer" in node.op_type for node in model.nodes):
         message += "; the weights are quantized, so operate on the model that this one was made from, and train that"
     return message
@@ -157,7 +168,7 @@ def _check_types(model: Model) -> None:
             raise TrainingError(message)
 
 
-def _derive(model: Model, task: Task, dialect: Dialect, *, freeze_statistics: bool) -> TrainingView:
+def _derive(model: Model, ends: tuple[Head, ...], dialect: Dialect, *, freeze_statistics: bool) -> TrainingView:
     graph_model = _lifted(model).ir.clone()
     graph = graph_model.graph
     _name_nodes(graph)
@@ -166,21 +177,22 @@ def _derive(model: Model, task: Task, dialect: Dialect, *, freeze_statistics: bo
     facts: dict[str, NodeFact] = {}
 
     lifted = Model(graph_model)
-    trainable, statistics, end = lifted.trainable(), lifted.statistics(), head(lifted, task)
-    for name in end.nodes:
-        facts[name] = NodeFact(name, operators[name], "rewritten", "left out: the loss is taken on the logits")
-    _cut(graph, end.logits)
+    trainable, statistics = lifted.trainable(), lifted.statistics()
+    _cut(graph, [end.logits for end in ends])
     common.RemoveUnusedNodesPass()(graph_model)
-    alive = {str(node.name) for node in graph} | facts.keys()
-    for name in operators.keys() - alive:
-        facts[name] = NodeFact(name, operators[name], "frozen", f"it does not lead to output {end.output!r}")
-    _rewrite(graph, frozenset(trainable), dialect, facts)
+    alive = {str(node.name) for node in graph}
+    for name in [n for end in ends for n in end.nodes if n in operators and n not in alive]:
+        facts[name] = NodeFact(name, operators[name], "rewritten", "left out: the loss is taken on the logits")
+    outputs = " or ".join(dict.fromkeys(repr(end.output) for end in ends))
+    for name in operators.keys() - alive - facts.keys():
+        facts[name] = NodeFact(name, operators[name], "frozen", f"it does not lead to output {outputs}")
+    _rewrite(graph, list(graph), frozenset(trainable), dialect, facts)
 
     used = {value.name for node in graph for value in node.inputs if value is not None}
     graph_model.ir_version = min(graph_model.ir_version, NEWEST_IR)
     return TrainingView(
         graph_model,
-        str(graph.outputs[0].name),
+        tuple(str(output.name) for output in graph.outputs),
         tuple(name for name in trainable if name in used),
         () if freeze_statistics else tuple(name for name in statistics if name in used),
         tuple(facts[name] for name in operators),
@@ -238,24 +250,63 @@ def _spell_out(graph: ir.Graph) -> None:
             node.attributes["perm"] = ir.AttrInt64s("perm", range(len(x.shape))[::-1])
 
 
-def _cut(graph: ir.Graph, logits: str) -> None:
-    """Make the logits the only output."""
+def _cut(graph: ir.Graph, wanted: list[str]) -> None:
+    """Make the values that are wanted the only outputs."""
     values = {value.name: value for node in graph for value in node.outputs}
     values |= {value.name: value for value in (*graph.inputs, *graph.initializers.values())}
     del graph.outputs[:]
-    graph.outputs.append(values[logits])
+    graph.outputs.extend(values[name] for name in wanted)
 
 
-def _rewrite(graph: ir.Graph, trainable: frozenset[str], dialect: Dialect, facts: dict[str, NodeFact]) -> None:
-    """Give every node on the way of a gradient a form that has one, and note what became of it."""
-    active: set[ir.Value] = {value for name, value in graph.initializers.items() if name in trainable}
+def with_loss(view: TrainingView, loss: Loss, dialect: Dialect) -> ir.Model:
+    """A view with a loss behind it: one graph, whose only output is the loss.
+
+    Args:
+        view: Not modified.
+        loss: Made for the same model.
+        dialect: Of the engine.
+
+    Raises:
+        TrainingError: A node of the loss has no gradient, or cannot be computed.
+    """
+    model, nodes = joined(view, loss)
+    facts: dict[str, NodeFact] = {}
+    ends = {str(name) for name in view.outputs}
+    active = {value for node in model.graph for value in node.outputs if str(value.name) in ends}
+    _rewrite(model.graph, nodes, frozenset(view.trainable), dialect, facts, active)
+    for fact in facts.values():
+        if fact.status == "no gradient":
+            message = f"the loss cannot be trained with, at its node {fact.node!r}: {fact.detail}"
+            raise TrainingError(message)
+    return model
+
+
+def _rewrite(
+    graph: ir.Graph,
+    nodes: Sequence[ir.Node],
+    trainable: frozenset[str],
+    dialect: Dialect,
+    facts: dict[str, NodeFact],
+    active: set[ir.Value] | None = None,
+) -> None:
+    """Give every node on the way of a gradient a form that has one, and note what became of it.
+
+    Args:
+        graph: Of the nodes.
+        nodes: In topological order.
+        trainable: Names of the initializers that get a gradient.
+        dialect: Of the engine.
+        facts: Are added.
+        active: Values that a gradient goes to beside these initializers.
+    """
+    active = {*(active or ()), *(value for name, value in graph.initializers.items() if name in trainable)}
     opset = graph.opset_imports.get("", 0)
     wanted, names = _wanted(graph), Names(value_names(graph))
 
     def note(node: ir.Node, status: Status, detail: str) -> None:
         facts[str(node.name)] = NodeFact(str(node.name), node.op_type, status, detail)
 
-    for node in list(graph):
+    for node in nodes:
         idle = _why_idle(node, active, wanted)
         if idle:
             lack = dialect.lacks(node, opset)

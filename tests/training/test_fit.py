@@ -15,9 +15,10 @@ from pysurgeon.errors import DataError
 from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.graph.session import Session
 from pysurgeon.training import evaluate, fit_input, with_input_metadata
-from pysurgeon.training.loss import CrossEntropy
+from pysurgeon.training.losses.making import make_loss
 
-from .zoo import CLASSES, cnn, exported, images, mlp, network
+from .zoo import CLASSES, cnn, exported, images, losses_of, mlp, network
+from .zoo import cross_entropy as shared_cross_entropy
 
 
 def taking(*shape: int | str, classes: int = len(CLASSES), dtype: int = TensorProto.FLOAT) -> Model:
@@ -38,7 +39,7 @@ def taking(*shape: int | str, classes: int = len(CLASSES), dtype: int = TensorPr
 
 
 def cross_entropy(logits: Array, y: Array) -> Array:
-    return CrossEntropy("accuracy", np.ones(logits.shape[1]), 0.0).losses(logits, y)
+    return losses_of(shared_cross_entropy(logits.shape[1]), logits, y)
 
 
 def test_channels_first_is_taken_as_it_is() -> None:
@@ -83,7 +84,7 @@ def test_a_shape_that_does_not_fit_is_refused_with_both() -> None:
 
 def test_classes_must_be_those_of_the_output() -> None:
     with pytest.raises(DataError, match=r"5 classes.*\(batch, 5\).*\(any, 7\)"):
-        fit_input(taking(3, 8, 8, classes=7), images())
+        make_loss(taking(3, 8, 8, classes=7), images())
 
 
 def test_an_integer_input_is_refused() -> None:
@@ -104,7 +105,7 @@ def test_labels_out_of_range_are_refused(label: int) -> None:
     )
     object.__setattr__(smuggled, "train", wrong)
     with pytest.raises(DataError, match="labels of the training part are int64 from"):
-        fit_input(taking(3, 8, 8), smuggled)
+        make_loss(taking(3, 8, 8), smuggled)
 
 
 @pytest.mark.parametrize("softmax", [False, True])

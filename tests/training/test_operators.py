@@ -16,10 +16,9 @@ from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.graph.session import Session, output_error
 from pysurgeon.training import training_report, training_view
 from pysurgeon.training._gradients import WITH_GRADIENT
-from pysurgeon.training.loss import CrossEntropy
 from pysurgeon.training.rewrites import REWRITES
 
-from .zoo import around, engine_of, gradients
+from .zoo import around, cross_entropy, engine_of, gradients, losses_of
 
 TABLE, IMAGE, VOLUME = (4, 6), (4, 6, 6), (4, 3, 4, 3)
 # Values far apart, so that no maximum changes hands while a gradient is measured.
@@ -155,6 +154,14 @@ REWRITTEN = {
     "AveragePool 1-D": Case((node("AveragePool", kernel_shape=[3]),)),
     "Conv same": Case((node("Conv", "h", "K", auto_pad="SAME_UPPER", strides=[2, 2]),), {"K": KERNEL}, IMAGE),
     "Conv same lower": Case((node("Conv", "h", "K", auto_pad="SAME_LOWER"),), {"K": KERNEL[:, :, :2, :2]}, IMAGE),
+    "Conv 1-D in groups": Case(
+        (node("Conv", "h", "K", "b", group=2, pads=[2, 1], strides=[1]),),
+        {"K": floats(4, 3, 3), "b": floats(4)},
+        (6, 8),
+    ),
+    "Conv 1-D in groups, dilated": Case(
+        (node("Conv", "h", "K", group=3, dilations=[2], strides=[2]),), {"K": floats(6, 2, 3)}, (6, 9)
+    ),
     "Conv 3-D in groups": Case(
         (node("Conv", "h", "K", "b", group=2, pads=[1, 0, 0, 0, 1, 0], strides=[1, 2, 1]),),
         {"K": floats(6, 2, 2, 2, 2), "b": floats(6)},
@@ -280,6 +287,16 @@ REWRITTEN |= {
     "Einsum without an arrow": Case((node("Einsum", "h", "m", equation="aij,jk"),), {"m": floats(6, 5)}),
     "Einsum with an ellipsis": Case((node("Einsum", "h", "m", equation="...j, jk -> ...k"),), {"m": floats(6, 5)}),
     "ConvTranspose": Case((node("ConvTranspose", "h", "K"),), {"K": KERNEL}, IMAGE),
+    "SoftmaxCrossEntropyLoss": Case(
+        (node("SoftmaxCrossEntropyLoss", "h", "l", "cw", ignore_index=-1, out="e"), node("Add", "e", "h")),
+        {"l": np.array([[0, 3, -1], [2, -1, 1]]), "cw": np.abs(floats(4))},
+        (4, 3),
+    ),
+    "NegativeLogLikelihoodLoss": Case(
+        (node("NegativeLogLikelihoodLoss", "h", "l", reduction="none", out="e"), node("Unsqueeze", "e", "one")),
+        {"l": np.array([[0, 3, 1], [2, 0, 1]]), "one": np.array([1])},
+        (4, 3),
+    ),
     "ConvTranspose with strides": Case(
         (node("ConvTranspose", "h", "K", "b", strides=[2, 3], pads=[1, 0, 1, 1], output_padding=[1, 0]),),
         {"K": KERNEL, "b": floats(4)},
@@ -295,7 +312,7 @@ REWRITTEN |= {
 }
 
 LABELS = np.array([0, 3])
-CROSS_ENTROPY = CrossEntropy("accuracy", np.ones(5), 0.0)
+CROSS_ENTROPY = cross_entropy()
 
 
 def inputs(case: Case) -> Array:
@@ -309,7 +326,7 @@ def measured_gradient(model: Model, x: Array, shape: tuple[int, ...]) -> Array:
     for index in np.ndindex(*shape):
         step = np.zeros(shape, np.float32)
         step[index] = STEP
-        above, below = (CROSS_ENTROPY.losses(session.run(x + d)["y"], LABELS).mean() for d in (step, -step))
+        above, below = (losses_of(CROSS_ENTROPY, session.run(x + d)["y"], LABELS).mean() for d in (step, -step))
         gradient[index] = (above - below) / (2 * STEP)
     return gradient
 
@@ -321,7 +338,7 @@ def check(case: Case) -> None:
     assert output_error(Session(model).run(x), Session(from_proto(view.proto)).run(x)) < 2e-6
     engine = engine_of(view)
     loss = gradients(engine, view, x, LABELS)
-    assert loss == pytest.approx(CROSS_ENTROPY.losses(Session(model).run(x)["y"], LABELS).mean(), rel=1e-5)
+    assert loss == pytest.approx(losses_of(CROSS_ENTROPY, Session(model).run(x)["y"], LABELS).mean(), rel=1e-5)
     expected = measured_gradient(model, x, case.shape)
     assert np.abs(expected).max() > 1e-3
     assert np.abs(engine.gradients["w"] - expected).max() < 3e-3 * np.abs(expected).max()

@@ -28,9 +28,10 @@ from pysurgeon.training import (
 )
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training.head import head
-from pysurgeon.training.loss import Loss, make_loss
+from pysurgeon.training.losses.loss import Loss
+from pysurgeon.training.losses.making import make_loss, make_metric
 
-from .zoo import CLASSES, cnn, images, mlp, network
+from .zoo import CLASSES, cnn, images, losses_of, mlp, network
 
 RNG = np.random.default_rng(5)
 RARE = np.array([0, 0, 0, 1, 2, 3, 4, 0, 0, 1, 2, 0])
@@ -47,8 +48,8 @@ def engine_gradients(
     trainer: LocalTrainer, model: Model, data: Dataset, loss: Loss, rows: slice = slice(None)
 ) -> tuple[float, dict[str, Array]]:
     fit = fit_input(model, data)
-    engine = make_engine(trainer.name, training_view(model, data.task, trainer=trainer.name), loss)
-    found = engine.step(fit.feeds(data.train.x[rows]), fit.targets(loss, data.train.y[rows]))
+    engine = make_engine(trainer.name, training_view(model, loss, trainer=trainer.name), loss)
+    found = engine.step(fit.feeds(data.train.x[rows]), loss.arrays(data.train.y[rows]))
     return found, {name: g.copy() for name, g in engine.gradients.items()}
 
 
@@ -110,7 +111,7 @@ def torch_case(name: str) -> tuple[Dataset, dict[str, Any], Any]:
 def test_losses_and_gradients_are_those_of_torch(trainer: LocalTrainer, name: str) -> None:
     data, options, torch_loss = torch_case(name)
     expected, theirs = torch_gradients(mlp(), data, torch_loss)
-    found, ours = engine_gradients(trainer, network("mlp"), data, make_loss(data, **options))
+    found, ours = engine_gradients(trainer, network("mlp"), data, make_loss(network("mlp"), data, **options))
     assert found == pytest.approx(expected, rel=1e-5)
     for parameter, gradient in theirs.items():
         np.testing.assert_allclose(ours[parameter], gradient, atol=1e-5 * np.abs(gradient).max())
@@ -123,32 +124,38 @@ def test_what_is_measured_is_the_loss_without_weights_and_smoothing(name: str) -
     data, _, torch_loss = torch_case(name)
     z = RNG.standard_normal((12, 5)).astype(np.float32) * 3
     expected = torch_loss(torch.from_numpy(z), torch.from_numpy(data.train.y.copy())).item()
-    assert make_loss(data).losses(z, data.train.y).mean() == pytest.approx(expected, rel=1e-5)
+    assert losses_of(make_loss(network("mlp"), data), z, data.train.y).mean() == pytest.approx(expected, rel=1e-5)
+
+
+def score(data: Dataset, output: Array) -> float:
+    metric = make_metric(network("mlp"), data)
+    assert metric is not None
+    sums, counts = metric.scores({"y": output}, data.train.y, {})
+    return float(sums.sum() / counts.sum())
 
 
 def test_scores_say_how_much_is_right() -> None:
     numbers, labels = dataset(NUMBERS, task="regression"), dataset(MULTI, task="multi-label")
-    loss = make_loss(numbers)
-    assert loss.scores(NUMBERS, NUMBERS).mean() == 1.0
-    assert loss.scores(np.tile(NUMBERS.mean(0), (12, 1)), NUMBERS).mean() == pytest.approx(0.0, abs=1e-5)
+    assert score(numbers, NUMBERS) == 1.0
+    assert score(numbers, np.tile(NUMBERS.mean(0), (12, 1))) == pytest.approx(0.0, abs=1e-5)
     wrong = np.where(MULTI > 0, 5.0, -5.0).astype(np.float32)
     wrong[0, 0] *= -1
-    assert make_loss(labels).scores(wrong, MULTI).mean() == pytest.approx(1 - 1 / 60)
+    assert score(labels, wrong) == pytest.approx(1 - 1 / 60)
 
 
 def test_a_label_cannot_make_the_engine_read_out_of_bounds() -> None:
     data = dataset(RARE)
     with pytest.raises(IndexError):
-        make_loss(data).arrays(np.array([0, 5]))
+        make_loss(network("mlp"), data).arrays(np.array([0, 5]))
 
 
 def test_weights_and_smoothing_are_refused_for_numbers() -> None:
     data = dataset(NUMBERS, task="regression")
     for options in ({"class_weights": "balanced"}, {"smoothing": 0.1}):
         with pytest.raises(UsageError, match="numbers to predict"):
-            make_loss(data, **options)  # type: ignore[arg-type]
+            make_loss(network("mlp"), data, **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="from 0 to below 1"):
-        make_loss(dataset(RARE), smoothing=1.0)
+        make_loss(network("mlp"), dataset(RARE), smoothing=1.0)
 
 
 def test_gradients_of_the_parts_of_a_batch_add_up_to_those_of_the_batch(trainer: LocalTrainer) -> None:
@@ -171,7 +178,8 @@ def test_frozen_statistics_stay_and_gradients_are_those_of_torch_at_inference(tr
     x, y = Batches(data, 32, seed=0).batch(0)
     module.eval()
     torch.nn.functional.cross_entropy(module(torch.from_numpy(x)), torch.from_numpy(y)).backward()
-    view, loss = training_view(model, freeze_statistics=True, trainer=trainer.name), make_loss(data)
+    loss = make_loss(model, data)
+    view = training_view(model, loss, freeze_statistics=True, trainer=trainer.name)
     engine = make_engine(trainer.name, view, loss)
     engine.step({model.inputs[0].name: x}, loss.arrays(y))
     for name, parameter in module.named_parameters():
@@ -206,7 +214,7 @@ def test_a_final_sigmoid_is_recognised_and_stays_in_the_file(trainer: LocalTrain
     view = training_view(model, "multi-label", trainer=trainer.name)
     assert [n.op_type for n in view.proto.graph.node] == ["Flatten", "MatMul"]
     data = dataset(MULTI, task="multi-label")
-    found, _ = engine_gradients(trainer, model, data, make_loss(data))
+    found, _ = engine_gradients(trainer, model, data, make_loss(model, data))
     assert found == pytest.approx(evaluate(model, data, "train").loss, rel=1e-5)
 
 
@@ -227,7 +235,7 @@ def test_two_classes_may_be_told_by_one_probability(trainer: LocalTrainer) -> No
     assert result.history[-1].validation_accuracy > 0.9
     assert evaluate(result.model, data, "test").metric == "accuracy"
     with pytest.raises(DataError, match=r"5 classes.*\(batch, 5\)"):
-        fit_input(model, dataset(RARE))
+        make_loss(model, dataset(RARE))
 
 
 TEXT = """e = Gather (table, ids)
@@ -348,7 +356,7 @@ def test_an_output_that_does_not_count_samples_is_refused() -> None:
     part = Split(RNG.standard_normal((6, 4)).astype(np.float32), RNG.standard_normal(6).astype(np.float32))
     data = Dataset.build("d", train=part, validation=part, test=part, classes=("0",), task="regression")
     with pytest.raises(DataError, match=r"'y'.*does not count the samples"):
-        fit_input(model, data)
+        make_loss(model, data)
 
 
 def test_exported_classifiers_of_sequences_train(trainer: LocalTrainer) -> None:

@@ -17,9 +17,10 @@ from pysurgeon.training import training_report, training_view
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.head import head
-from pysurgeon.training.loss import SquaredError
+from pysurgeon.training.losses.making import plain_loss
+from pysurgeon.training.losses.targets import AsTheyAre
 
-from .zoo import CLASSES, attention, cnn, engine_of, exported, gradients, network, seeded
+from .zoo import CLASSES, attention, cnn, engine_of, exported, gradients, losses_of, network, seeded
 
 
 def dense(*tail: str, opset: int = 17, dtype: int = TensorProto.FLOAT) -> Model:
@@ -97,14 +98,14 @@ def test_newer_operators_train_by_their_definitions(opset: int, line: str) -> No
     assert "w" in view.trainable
     x = rng.standard_normal((2, 5, 4)).astype(np.float32)
     inside = from_proto(view.proto)
-    np.testing.assert_allclose(Session(inside).run(x)[view.logits], Session(model).run(x)["y"], atol=1e-5)
-    loss = SquaredError("R²", np.ones(1), 0.0, np.zeros((1, 5, 6)), np.ones((1, 5, 6)))
+    np.testing.assert_allclose(Session(inside).run(x)[view.outputs[0]], Session(model).run(x)["y"], atol=1e-5)
+    loss = plain_loss("squares", AsTheyAre((5, 6), (5, 6)))
     engine = make_engine(DEFAULT_TRAINER, view, loss)
     y = rng.standard_normal((2, 5, 6)).astype(np.float32)
     engine.step({"x": x}, loss.arrays(y))
     direction = rng.standard_normal((4, 6)).astype(np.float32)
     above, below = (
-        loss.losses(Session(model.with_tensors({"w": model.tensor("w") + s * direction})).run(x)["y"], y).mean()
+        losses_of(loss, Session(model.with_tensors({"w": model.tensor("w") + s * direction})).run(x)["y"], y).mean()
         for s in (np.float32(1e-2), np.float32(-1e-2))
     )
     assert (engine.gradients["w"] * direction).sum() == pytest.approx((above - below) / 2e-2, rel=5e-3, abs=1e-4)

@@ -19,7 +19,9 @@ from pysurgeon.graph import Array, Model, from_proto
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training import TrainingView
 from pysurgeon.training._engine import Engine, make_engine
-from pysurgeon.training.loss import CrossEntropy
+from pysurgeon.training.losses.loss import Loss
+from pysurgeon.training.losses.making import plain_loss
+from pysurgeon.training.losses.targets import Classes
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 
@@ -134,13 +136,23 @@ def attention(*, seed: int = 0) -> Any:
 
 def engine_of(view: TrainingView, *, classes: int = len(CLASSES), trainer: TrainerName = DEFAULT_TRAINER) -> Engine:
     """An engine on a view, for plain cross-entropy."""
-    return make_engine(trainer, view, CrossEntropy("accuracy", np.ones(classes), 0.0))
+    return make_engine(trainer, view, cross_entropy(classes))
 
 
 def gradients(engine: Engine, view: TrainingView, x: Array, y: Array, *, classes: int = len(CLASSES)) -> float:
     """Loss and gradients of a batch for the one input of a view."""
-    targets = CrossEntropy("accuracy", np.ones(classes), 0.0).arrays(y)
-    return engine.step({view.proto.graph.input[0].name: x}, targets)
+    return engine.step({view.proto.graph.input[0].name: x}, cross_entropy(classes).arrays(y))
+
+
+@cache
+def cross_entropy(classes: int = len(CLASSES)) -> Loss:
+    """Plain cross-entropy on the first output of a view."""
+    return plain_loss("cross-entropy", Classes((classes,), 0, np.ones(classes)))
+
+
+def losses_of(loss: Loss, output: Array, y: Array) -> Array:
+    """The loss of every sample."""
+    return loss.of_samples([loss.losses((output,), y)])
 
 
 def seeded(seed: int, make: Any) -> Any:

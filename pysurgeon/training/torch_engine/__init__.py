@@ -14,7 +14,7 @@ from pysurgeon.training.protocol import Device
 
 if TYPE_CHECKING:
     from pysurgeon.training._engine import Dialect, Engine
-    from pysurgeon.training.loss import Loss
+    from pysurgeon.training.losses.loss import Loss
     from pysurgeon.training.view import TrainingView
 
 __all__ = ["ensure_device", "make_dialect", "make_engine"]

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 
 from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Array
-from pysurgeon.training.loss import LOSS, ONE, TARGETS, WEIGHTS, Loss, loss_name
+from pysurgeon.graph import Array, Model
+from pysurgeon.training.losses.loss import LOSS, Loss
 from pysurgeon.training.protocol import Device, State, TrainSettings
+from pysurgeon.training.torch_engine.dialect import TorchDialect
 from pysurgeon.training.torch_engine.node import CannotRunError, Node
 from pysurgeon.training.torch_engine.optimizer import TorchOptimizer
 from pysurgeon.training.torch_engine.program import Program, reason
 from pysurgeon.training.torch_engine.types import tensor
-from pysurgeon.training.view import TrainingView
+from pysurgeon.training.view import TrainingView, with_loss
 
 
 class TorchEngine:
@@ -36,12 +37,13 @@ class TorchEngine:
         tensors = {name: view.tensor(name) for name in (*view.trainable, *view.statistics)}
         self._leaves = {name: tensor(tensors[name].copy()).to(self._device).requires_grad_() for name in view.trainable}
         self._statistics = {n: tensor(tensors[n].copy()).to(self._device) for n in view.statistics}
-        opset = view.ir.graph.opset_imports.get("", 0)
+        model = with_loss(view, loss, TorchDialect(freeze_statistics=False))
+        opset = model.graph.opset_imports.get("", 0)
         try:
-            nodes = [Node.of(node, opset) for node in view.ir.graph]
-            nodes += [Node.of_loss(line, loss_name, opset) for line in loss.nodes(view.logits)]
-            constants = {name: tensor(view.tensor(name)) for name in view.ir.graph.initializers if name not in tensors}
-            self._program = Program(nodes, constants | {ONE: torch.ones(())}, LOSS, self._device)
+            nodes = [Node.of(node, opset) for node in model.graph]
+            held = Model(model)
+            constants = {name: tensor(held.tensor(name)) for name in model.graph.initializers if name not in tensors}
+            self._program = Program(nodes, constants, LOSS, self._device)
         except CannotRunError as error:
             message = f"torch cannot compute the model: {error}"
             raise TrainingError(message) from error
@@ -52,12 +54,9 @@ class TorchEngine:
         found = {name: leaf.grad for name, leaf in self._leaves.items() if leaf.grad is not None}
         return {name: np.asarray(gradient.cpu().numpy(), order="C") for name, gradient in found.items()}
 
-    def step(self, feeds: Mapping[str, Array], targets: tuple[Array, Array], *, add: bool = False) -> float:
+    def step(self, feeds: Mapping[str, Array], targets: Mapping[str, Array], *, add: bool = False) -> float:
         """Loss of a batch; its gradients are left where they can be read."""
-        values = {
-            name: tensor(array).to(self._device)
-            for name, array in {**feeds, TARGETS: targets[0], WEIGHTS: targets[1]}.items()
-        }
+        values = {name: tensor(array).to(self._device) for name, array in {**feeds, **targets}.items()}
         if not add:
             for leaf in self._leaves.values():
                 leaf.grad = None

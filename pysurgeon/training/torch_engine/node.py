@@ -8,8 +8,6 @@ from typing import Any
 
 import onnx_ir as ir
 
-from pysurgeon.training.loss import Line
-
 
 class CannotRunError(Exception):
     """A node is in a form of its operator that has no function here; the message is the reason."""
@@ -44,18 +42,6 @@ class Node:
             {name: _plain(attribute) for name, attribute in node.attributes.items()},
             opset,
         )
-
-    @staticmethod
-    def of_loss(line: Line, own: Callable[[str], str], opset: int) -> Node:
-        """Of a line of a loss.
-
-        Args:
-            line: See `Loss.nodes`.
-            own: From the names in it to those of values.
-            opset: Version of the standard operator set.
-        """
-        op_type, inputs, output, attributes = line
-        return Node(op_type, tuple(map(own, inputs)), (own(output),), attributes, opset)
 
     def integer(self, name: str, default: int) -> int:
         """An attribute that is a number without fraction."""
