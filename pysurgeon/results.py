@@ -12,7 +12,7 @@ from pysurgeon.graph.costs import Costs
 from pysurgeon.graph.fidelity import Beside
 from pysurgeon.report import Printable, recommendations_table, records_table, training_table
 from pysurgeon.surgery import Record
-from pysurgeon.training import NodeFact, Point
+from pysurgeon.training import NodeFact, Point, score_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,7 +84,7 @@ class DoctorResult(Printable):
         from rich.console import Group
 
         accuracy = self.validation_accuracy
-        known = [] if accuracy is None else [f"as it is: validation {self.metric} {accuracy:.2%}"]
+        known = [] if accuracy is None else [f"as it is: validation {self.metric} {score_text(self.metric, accuracy)}"]
         return Group(training_table(self.nodes), *known, self.verdict)
 
 
@@ -120,6 +120,7 @@ class TrainOutcome(Printable):
 
         where = "" if self.output is None else f"; written to {written(self.output)}"
         return Text(
-            f"{self.steps:,} step{'s' if self.steps != 1 else ''} in {self.seconds:.1f} s; validation {self.metric} {self.validation_accuracy:.2%}, "
-            f"test {self.metric} {self.test_accuracy:.2%}{where}"
+            f"{self.steps:,} step{'s' if self.steps != 1 else ''} in {self.seconds:.1f} s; "
+            f"validation {self.metric} {score_text(self.metric, self.validation_accuracy)}, "
+            f"test {self.metric} {score_text(self.metric, self.test_accuracy)}{where}"
         )

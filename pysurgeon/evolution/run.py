@@ -23,7 +23,7 @@ from pysurgeon.graph.costs import costs
 from pysurgeon.graph.fidelity import verify_loaded
 from pysurgeon.graph.session import latency
 from pysurgeon.graph.widths import Structure
-from pysurgeon.training import WorkerTrainer, ensure_device, load_for
+from pysurgeon.training import WorkerTrainer, ensure_device, load_for, score_text
 from pysurgeon.training.batch import free_batch
 
 
@@ -119,9 +119,10 @@ class EvolveResult:
     front: tuple[Member, ...] = ()
 
     def __str__(self) -> str:
-        alone = "diverged" if self.alone is None else f"{self.alone.test_accuracy:.2%}"
+        alone = "diverged" if self.alone is None else score_text(self.metric, self.alone.test_accuracy)
+        before, after = (score_text(self.metric, f.test_accuracy) for f in (self.start, self.result))
         lines = [
-            f"test {self.metric} {self.start.test_accuracy:.2%} -> {self.result.test_accuracy:.2%} (the start trained alone: {alone})",
+            f"test {self.metric} {before} -> {after} (the start trained alone: {alone})",
             f"parameters {self.start.parameters:,} -> {self.result.parameters:,}, MACs {self.start.macs:,} -> {self.result.macs:,}",
             f"operations: {', '.join(self.genome) or 'none'}",
             f"model {self.output}, report {self.run / 'report.html'}",

@@ -19,6 +19,7 @@ from pysurgeon.data import Dataset
 from pysurgeon.evolution import EvolveSettings, Plan
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.report import _format as fmt
+from pysurgeon.training import score_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -320,7 +321,9 @@ class TrainProgress(_Shown):
         """See `Observer`; one model has no lineage, but is measured on the validation part after every epoch."""
         if event["event"] != "measured":
             return
-        measured = f"validation {event['metric']} {fmt.percent(event['accuracy'])}".replace(fmt.SPACE, " ")
+        measured = f"validation {event['metric']} {score_text(event['metric'], event['accuracy'], 1)}".replace(
+            "%", " %"
+        )
         with self._lock:
             self._step, self._loss = event["step"], event["loss"]
         count = f"step {fmt.count(event['step'])} of {fmt.count(self._steps)}"

@@ -7,6 +7,7 @@ from pysurgeon.training.fit import Fit, InputFit, fit_input
 from pysurgeon.training.loading import load_for
 from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.losses.making import metric
+from pysurgeon.training.losses.metrics import score_text
 from pysurgeon.training.losses.weights import ClassWeights
 from pysurgeon.training.normalization import as_expected, with_input_metadata
 from pysurgeon.training.paired import Difference, paired
@@ -55,6 +56,7 @@ __all__ = [
     "load_for",
     "metric",
     "paired",
+    "score_text",
     "training_report",
     "training_view",
     "with_input_metadata",

@@ -167,3 +167,44 @@ def test_unusable_functions_are_refused(module):
         read_function("no_such_module_anywhere:load")
     with pytest.raises(UsageError, match="write module:function"):
         read_function("module:")
+
+
+def test_classes_of_places_are_read_and_some_do_not_count():
+    y = np.random.default_rng(3).integers(0, 5, (12, 3, 3))
+    y[0, 0, 0] = y[5, 1, 2] = 255
+    data = load({"x_train": images(12), "y_train": y, "ignore": 255})
+    assert (data.task, data.train.y.shape[1:], data.classes) == ("classification", (3, 3), ("0", "1", "2", "3", "4"))
+    assert "5 classes at 3x3 places" in data.summary()
+    left = np.concatenate([data.train.y, data.validation.y, data.test.y])
+    assert (left < 0).sum() == 2
+    assert left.max() == 4
+    assert load({"x_train": images(12), "y_train": np.where(y == 255, -100, y)}).train.y.min() >= -100
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"y_train": np.full((12, 3), -1)}, "no label at all"),
+        ({"y_train": np.full(12, 3), "ignore": 3}, "labels must be of places"),
+        ({"y_train": np.zeros((12, 3, 3), int), "ignore": 0.5}, "one whole number"),
+        (
+            {"y_train": np.eye(4, dtype=int)[np.random.default_rng(3).integers(0, 4, 12)]},
+            "one-hot rows take the argmax",
+        ),
+        ({"task": "classification"}, "no y_train"),
+        ({"labels": np.zeros(12)}, "no y_train; it has labels, x_train"),
+        ({"y_test": np.zeros(12, int), "x_test": images(12)}, "no y_train"),
+    ],
+)
+def test_what_cannot_be_labels_of_places_is_refused(arrays, expected):
+    with pytest.raises(DataError, match=expected):
+        load({"x_train": images(12), **arrays})
+
+
+def test_samples_alone_are_split_like_others():
+    data = load({"x_train": images(40), "x_val": images(6), "x_test": images(9)})
+    assert (data.task, data.classes) == ("unlabelled", ())
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [40, 6, 9]
+    named = load({"ids_train": np.random.default_rng(3).integers(0, 9, (20, 4)), "scale_train": np.float32(2.0)})
+    assert named.train.named.keys() == {"ids", "scale"}
+    assert len(named.train) == 13

@@ -21,6 +21,11 @@ METRICS: dict[Task, str] = {
 NEGATIVE = "negative loss"
 
 
+def score_text(metric: str, score: float, digits: int = 2) -> str:
+    """A score as a user reads it: in per cent, as 1 is the best, unless it is the negative of a loss."""
+    return f"{score:.{digits + 2}g}" if metric == NEGATIVE else f"{score:.{digits}%}"
+
+
 class Metric(ABC):
     """Scores of samples.
 
