@@ -281,7 +281,7 @@ def train(
     reached, state = (model, State()) if checkpoint is None else checkpoint.load(model, force=force)
     # A stretch that is over is evaluated before it answers, and that may take long.
     with WorkerTrainer(1, settings.threads, grace=_EVALUATION_SECONDS, trainer=settings.trainer) as trainer:
-        trainer.check(model, dataset)
+        trainer.check(model, dataset, plan.training)
         while True:
             result = trainer.train(
                 reached,

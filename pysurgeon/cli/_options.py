@@ -106,6 +106,26 @@ Optim = Annotated[
         "--optimizer", rich_help_panel=TRAINING, help="adamw, or sgd with momentum 0.9, also by Nesterov's rule."
     ),
 ]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--freeze",
+        rich_help_panel=TRAINING,
+        metavar="PATTERN",
+        help="Parameters that stay as they are: 'encoder.*', or the name of a layer. May be given more than once.",
+        show_default=False,
+    ),
+]
+Train = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train",
+        rich_help_panel=TRAINING,
+        metavar="PATTERN",
+        help="Train these parameters alone, such as 'head.*'. May be given more than once.",
+        show_default=False,
+    ),
+]
 Loss = Annotated[
     str | None,
     typer.Option(

@@ -27,6 +27,7 @@ from pysurgeon.cli._options import (
     Epochs,
     Fix,
     Force,
+    Freeze,
     Goal,
     Json,
     Limit,
@@ -43,6 +44,7 @@ from pysurgeon.cli._options import (
     Strategy,
     Teacher,
     Threads,
+    Train,
     Trainer,
     Validation,
 )
@@ -87,6 +89,8 @@ def train(
     label_smoothing: Smoothing = 0.0,
     micro_batch: MicroBatch = None,
     statistics: Statistics = "batch",
+    freeze: Freeze = None,
+    only: Train = None,
     trainer: Trainer = DEFAULT_TRAINER,
     device: Device = "cpu",
     seed: Seed = 0,
@@ -121,6 +125,8 @@ def train(
         label_smoothing=label_smoothing,
         micro_batch=micro_batch,
         statistics=statistics,
+        freeze=_joined(freeze),
+        train=_joined(only),
         trainer=trainer,
         device=device,
         seed=seed,
@@ -407,6 +413,10 @@ def _text(path: Path | None) -> str | None:
 def _file(name: str | None) -> str | None:
     """A file by where it lies, so that a run can be resumed from anywhere; whatever else is named as it is."""
     return str(Path(name).absolute()) if name is not None and name.endswith(".onnx") and "=" not in name else name
+
+
+def _joined(patterns: list[str] | None) -> str | None:
+    return ",".join(patterns) if patterns else None
 
 
 def _seconds(text: str | None) -> float | None:

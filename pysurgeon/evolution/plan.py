@@ -8,6 +8,7 @@ from pysurgeon.data import Batches, Dataset
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.training import Schedule, TrainSettings
+from pysurgeon.training.frozen import patterns
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Plan:
             label_smoothing=settings.label_smoothing,
             micro_batch=settings.micro_batch,
             statistics=settings.statistics,
+            freeze=patterns(settings.freeze),
+            train=patterns(settings.train),
             device=settings.device,
             seed=settings.seed,
             threads=settings.threads,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pysurgeon.data import Dataset, Source
-from pysurgeon.errors import Refused
+from pysurgeon.errors import Refused, UsageError
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.journal import LINEAGE, Journal
@@ -163,6 +163,12 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
         UsageError: What is to be kept is not there.
         VerificationError: The model does not compute what its file computes.
     """
+    if settings.freeze or settings.train:
+        # An operation changes what is frozen, and what it adds has names that no pattern knows.
+        message = (
+            "freeze and train say what a training changes, and evolve operates on all of a model; use them with train"
+        )
+        raise UsageError(message)
     model.ensure_finite()
     verify_loaded(model)
     ensure_device(settings.device, settings.trainer)

@@ -55,6 +55,8 @@ class EvolveSettings:
         label_smoothing: Share of a label that is spread over all classes.
         micro_batch: Most samples that the engine sees at once, `None` for whole batches.
         statistics: Whether batch normalization goes by the batch or by its frozen statistics.
+        freeze: Patterns, with commas between them, of the names of parameters that stay as they are; for `train`.
+        train: Likewise, of those that alone are trained; for `train`.
         trainer: The engine that gives loss and gradients: onnxruntime-training where it is installed, else torch.
         device: Where loss and gradients are computed.
         seed: Everything random derives from it.
@@ -91,6 +93,8 @@ class EvolveSettings:
     label_smoothing: float = 0.0
     micro_batch: int | None = None
     statistics: Statistics = "batch"
+    freeze: str | None = None
+    train: str | None = None
     trainer: TrainerName = DEFAULT_TRAINER
     device: Device = "cpu"
     seed: int = 0

@@ -38,6 +38,8 @@ OPTIONS = {
     "label_smoothing": "--label-smoothing",
     "micro_batch": "--micro-batch",
     "statistics": "--statistics",
+    "freeze": "--freeze",
+    "train": "--train",
     "trainer": "--trainer",
     "device": "--device",
     "seed": "--seed",

@@ -26,6 +26,7 @@ class CheckJob:
     """See `Trainer.check`; the data is what was sent last."""
 
     model: Model
+    settings: TrainSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _do(
 ) -> Checked | Sloped | Trained:
     model = job.model
     if isinstance(job, CheckJob):
-        trainer.check(model, data)
+        trainer.check(model, data, job.settings)
         return Checked()
     if isinstance(job, SlopeJob):
         return Sloped(trainer.slope(model, data, job.settings))

@@ -14,6 +14,7 @@ from pysurgeon.training._engine import Engine, make_engine
 from pysurgeon.training.batch import free_batch
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import Fit, fit_input
+from pysurgeon.training.frozen import frozen
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import make_loss, teacher_of
 from pysurgeon.training.protocol import (
@@ -47,7 +48,7 @@ class LocalTrainer:
     def __init__(self, name: TrainerName = DEFAULT_TRAINER) -> None:
         self.name: TrainerName = name
 
-    def check(self, model: Model, data: Dataset) -> None:
+    def check(self, model: Model, data: Dataset, settings: TrainSettings | None = None) -> None:
         """Refuse a model that cannot be trained on this data; takes the gradients of one small batch to be sure.
 
         Raises:
@@ -55,7 +56,8 @@ class LocalTrainer:
             DataError: The data does not fit its inputs or outputs.
         """
         fit, loss = fit_input(model, data), make_loss(model, data)
-        view = training_view(model, loss, trainer=self.name, shapes=fit.shapes)
+        fixed = () if settings is None else frozen(model, settings.freeze, settings.train)
+        view = training_view(model, loss, trainer=self.name, shapes=fit.shapes, frozen=fixed)
         batches = _Taught(Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw), data, fit, loss)
         make_engine(self.name, view, loss).step(*batches.fed(0))
 
@@ -99,8 +101,14 @@ class LocalTrainer:
 def _prepared(trainer: TrainerName, model: Model, data: Dataset, settings: TrainSettings) -> tuple[Fit, Loss, Engine]:
     fit = fit_input(model, data)
     loss = make_loss(model, data, class_weights=settings.class_weights, smoothing=settings.label_smoothing)
-    frozen = settings.statistics == "frozen"
-    view = training_view(model, loss, freeze_statistics=frozen, trainer=trainer, shapes=fit.shapes)
+    view = training_view(
+        model,
+        loss,
+        freeze_statistics=settings.statistics == "frozen",
+        trainer=trainer,
+        shapes=fit.shapes,
+        frozen=frozen(model, settings.freeze, settings.train),
+    )
     return fit, loss, make_engine(trainer, view, loss, threads=settings.threads, device=settings.device)
 
 

@@ -85,6 +85,8 @@ class TrainSettings:
             whole batches. Batch normalization sees the parts.
         statistics: What batch normalization normalizes by: those of the `batch`, with running ones kept, or the `frozen`
             running ones that it came with.
+        freeze: Patterns of the names of parameters that stay as they are; see `pysurgeon.training.frozen`.
+        train: Where there are any, parameters that match none of these stay as they are.
         device: Where loss and gradients are computed.
         seed: Batches, augmentation and the engine's own randomness derive from it.
         threads: Threads of the engine. One thread gives the same bits on every run.
@@ -100,6 +102,8 @@ class TrainSettings:
     label_smoothing: float = 0.0
     micro_batch: int | None = None
     statistics: Statistics = "batch"
+    freeze: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
     device: Device = "cpu"
     seed: int = 0
     threads: int = 1
@@ -170,8 +174,13 @@ class Progress(Protocol):
 class Trainer(Protocol):
     """Trains models. Implementations may be called from several threads at once."""
 
-    def check(self, model: Model, data: Dataset) -> None:
+    def check(self, model: Model, data: Dataset, settings: TrainSettings | None = None) -> None:
         """Refuse a model that cannot be trained on this data, by name of the operator or shape that is in the way.
+
+        Args:
+            model: The model.
+            data: What it is to learn.
+            settings: Say what is frozen; nothing where `None`.
 
         Raises:
             TrainingError: The engine cannot train it.

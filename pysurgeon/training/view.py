@@ -88,6 +88,7 @@ def training_view(
     freeze_statistics: bool = False,
     trainer: TrainerName = DEFAULT_TRAINER,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
+    frozen: Collection[str] = (),
 ) -> TrainingView:
     """Derive the graph that is trained in the user's place.
 
@@ -98,6 +99,7 @@ def training_view(
         trainer: The engine that it is for.
         shapes: Of the inputs, by name, where they are known better than the model says: those that the file leaves open are
             what is fed.
+        frozen: Names of the parameters that stay as they are.
 
     Raises:
         TrainingError: The engine is not installed, a node has no gradient, the operator set cannot be translated, the batch size is fixed and cannot
@@ -108,7 +110,7 @@ def training_view(
     freed = free_batch(model)
     if shapes and any(v.shape is None or _is_open(v.shape) for node in freed.nodes for v in node.outputs):
         freed = at_sizes(freed, shapes)
-    view = _derive(freed, _ends(model, what), dialect, freeze_statistics=freeze_statistics)
+    view = _derive(freed, _ends(model, what), dialect, freeze_statistics=freeze_statistics, frozen=frozen)
     for fact in view.facts:
         if fact.status == "no gradient":
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
@@ -168,7 +170,14 @@ def _check_types(model: Model) -> None:
             raise TrainingError(message)
 
 
-def _derive(model: Model, ends: tuple[Head, ...], dialect: Dialect, *, freeze_statistics: bool) -> TrainingView:
+def _derive(
+    model: Model,
+    ends: tuple[Head, ...],
+    dialect: Dialect,
+    *,
+    freeze_statistics: bool,
+    frozen: Collection[str] = (),
+) -> TrainingView:
     graph_model = _lifted(model).ir.clone()
     graph = graph_model.graph
     _name_nodes(graph)
@@ -177,7 +186,7 @@ def _derive(model: Model, ends: tuple[Head, ...], dialect: Dialect, *, freeze_st
     facts: dict[str, NodeFact] = {}
 
     lifted = Model(graph_model)
-    trainable, statistics = lifted.trainable(), lifted.statistics()
+    trainable, statistics = [n for n in lifted.trainable() if n not in frozen], lifted.statistics()
     _cut(graph, [end.logits for end in ends])
     common.RemoveUnusedNodesPass()(graph_model)
     alive = {str(node.name) for node in graph}

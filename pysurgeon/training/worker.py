@@ -77,7 +77,7 @@ class WorkerTrainer:
         """Process ids of the workers that run."""
         return tuple(pid for slot in self._pool for pid in slot.pids())
 
-    def check(self, model: Model, data: Dataset) -> None:
+    def check(self, model: Model, data: Dataset, settings: TrainSettings | None = None) -> None:
         """Refuse a model that cannot be trained on this data, by name of the operator or shape that is in the way.
 
         Raises:
@@ -85,7 +85,7 @@ class WorkerTrainer:
             DataError: The data does not fit its inputs or outputs.
         """
         fit_input(model, data)
-        self._looked(data, CheckJob(model))
+        self._looked(data, CheckJob(model, settings))
 
     def slope(self, model: Model, data: Dataset, settings: TrainSettings) -> float:
         """L1 norm of the gradient; see `pysurgeon.training.Trainer`.
