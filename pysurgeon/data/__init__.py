@@ -8,7 +8,7 @@ from pysurgeon.data._load import load, name_of
 from pysurgeon.data._normalization import Normalization
 from pysurgeon.data._normalization import fit as fit_normalization
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Augment, ImageSize, Inputs, Normalize, Part, Source, Targets, Task
+from pysurgeon.data._types import Augment, ImageSize, Inputs, LabelKind, Normalize, Part, Source, Targets, Task
 
 __all__ = [
     "Augment",
@@ -16,6 +16,7 @@ __all__ = [
     "Dataset",
     "ImageSize",
     "Inputs",
+    "LabelKind",
     "Normalization",
     "Normalize",
     "Part",

@@ -12,7 +12,7 @@ import numpy as np
 
 from pysurgeon.data._raw import RawData, numbered
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import LABELLED, Labels, Samples, Targets, Task
+from pysurgeon.data._types import LABELLED, LabelKind, Labels, Samples, Targets, Task
 from pysurgeon.errors import DataError, UsageError
 
 _CHANNELS = (1, 3, 4)
@@ -98,7 +98,9 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
             and ones ``(n, k)``, several labels; or floats ``(n, ...)``, numbers to predict. ``task``, where there, says
             which it is: ``classification``, ``multi-label`` or ``regression``. ``classes``, where there, holds the names of the
             classes, labels or numbers; without it they are counted from 0. A place whose label is below 0, or is
-            the number ``ignore``, does not count. Samples may come without labels: then there is no ``y_train``.
+            the number ``ignore``, does not count. Samples may come without labels: then there is no ``y_train``. Labels of several
+            outputs are called by their names, ``y_boxes_train`` and ``y_kinds_train``, and so are ``task_boxes``, ``classes_kinds`` and
+            ``ignore_kinds``.
         origin: What messages call it.
 
     Returns:
@@ -107,6 +109,9 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
     Raises:
         DataError: Something required is missing, or of another shape or type.
     """
+    outputs = [name[len("y_") : -len("_train")] for name in arrays if name.startswith("y_") and name.endswith("_train")]
+    if outputs := [name for name in outputs if name]:
+        return _of_outputs(arrays, outputs, origin)
     names = [name[: -len("_train")] for name in arrays if name.endswith("_train") and name != "y_train"]
     # An array that nobody knows may be the labels by another name.
     known = {f"{name}_{part}" for name in names for part in _PARTS} | {"classes"}
@@ -147,6 +152,37 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
         notes = ("channels came last and were moved to the front",)
     classes = _classes(arrays, splits["train"].y, task, origin)
     return RawData(splits["train"], splits.get("test"), splits.get("val"), classes, notes, task)
+
+
+def _of_outputs(arrays: Mapping[str, Any], outputs: list[str], origin: str) -> RawData:
+    """Splits whose labels are of several outputs: each read as if it were alone, and then put together."""
+    if "y_train" in arrays:
+        message = f"{origin} has y_train beside y_{outputs[0]}_train; call each by the output that it is for"
+        raise DataError(message)
+    own = {f"{word}_{output}": word for output in outputs for word in ("task", "classes", "ignore")}
+    labels = {f"y_{output}_{part}" for output in outputs for part in _PARTS}
+    shared = {name: array for name, array in arrays.items() if name not in own and name not in labels}
+    read: dict[str, RawData] = {}
+    for output in outputs:
+        told = {word: arrays[name] for name, word in own.items() if name == f"{word}_{output}" and name in arrays}
+        told |= {f"y_{part}": arrays[f"y_{output}_{part}"] for part in _PARTS if f"y_{output}_{part}" in arrays}
+        read[output] = from_arrays({**shared, **told}, f"{origin} (output {output!r})")
+    first = read[outputs[0]]
+    joined: list[Split | None] = []
+    for part in ("train", "test", "validation"):
+        splits = {output: getattr(raw, part) for output, raw in read.items()}
+        given = next(iter(splits.values()))
+        if given is None:
+            joined.append(None)
+            continue
+        y = np.empty(len(given), [(output, split.y.dtype, split.y.shape[1:]) for output, split in splits.items()])
+        for output, split in splits.items():
+            y[output] = split.y
+        joined.append(Split(given.x, y, given.named))
+    train, test, validation = joined
+    assert train is not None
+    kinds = {output: LabelKind(raw.task, raw.classes) for output, raw in read.items()}
+    return RawData(train, test, validation, (), first.notes, "several", kinds)
 
 
 def _task(arrays: Mapping[str, Any], origin: str) -> Task:

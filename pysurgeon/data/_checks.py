@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Labels, Samples, Task
+from pysurgeon.data._types import LabelKind, Labels, Samples, Targets, Task
 from pysurgeon.errors import DataError
 
 
-def check_values(split: Split, classes: int, title: str, task: Task = "classification") -> None:
+def check_values(
+    split: Split,
+    classes: int,
+    title: str,
+    task: Task = "classification",
+    several: Mapping[str, LabelKind] | None = None,
+) -> None:
     """Check that labels lie in ``0..classes - 1``, or are what the task asks for, and that all values are finite.
 
     Args:
@@ -17,22 +25,33 @@ def check_values(split: Split, classes: int, title: str, task: Task = "classific
         classes: Number of classes.
         task: What is to be learnt.
         title: What messages call it, such as "training part".
+        several: What the labels of each output are, where there are several.
 
     Raises:
         DataError: One does not, with its place.
     """
-    if (split.y.dtype == np.int64) != (task == "classification"):
-        message = f"the {title} has labels of type {split.y.dtype}, which is none for {task}"
-        raise DataError(message)
-    if task == "classification":
-        _check_labels(split.y, classes, title)
-    else:
-        _check_finite(split.y, f"{title}'s labels")
-    if task == "multi-label" and not ((split.y == 0) | (split.y == 1)).all():
-        message = f"labels of the {title} have values besides 0 and 1; where there are several labels, each is 0 or 1"
-        raise DataError(message)
+    for output, kind in (several or {}).items():
+        _check_targets(split.y[output], len(kind.classes), f"{title}, output {output!r},", kind.task)
+    if not several:
+        _check_targets(split.y, classes, title, task)
     for name, x in (split.named or {"": split.x}).items():
         _check_finite(x, f"{title}, input {name!r}" if name else title)
+
+
+def _check_targets(y: Targets, classes: int, title: str, task: Task) -> None:
+    if (y.dtype == np.int64) != (task == "classification"):
+        message = f"the {title} has labels of type {y.dtype}, which is none for {task}"
+        raise DataError(message)
+    if task == "classification":
+        if classes < 2:
+            message = f"the {title} has {classes} class(es); classification needs at least two"
+            raise DataError(message)
+        _check_labels(y, classes, title)
+    else:
+        _check_finite(y, f"{title}'s labels")
+    if task == "multi-label" and not ((y == 0) | (y == 1)).all():
+        message = f"labels of the {title} have values besides 0 and 1; where there are several labels, each is 0 or 1"
+        raise DataError(message)
 
 
 def check_like(split: Split, train: Split, title: str) -> None:

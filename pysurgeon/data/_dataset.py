@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -12,7 +12,7 @@ from pysurgeon.data import _normalization
 from pysurgeon.data._checks import check_like, check_values
 from pysurgeon.data._normalization import Normalization
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import PART_TITLES, Floats, Inputs, Normalize, Part, Samples, Targets, Task
+from pysurgeon.data._types import PART_TITLES, Floats, Inputs, LabelKind, Normalize, Part, Samples, Targets, Task
 from pysurgeon.errors import DataError, UsageError
 
 
@@ -35,6 +35,7 @@ class Dataset:
         notes: What a reader of figures on this data must know, one clause each.
         task: What is to be learnt. Classes are integers, all else is float32.
         undecided: Whether a model that is going to be fed may say otherwise about the normalization.
+        several: What the labels of each output are, by its name, where labels are of several outputs.
 
     Raises:
         DataError: A label is not in 0..classes-1, a value is not finite, the parts differ in shape or type, there are
@@ -52,6 +53,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     task: Task = "classification"
     undecided: bool = False
+    several: Mapping[str, LabelKind] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task == "classification" and len(self.classes) < 2:
@@ -60,7 +62,7 @@ class Dataset:
         for part, title in PART_TITLES.items():
             split = self.part(part)
             check_like(split, self.train, title)
-            check_values(split, len(self.classes), title, self.task)
+            check_values(split, len(self.classes), title, self.task, self.several)
         by_feature = (1,) * (len(self.sample_shape) - 1) + self.sample_shape[-1:]
         if self.mean.shape not in ((), self.sample_shape[:1], by_feature) or self.std.shape != self.mean.shape:
             message = (
@@ -84,6 +86,7 @@ class Dataset:
         normalize: Normalize = "auto",
         notes: tuple[str, ...] = (),
         task: Task = "classification",
+        several: Mapping[str, LabelKind] | None = None,
     ) -> Dataset:
         """Make a data set of three parts; the normalization is computed from the training part alone.
 
@@ -95,9 +98,8 @@ class Dataset:
         """
         numbers = _normalization.fit(train.x, "none" if train.named else normalize)
         undecided = normalize == "auto" and not train.named
-        return cls(
-            name, train, validation, test, classes, numbers.mean, numbers.std, numbers.scale, notes, task, undecided
-        )
+        figures = numbers.mean, numbers.std, numbers.scale
+        return cls(name, train, validation, test, classes, *figures, notes, task, undecided, several or {})
 
     def with_normalization(self, numbers: Normalization, note: str) -> Dataset:
         """The same samples, decided to be normalized in this way.
@@ -185,15 +187,9 @@ class Dataset:
         return ((self.inputs(split.rows(rows), raw=raw), split.y[rows].copy()) for rows in slices)
 
     def _learnt(self) -> str:
-        shape = self.train.y.shape[1:]
-        if self.task == "unlabelled":
-            return "no labels"
-        if self.task == "classification":
-            places = f" at {'x'.join(map(str, shape))} places" if shape else ""
-            return f"{len(self.classes)} classes{places}"
-        if self.task == "multi-label":
-            return f"{len(self.classes)} labels"
-        return "1 number to predict" if prod(shape) == 1 else f"{'x'.join(map(str, shape))} numbers to predict"
+        if self.several:
+            return ", ".join(f"{name}: {_learnt(self.train.y[name], kind)}" for name, kind in self.several.items())
+        return _learnt(self.train.y, LabelKind(self.task, self.classes))
 
     def summary(self) -> str:
         """Describe the data set in one line, with what a reader of figures on it must know."""
@@ -206,3 +202,15 @@ class Dataset:
             f"{self._learnt()}, {inputs}"
         )
         return "; ".join((line, *self.notes))
+
+
+def _learnt(y: Targets, kind: LabelKind) -> str:
+    shape = y.shape[1:]
+    if kind.task == "unlabelled":
+        return "no labels"
+    if kind.task == "classification":
+        places = f" at {'x'.join(map(str, shape))} places" if shape else ""
+        return f"{len(kind.classes)} classes{places}"
+    if kind.task == "multi-label":
+        return f"{len(kind.classes)} labels"
+    return "1 number to predict" if prod(shape) == 1 else f"{'x'.join(map(str, shape))} numbers to predict"

@@ -77,7 +77,7 @@ def load(
     parts: dict[Part, Split | None] = {"train": raw.train, "validation": raw.validation, "test": raw.test}
     for part, split in parts.items():
         if split is not None:
-            check_values(split, len(raw.classes), PART_TITLES[part], raw.task)
+            check_values(split, len(raw.classes), PART_TITLES[part], raw.task, raw.several)
     notes = list(raw.notes)
     train, test, held_out = raw.train, raw.test, raw.validation
     if test is None:
@@ -99,6 +99,7 @@ def load(
         normalize=normalize,
         notes=tuple(notes),
         task=raw.task,
+        several=raw.several,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import Task
+from pysurgeon.data._types import LabelKind, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,7 @@ class RawData:
         classes: Names of the classes.
         notes: What a reader of figures on this data must know, one clause each.
         task: What is to be learnt.
+        several: What the labels of each output are, where there are several.
     """
 
     train: Split
@@ -29,6 +31,7 @@ class RawData:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     task: Task = "classification"
+    several: Mapping[str, LabelKind] = field(default_factory=dict)
 
 
 def numbered(count: int) -> tuple[str, ...]:

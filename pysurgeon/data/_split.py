@@ -47,7 +47,7 @@ class Split:
                 message = f"samples{of} have the shape {x.shape}; at least one value is needed"
                 raise DataError(message)
         integers = np.issubdtype(self.y.dtype, np.integer)
-        if not integers and self.y.dtype != np.float32:
+        if not integers and self.y.dtype != np.float32 and not self.y.dtype.names:
             message = (
                 f"labels are {self.y.dtype} of the shape {self.y.shape}; they must be integers for classes, or float32"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -22,9 +23,10 @@ Normalize: TypeAlias = Literal["auto", "standard", "unit", "none"]
 Augment: TypeAlias = Literal["none", "flip-crop"]
 """``flip-crop``: random horizontal flip and random crop after padding by 4 pixels, the recipe usual for CIFAR."""
 
-Task: TypeAlias = Literal["classification", "multi-label", "regression", "unlabelled"]
+Task: TypeAlias = Literal["classification", "multi-label", "regression", "unlabelled", "several"]
 """``classification``: one class a sample, or at each of its places; ``multi-label``: each of several labels is there or is not;
-``regression``: numbers; ``unlabelled``: samples alone, for whoever has a teacher, or a loss that needs no more."""
+``regression``: numbers; ``unlabelled``: samples alone, for whoever has a teacher, or a loss that needs no more;
+``several``: labels of several outputs, each of a kind of its own."""
 
 LABELLED: tuple[Task, ...] = ("classification", "multi-label", "regression")
 
@@ -32,7 +34,8 @@ Samples: TypeAlias = npt.NDArray[Any]
 Labels: TypeAlias = npt.NDArray[np.int64]
 Targets: TypeAlias = npt.NDArray[Any]
 """What is to be learnt: int64 ``(n,)`` or ``(n, places...)`` for classification, where a place below 0 has no class and does not count; else
-float32 ``(n, ...)``, zeros and ones for labels; of no numbers, ``(n, 0)``, where there are no labels."""
+float32 ``(n, ...)``, zeros and ones for labels; of no numbers, ``(n, 0)``, where there are no labels; of several outputs, a structured array
+``(n,)`` with a field for each of them."""
 
 Inputs: TypeAlias = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
 """What a model is fed, before it is arranged: one array, or arrays by the names of the model's inputs."""
@@ -44,5 +47,19 @@ ImageSize: TypeAlias = tuple[int, int]
 
 WantedSize: TypeAlias = Callable[[int, AbstractSet[ImageSize]], ImageSize | None]
 """Tells the size that images are to have from the number of their channels and the sizes that they have; `None` if it is open."""
+
+
+@dataclass(frozen=True)
+class LabelKind:
+    """What the labels of one output are.
+
+    Attributes:
+        task: Any but `several`.
+        classes: Names of its classes, labels or numbers.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+
 
 PART_TITLES: dict[Part, str] = {"train": "training part", "validation": "validation part", "test": "test part"}

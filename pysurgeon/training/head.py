@@ -24,6 +24,7 @@ _ENDS: dict[Task, dict[str, Kind]] = {
     "multi-label": {"Sigmoid": "probabilities"},
     "regression": {},
     "unlabelled": {},
+    "several": {},
 }
 
 

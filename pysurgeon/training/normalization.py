@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pysurgeon.data import Batches, Dataset, Normalization, Normalize, Split, fit_normalization
+from pysurgeon.data import Batches, Dataset, LabelKind, Normalization, Normalize, Split, fit_normalization
 from pysurgeon.errors import DataError
-from pysurgeon.graph import Model
+from pysurgeon.graph import Array, Model
 from pysurgeon.training.evaluate import evaluate
 from pysurgeon.training.fit import Fit, fit_input
 from pysurgeon.training.teacher import Teacher
@@ -86,7 +86,7 @@ def with_input_metadata(model: Model, data: Dataset) -> Model:
     `pysurgeon.classes` is a JSON list of the names of the outputs. Named inputs are fed as they are and get no formula.
     """
     # Numbers to predict that nobody named have no names: "0" would say nothing.
-    nameless = data.task in ("regression", "unlabelled") and data.classes == tuple(
+    nameless = data.task not in ("classification", "multi-label") and data.classes == tuple(
         str(k) for k in range(len(data.classes))
     )
     classes = {} if nameless else {CLASSES: json.dumps(data.classes)}
@@ -173,12 +173,16 @@ def _best(model: Model, data: Dataset, tried: dict[Normalize, Normalization]) ->
 
 def _guess(data: Dataset) -> float:
     """The loss of who knows the frequencies of the labels and nothing else."""
-    y = data.train.y
-    if data.task == "regression":
+    kinds = data.several or {"": LabelKind(data.task, data.classes)}
+    return sum(_guessed(data.train.y[output] if output else data.train.y, kind) for output, kind in kinds.items())
+
+
+def _guessed(y: Array, kind: LabelKind) -> float:
+    if kind.task == "regression":
         return 1.0
-    if data.task == "classification":
+    if kind.task == "classification":
         labels = y[y >= 0]
-        share = np.bincount(labels, minlength=len(data.classes)) / len(labels)
+        share = np.bincount(labels, minlength=len(kind.classes)) / len(labels)
         return float(-np.sum(share * np.log(np.maximum(share, 1e-12))))
     share = np.clip(y.reshape(len(y), -1).mean(axis=0), 1e-12, 1 - 1e-12)
     return float(np.mean(-share * np.log(share) - (1 - share) * np.log(1 - share)))

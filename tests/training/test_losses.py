@@ -12,10 +12,20 @@ import onnx
 import pytest
 from starts import text_model
 
+from pysurgeon import data as datasets
 from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import DataError, TrainingError, UsageError
 from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, evaluate, fit_input, training_view
+from pysurgeon.training import (
+    LocalTrainer,
+    Schedule,
+    State,
+    TrainSettings,
+    WorkerTrainer,
+    evaluate,
+    fit_input,
+    training_view,
+)
 from pysurgeon.training._engine import make_engine
 from pysurgeon.training.goal import with_goal
 from pysurgeon.training.losses.making import make_loss, teacher_of
@@ -399,3 +409,96 @@ def test_a_loss_without_a_gradient_is_refused_by_its_node(trainer: LocalTrainer,
     )
     with pytest.raises(TrainingError, match=r"the loss cannot be trained with.*Det"):
         trainer.check(model, data)
+
+
+# --- labels of several outputs --------------------------------------------------------------------------------------------
+
+
+def two_headed() -> Model:
+    """Numbers and classes of one stem."""
+    rng = np.random.default_rng(0)
+    lines = ["a = MatMul (x, w)", "b = Tanh (a)", "boxes = MatMul (b, v)", "kinds = MatMul (b, u)"]
+    tensors = {name: rng.standard_normal(shape) for name, shape in (("w", (8, 6)), ("v", (6, 4)), ("u", (6, CLASSES)))}
+    return from_proto(text_model("m (float[N, 8] x) => (float[N, 4] boxes, float[N, 5] kinds)", lines, tensors))
+
+
+def two_labels() -> tuple[dict[str, Any], Dataset]:
+    rng = np.random.default_rng(2)
+    arrays: dict[str, Any] = {
+        "x_train": rng.standard_normal((COUNT, 8)).astype(np.float32),
+        "y_boxes_train": (rng.standard_normal((COUNT, 4)) * 40 + 7).astype(np.float32),
+        "y_kinds_train": np.arange(COUNT) % CLASSES,
+    }
+    arrays |= {name.replace("train", part): array for name, array in arrays.items() for part in ("val", "test")}
+    return arrays, datasets.load(arrays, normalize="none")
+
+
+def torch_two_headed(
+    model: Model, arrays: dict[str, Any], boxes: float, kinds: float
+) -> tuple[float, dict[str, Array]]:
+    import torch
+    from torch.nn import functional as f
+
+    w, v, u = (torch.tensor(model.tensor(n).copy(), requires_grad=True) for n in "wvu")
+    h = torch.tanh(torch.from_numpy(arrays["x_train"]) @ w)
+    y = torch.from_numpy(arrays["y_boxes_train"])
+    deviation = y.std(0, correction=0)
+    loss = boxes * f.mse_loss(h @ v / deviation, y / deviation)
+    loss = loss + kinds * f.cross_entropy(h @ u, torch.from_numpy(arrays["y_kinds_train"]))
+    loss.backward()
+    return loss.item(), {n: p.grad.numpy() for n, p in zip("wvu", (w, v, u), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("text", "boxes", "kinds"),
+    [(None, 1.0, 1.0), ("boxes=0.5*squares, kinds=2*cross-entropy", 0.5, 2.0), ("kinds=cross-entropy", 0.0, 1.0)],
+)
+def test_several_outputs_have_labels_of_their_own(
+    trainer: LocalTrainer, text: str | None, boxes: float, kinds: float
+) -> None:
+    (arrays, data), model = two_labels(), two_headed()
+    assert data.summary().endswith("boxes: 4 numbers to predict, kinds: 5 classes, 8 float32")
+    goal = with_goal(data, model, text, None)
+    expected, theirs = torch_two_headed(model, arrays, boxes, kinds)
+    loss = make_loss(model, goal)
+    engine = make_engine(trainer.name, training_view(model, loss, trainer=trainer.name), loss)
+    assert engine.step({"x": arrays["x_train"]}, loss.arrays(goal.train.y)) == pytest.approx(expected, rel=1e-5)
+    for name, gradient in engine.gradients.items():
+        np.testing.assert_allclose(gradient, theirs[name], atol=2e-5 * np.abs(theirs[name]).max())
+    found = evaluate(model, goal, "train")
+    assert found.loss == pytest.approx(expected, rel=1e-5)
+    assert found.metric == "mean score"
+    y = arrays["y_boxes_train"].astype(np.float64)
+    h = np.tanh(arrays["x_train"] @ model.tensor("w"))
+    determined = 1 - (((h @ model.tensor("v") - y) / y.std(0)) ** 2).mean()
+    right = ((h @ model.tensor("u")).argmax(1) == arrays["y_kinds_train"]).mean()
+    assert found.accuracy == pytest.approx((determined + right) / 2, rel=1e-4)
+
+
+def test_several_outputs_are_trained_by_a_worker_and_by_a_loss_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (arrays, data), model = two_labels(), two_headed()
+    body = """
+import torch
+def loss(boxes, kinds, target_boxes, target_kinds):
+    return ((boxes - target_boxes) / 40).pow(2).mean() + torch.nn.functional.cross_entropy(kinds, target_kinds)
+"""
+    goal = with_goal(data, model, scripted_loss(tmp_path, monkeypatch, body, "both"), None)
+    settings = TrainSettings(Schedule(3e-2, 80), batch_size=COUNT)
+    for given in (data, goal):
+        with WorkerTrainer() as worker:
+            worker.check(model, given)
+            result = worker.train(model, given, settings, state=State(), steps=80, evaluate_every=40)
+        assert result.history[-1].train_loss < 0.5 * evaluate(model, given, "train").loss
+    named = {"boxes": arrays["y_boxes_train"], "kinds": arrays["y_kinds_train"]}
+    missing = {k: v for k, v in arrays.items() if not k.startswith("y_kinds")} | {"y_other_train": named["boxes"]}
+    with pytest.raises(DataError, match="y_other_train"):
+        datasets.load(missing)
+    with pytest.raises(DataError, match="call each by the output"):
+        datasets.load(arrays | {"y_train": named["kinds"]})
+    only = {k: v for k, v in arrays.items() if not k.startswith("y_boxes")}
+    with pytest.raises(DataError, match="no labels for output 'boxes'; it has them for kinds"):
+        make_loss(model, with_goal(datasets.load(only), model, "squares", None))
+    with pytest.raises(UsageError, match=r"label 9|no output 'nowhere'"):
+        make_loss(model, datasets.load({k.replace("kinds", "nowhere"): v for k, v in arrays.items()}))

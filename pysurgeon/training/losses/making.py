@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from math import prod
 
 import numpy as np
 
-from pysurgeon.data import Dataset, Split, Task
+from pysurgeon.data import Dataset, Task
 from pysurgeon.errors import DataError, UsageError
 from pysurgeon.graph import Model
 from pysurgeon.training.fit import Fit, fit_input, output_shape, written
 from pysurgeon.training.head import Head, float_outputs, head
+from pysurgeon.training.losses.answers import (
+    Answers,
+    answers_of,
+    check_labels,
+    check_shape,
+    class_axis,
+    numbers,
+    targets,
+)
 from pysurgeon.training.losses.graphs import of_proto, of_shipped, places_of
 from pysurgeon.training.losses.loss import Loss, Taken, Term
 from pysurgeon.training.losses.metrics import (
@@ -23,6 +31,7 @@ from pysurgeon.training.losses.metrics import (
     Determination,
     LabelAccuracy,
     Metric,
+    Several,
 )
 from pysurgeon.training.losses.own import Sample, roles
 from pysurgeon.training.losses.shipped import ENDS, LOSSES
@@ -32,13 +41,14 @@ from pysurgeon.training.losses.targets import (
     Fed,
     Labels,
     Numbers,
+    Picked,
     Targets,
     Taught,
     sigmoid,
     softmax,
 )
 from pysurgeon.training.losses.wanted import Wanted
-from pysurgeon.training.losses.weights import ClassWeights, Importance, by_class, by_label, importance
+from pysurgeon.training.losses.weights import ClassWeights, Importance, importance
 from pysurgeon.training.teacher import Teacher
 from pysurgeon.training.training_data import TrainingData
 
@@ -60,24 +70,24 @@ def make_loss(model: Model, data: Dataset, *, class_weights: ClassWeights = "non
         ModelError: The model has no output of floats.
         UsageError: Weights or smoothing are asked for where there are no classes, or the loss does not take what there is.
     """
-    _check_labels(data)
+    check_labels(data)
     maker = _Maker(model, data, importance(data, teacher_of(data) is not None, class_weights, smoothing))
     wanted = data.wanted if isinstance(data, TrainingData) else ()
     terms = [maker.term(w) for w in wanted or default(model, data, maker)]
     return Loss(tuple(maker.taken), tuple(terms))
 
 
-def plain_loss(name: str, targets: Targets) -> Loss:
+def plain_loss(name: str, made: Targets) -> Loss:
     """A loss of the registry on the first output that a training view has, for whoever has no data set.
 
     Args:
         name: In the registry.
-        targets: What is made of labels; vectors are along the axis of the classes, or the last one.
+        made: Targets; vectors are along the axis of the classes, or the last one.
     """
-    axis = targets.axis if isinstance(targets, Classes) else max(0, len(targets.shape) - 1)
-    inputs: dict[str, Sample] = {"output": (_FLOAT, targets.shape), "target": (_FLOAT, targets.shape)}
+    axis = made.axis if isinstance(made, Classes) else max(0, len(made.shape) - 1)
+    inputs: dict[str, Sample] = {"output": (_FLOAT, made.shape), "target": (_FLOAT, made.shape)}
     graph = of_shipped(name, {}, 1 + axis, inputs, None)
-    return Loss((Taken("regression", "", ""),), (Term(graph, {"output": 0}, targets),))
+    return Loss((Taken("regression", "", ""),), (Term(graph, {"output": 0}, made),))
 
 
 def teacher_of(data: Dataset) -> Teacher | None:
@@ -98,14 +108,21 @@ def make_metric(model: Model, data: Dataset) -> Metric | None:
     maker = _Maker(model, data, Importance())
     if name == METRICS["unlabelled"]:
         return _fidelity(maker, model, name)
-    end = head(model, data.task)
+    if data.several:
+        return Several({output: _labelled_metric(maker, answers_of(data, output)) for output in data.several})
+    return _labelled_metric(maker, answers_of(data))
+
+
+def _labelled_metric(maker: _Maker, answers: Answers) -> Metric:
+    """What labels of an output are scored by."""
+    end = head(maker.model, answers.task, answers.output)
     shape = maker.shape(end.output)
-    if data.task == "classification":
-        return Accuracy(end.logits, _class_axis(data, end, shape))
-    if data.task == "multi-label":
-        _check_shape(data, end, shape)
+    if answers.task == "classification":
+        return Accuracy(end.logits, class_axis(answers, end, shape))
+    if answers.task == "multi-label":
+        check_shape(answers, end, shape)
         return LabelAccuracy(end.logits)
-    return Determination({end.logits: maker.labelled_numbers(end, shape)}, {})
+    return Determination({end.logits: numbers(answers, end, shape)}, {})
 
 
 def _fidelity(maker: _Maker, model: Model, name: str) -> Metric:
@@ -128,13 +145,22 @@ def default(model: Model, data: Dataset, maker: _Maker) -> tuple[Wanted, ...]:
         theirs = float_outputs(maker.teacher.model)
         shared = [o for o in float_outputs(model) if o in theirs] or float_outputs(model)[:1]
         return tuple(Wanted(_of_output(model, data, o, maker.teacher), o, 1.0 / len(shared)) for o in shared)
-    if data.task == "classification":
-        end = head(model, data.task)
-        return (Wanted("binary" if _class_axis(data, end, maker.shape(end.output)) is None else "cross-entropy"),)
     if data.task == "unlabelled":
-        message = f"{data.name!r} has no labels; give a teacher, whose outputs are learnt (--teacher start or a file), or labels as y_train"
-        raise DataError(message)
-    return (Wanted("binary" if data.task == "multi-label" else "squares"),)
+        raise DataError(_no_labels(data))
+    every = [answers_of(data, output) for output in data.several or ("",)]
+    return tuple(Wanted(_of_labels(maker, answers), answers.output) for answers in every)
+
+
+def _no_labels(data: Dataset) -> str:
+    return f"{data.name!r} has no labels; give a teacher, whose outputs are learnt (--teacher start or a file), or labels as y_train"
+
+
+def _of_labels(maker: _Maker, answers: Answers) -> str:
+    """What labels are usually learnt by."""
+    if answers.task == "classification":
+        end = head(maker.model, answers.task, answers.output)
+        return "binary" if class_axis(answers, end, maker.shape(end.output)) is None else "cross-entropy"
+    return "binary" if answers.task == "multi-label" else "squares"
 
 
 def _of_output(model: Model, data: Dataset, output: str, teacher: Teacher) -> str:
@@ -196,15 +222,6 @@ class _Maker:
         """A term as it is wanted."""
         return self._own(wanted) if wanted.own else self._shipped(wanted)
 
-    def labelled_numbers(self, end: Head, shape: tuple[int, ...]) -> Numbers:
-        """Labels as numbers, in units of their deviation over the training part."""
-        _check_shape(self.data, end, shape)
-        y = self.data.train.y
-        mean = y.mean(axis=0, keepdims=True, dtype=np.float64)
-        deviation = y.std(axis=0, keepdims=True, dtype=np.float64)
-        deviation = np.where(deviation > 1e-7 * np.abs(mean), deviation, 1.0)
-        return Numbers(shape, mean.reshape(1, *shape), deviation.reshape(1, *shape))
-
     def taught_numbers(self, value: str, shape: tuple[int, ...]) -> Numbers:
         """A teacher's value as numbers, in units of their deviation."""
         assert self.teacher is not None
@@ -244,17 +261,15 @@ class _Maker:
         shape = self.shape(end.output)
         if self.teacher is not None:
             theirs = self.taught_end(end.output, task, shape)
-            targets, axis = self._taught(
-                wanted.name, shape, theirs.axis if end.axis is None else end.axis, theirs.logits
-            )
+            made, axis = self._taught(wanted.name, shape, theirs.axis if end.axis is None else end.axis, theirs.logits)
         else:
-            targets, axis = self._labelled(wanted.name, end, shape)
-        numbers = targets.targets if isinstance(targets, Taught) else targets
-        unit = (numbers.mean, numbers.deviation) if isinstance(numbers, Numbers) else None
-        inputs: dict[str, Sample] = {"output": (_FLOAT, shape), "target": (_FLOAT, targets.shape)}
+            made, axis = self._labelled(wanted.name, end, shape)
+        inner = made.targets if isinstance(made, (Taught, Picked)) else made
+        unit = (inner.mean, inner.deviation) if isinstance(inner, Numbers) else None
+        inputs: dict[str, Sample] = {"output": (_FLOAT, shape), "target": (_FLOAT, made.shape)}
         graph = of_shipped(wanted.name, wanted.parameters, 1 + axis, inputs, unit)
         wire = "output" if unit is None else "value"
-        return Term(graph, {wire: self._take(end, task)}, targets, factor=wanted.factor)
+        return Term(graph, {wire: self._take(end, task)}, made, factor=wanted.factor)
 
     def _taught(self, name: str, shape: tuple[int, ...], axis: int | None, value: str) -> tuple[Targets, int]:
         """Targets that a teacher gives, and the axis of vectors."""
@@ -275,45 +290,12 @@ class _Maker:
         return Taught(AsTheyAre(shape, places), value), axis
 
     def _labelled(self, name: str, end: Head, shape: tuple[int, ...]) -> tuple[Targets, int]:
-        """Targets made of labels, and the axis of vectors.
-
-        Raises:
-            UsageError: The loss is for other labels.
-        """
-        takes, data = LOSSES[name].takes, self.data
-        y = data.train.y
-        if data.task == "unlabelled":
-            default(self.model, data, self)  # says what is missing
-        if takes == "distribution" and data.task == "classification":
-            axis = _class_axis(data, end, shape)
-            if axis is not None:
-                weights = self.importance.of(lambda: by_class(y, len(data.classes)), len(data.classes))
-                return Classes(shape, axis, weights, self.importance.smoothing), axis
-        if takes == "labels" and data.task == "classification" and _class_axis(data, end, shape) is None:
-            return Labels(shape, self.importance.of(lambda: by_label(y), 1), self.importance.smoothing), 0
-        if takes == "labels" and data.task in ("multi-label", "regression"):
-            _check_shape(data, end, shape)
-            if y.min() < 0 or y.max() > 1:
-                message = f"the loss {name} is for labels between 0 and 1, and those of {data.name!r} go from {y.min():g} to {y.max():g}"
-                raise UsageError(message)
-            return Labels(shape, self.importance.of(lambda: by_label(y), 1), self.importance.smoothing), 0
-        if takes in ("numbers", "vectors", "distribution") and data.task == "regression":
-            _check_shape(data, end, shape)
-            if takes == "numbers":
-                return self.labelled_numbers(end, shape), 0
-            if shape:
-                axis = len(shape) - 1 if end.axis is None or takes == "vectors" else end.axis
-                return AsTheyAre(shape, shape[:axis] + shape[axis + 1 :]), axis
-        wanted = {
-            "distribution": "classes, with an output for each of them",
-            "logits": "the outputs of a teacher (--teacher start or a file)",
-            "labels": "labels that are there or are not, or two classes and one output",
-            "numbers": "numbers to predict",
-            "vectors": "vectors to predict",
-            "nothing": "nothing",
-        }[takes]
-        message = f"the loss {name} is for {wanted}, and {data.name!r} is of the task {data.task}"
-        raise UsageError(message)
+        """Targets made of labels, and the axis of vectors."""
+        answers = answers_of(self.data, end.output)
+        if answers.task == "unlabelled":
+            raise DataError(_no_labels(self.data))
+        made, axis = targets(name, answers, end, shape, self.importance)
+        return (Picked(made, answers.output) if answers.output else made), axis
 
     def _itself(self, wanted: Wanted, end: Head) -> Term:
         """An output that is the loss."""
@@ -337,7 +319,9 @@ class _Maker:
             for name, role in takes.items()
             if role.startswith("output:")
         }
-        labels = {name: samples[name] for name, role in takes.items() if role == "target"}
+        labels = {
+            name: (*samples[name], role.partition(":")[2]) for name, role in takes.items() if role.startswith("target")
+        }
         taught = {
             name: self.taught_end(role.partition(":")[2], "regression", samples[name][1]).logits
             for name, role in takes.items()
@@ -357,7 +341,7 @@ def own_inputs(
     floats = float_outputs(model)
     if wanted.output:
         floats = [head(model, "regression", wanted.output).output, *(o for o in floats if o != wanted.output)]
-    takes = roles(names, floats, taught=teacher_of(data) is not None)
+    takes = roles(names, floats, taught=teacher_of(data) is not None, several=data.several)
     samples: dict[str, Sample] = {}
     for name, role in takes.items():
         kind, _, output = role.partition(":")
@@ -365,67 +349,17 @@ def own_inputs(
             if data.task == "unlabelled":
                 message = f"the loss {wanted.name} takes labels ({name}), and {data.name!r} has none"
                 raise UsageError(message)
-            samples[name] = data.train.y.dtype, data.train.y.shape[1:]
+            if data.several and not output:
+                message = (
+                    f"the loss {wanted.name} takes labels ({name}), and {data.name!r} has those of several outputs; call the input "
+                    f"target_OUTPUT: {', '.join(f'target_{o}' for o in data.several)}"
+                )
+                raise UsageError(message)
+            y = answers_of(data, output).y
+            samples[name] = y.dtype, y.shape[1:]
             continue
         if kind == "teacher" and teacher_of(data) is None:
             message = f"the loss {wanted.name} takes what a teacher gives ({name}); give one: --teacher start or a file"
             raise UsageError(message)
         samples[name] = _FLOAT, shape(output)
     return samples, takes
-
-
-def _check_shape(data: Dataset, end: Head, shape: tuple[int, ...]) -> None:
-    """See that labels that are no classes have the shape of the output, but for axes of size 1."""
-    labels = data.train.y.shape[1:]
-    if shape == labels or (prod(shape) == prod(labels) and 1 in (*shape, *labels)):
-        return
-    what = {
-        "multi-label": f"{len(data.classes)} labels a sample",
-        "regression": "labels that are no class numbers, hence numbers to predict",
-    }[data.task]
-    raise DataError(_misfit(data, what, labels, end, shape))
-
-
-def _class_axis(data: Dataset, end: Head, shape: tuple[int, ...]) -> int | None:
-    """The axis of a sample's logits that the classes are along, `None` where two classes are told by one logit.
-
-    Raises:
-        DataError: Labels and output do not fit.
-    """
-    places, classes = data.train.y.shape[1:], len(data.classes)
-    fitting = [k for k, size in enumerate(shape) if size == classes and shape[:k] + shape[k + 1 :] == places]
-    if end.axis in fitting:
-        return end.axis
-    if fitting:
-        # Pixels have their classes first, as channels; tokens have them last. They differ where there are as many places as classes.
-        return fitting[0] if len(places) > 1 else fitting[-1]
-    if classes == 2 and tuple(d for d in shape if d != 1) == tuple(d for d in places if d != 1):
-        return None
-    what = f"{classes} classes" + (f" at {'x'.join(map(str, places))} places" if places else "")
-    raise DataError(_misfit(data, what, (*places, classes) if len(places) < 2 else (classes, *places), end, shape))
-
-
-def _misfit(data: Dataset, what: str, expected: tuple[int, ...], end: Head, shape: tuple[int, ...]) -> str:
-    return (
-        f"{data.name!r} has {what}, so the output of the model that is trained must be "
-        f"({', '.join(['batch', *map(str, expected)])}), but output {end.output!r} is {written((None, *shape))}"
-    )
-
-
-def _check_labels(data: Dataset) -> None:
-    # Whatever made the data: a class that there is not would be taken for another one.
-    parts: tuple[tuple[str, Split], ...] = (("training", data.train), ("validation", data.validation))
-    for part, split in parts:
-        y = split.y
-        if data.task != "classification" and len(y):
-            continue
-        lowest = 0 if y.ndim == 1 else np.iinfo(np.int64).min
-        if (
-            len(y) == 0
-            or not np.issubdtype(y.dtype, np.integer)
-            or int(y.min()) < lowest
-            or int(y.max()) >= len(data.classes)
-        ):
-            bounds = f"{y.dtype} from {y.min()} to {y.max()}" if len(y) else "missing"
-            message = f"labels of the {part} part are {bounds}; they must be integers from 0 to {len(data.classes) - 1}"
-            raise DataError(message)

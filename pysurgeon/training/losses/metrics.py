@@ -17,6 +17,7 @@ METRICS: dict[Task, str] = {
     "multi-label": "label accuracy",
     "regression": "R²",
     "unlabelled": "R² to the teacher",
+    "several": "mean score",
 }
 NEGATIVE = "negative loss"
 
@@ -136,3 +137,27 @@ class Determination(Metric):
                 ours, wanted = (x.reshape(len(y), *unit.shape).astype(np.float64) for x in (values[value], target))
                 total += (((ours - wanted) / unit.deviation) ** 2).reshape(len(y), -1).mean(axis=1)
         return 1.0 - total / len(self.units), np.ones(len(y))
+
+
+@dataclass(frozen=True)
+class Several(Metric):
+    """The mean of the metrics of several outputs; each sample counts the same.
+
+    Attributes:
+        metrics: By output.
+        name: See `Metric`.
+    """
+
+    metrics: Mapping[str, Metric]
+    name: str = METRICS["several"]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Those of all of them."""
+        return tuple(value for metric in self.metrics.values() for value in metric.values)
+
+    def scores(self, values: Mapping[str, Array], y: Array, taught: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Means over the places of each sample, averaged over the outputs."""
+        found = [metric.scores(values, y[output], taught) for output, metric in self.metrics.items()]
+        total = sum(sums / np.maximum(counts, 1.0) for sums, counts in found)
+        return np.asarray(total) / len(found), np.ones(len(y))

@@ -8,7 +8,7 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,9 @@ TARGETS, TEACHERS = ("target", "targets", "label", "labels", "y"), ("teacher", "
 """Names of inputs by which a loss says that it takes what the data holds, or what the teacher gives."""
 
 
-def roles(names: Sequence[str], outputs: Sequence[str], *, taught: bool) -> dict[str, str]:
+def roles(
+    names: Sequence[str], outputs: Sequence[str], *, taught: bool, several: Collection[str] = ()
+) -> dict[str, str]:
     """What each input of a loss takes: an output of the model, the targets, or what the teacher gives for an output.
 
     Inputs that are called as an output take it, those called `teacher` or `teacher_OUTPUT` what the teacher gives for it, and those called `target`
@@ -40,9 +42,10 @@ def roles(names: Sequence[str], outputs: Sequence[str], *, taught: bool) -> dict
         names: Of the inputs.
         outputs: Of the model, of floats; the first one is the one that is trained.
         taught: Whether there is a teacher.
+        several: Outputs that there are labels for, where there are several: `target_OUTPUT` takes those of one.
 
     Returns:
-        `output:NAME`, `teacher:NAME` or `target`, by input.
+        `output:NAME`, `teacher:NAME`, `target` or `target:NAME`, by input.
 
     Raises:
         UsageError: It is not said what an input takes.
@@ -54,6 +57,8 @@ def roles(names: Sequence[str], outputs: Sequence[str], *, taught: bool) -> dict
             found[name] = f"output:{name}"
         elif name in TEACHERS or of is not None:
             found[name] = f"teacher:{of or outputs[0]}"
+        elif (labelled := next((o for o in several for t in TARGETS if name == f"{t}_{o}"), None)) is not None:
+            found[name] = f"target:{labelled}"
         elif name in TARGETS:
             found[name] = "target"
     waiting = [name for name in names if name not in found]

@@ -182,12 +182,12 @@ class Fed(Targets):
 
     Attributes:
         places: Of the losses of a sample.
-        labels: Types and sample shapes of the inputs that take labels, by name.
+        labels: Types and sample shapes of the inputs that take labels, by name, and whose labels they take, where there are several.
         of_teacher: Names of the teacher's values by those of the inputs that take them.
     """
 
     places: tuple[int, ...]
-    labels: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = field(default_factory=dict)
+    labels: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...], str]] = field(default_factory=dict)
     of_teacher: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -197,13 +197,43 @@ class Fed(Targets):
 
     def of_batch(self, y: Array, taught: Mapping[str, Array], *, plain: bool = False) -> Encoded:  # noqa: ARG002
         """Every place counts the same."""
-        arrays = {n: np.require(y.reshape(len(y), *shape), dtype, "C") for n, (dtype, shape) in self.labels.items()}
+        arrays = {
+            name: np.require((y[output] if output else y).reshape(len(y), *shape), dtype, "C")
+            for name, (dtype, shape, output) in self.labels.items()
+        }
         arrays |= {n: np.require(taught[value], np.float32, "C") for n, value in self.of_teacher.items()}
         return _even(arrays, len(y), self.places)
 
     def encoded(self, y: Array, *, plain: bool = False) -> Encoded:
         """Of labels alone."""
         return self.of_batch(y, {}, plain=plain)
+
+
+@dataclass(frozen=True, eq=False)
+class Picked(Targets):
+    """Targets that are made of the labels of one output.
+
+    Attributes:
+        targets: Made of one array.
+        output: Whose labels they are made of.
+    """
+
+    targets: Targets
+    output: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """As of what they are made by."""
+        return self.targets.shape
+
+    @property
+    def places(self) -> tuple[int, ...]:  # type: ignore[override]
+        """As of what they are made by."""
+        return self.targets.places
+
+    def encoded(self, y: Array, *, plain: bool = False) -> Encoded:
+        """Of the labels of that output."""
+        return self.targets.encoded(y[self.output], plain=plain)
 
 
 @dataclass(frozen=True, eq=False)
