@@ -27,7 +27,7 @@ class Evaluation:
 
     Attributes:
         loss: The mean over the samples, without class weights and label smoothing: cross-entropy in nats, or squares in
-            units of the variance. See `pysurgeon.training.loss`.
+            units of the variance. See `pysurgeon.training.losses`.
         accuracy: The mean of the scores: the share of samples whose class has the largest output, the share of right
             labels, or the coefficient of determination.
         samples: How many there were.
