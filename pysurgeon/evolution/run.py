@@ -19,7 +19,7 @@ from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.fidelity import verify_loaded
-from pysurgeon.graph.session import latency
+from pysurgeon.graph.timing import latency
 from pysurgeon.training import WorkerTrainer, ensure_device, load_for
 from pysurgeon.training.batch import free_batch
 
