@@ -132,7 +132,7 @@ def speed(comparison: Comparison, names: tuple[str, str]) -> tuple[str, ...]:
     found = [said, f"Eight rounds in ten took {low} with {a} and {high} with {b}."]
     if comparison.load > BUSY:
         found.append(
-            f"The machine was busy: passes took {fmt.significant(comparison.load)} times the processor time that they had. On a quiet one, "
+            f"The machine was busy: passes took {fmt.significant(comparison.load)} times as long as the processor worked on them. On a quiet one, "
             "times are shorter and tell more."
         )
     return tuple(found)
