@@ -37,7 +37,7 @@ from onnx import numpy_helper
 
 MARK = "PYSURGEON_KILLS"
 # What differs between two runs that found the same.
-CLOCKS = ("seconds", "latency", "latency_ms")
+CLOCKS = ("seconds", "latency", "latency_ms", "speeds", "load")
 GONE_SECONDS = 10.0
 
 

@@ -218,23 +218,38 @@ void test_optimizer() {
   for (const float value : parameter) CHECK(value == -1.5F);
 }
 
-// An element of a cohort takes the step that it would take alone, to the bit.
-void test_cohorts() {
+// An element of a cohort takes the step that it would take alone, to the bit, whatever elements lie beside it.
+void test_cohorts(std::size_t run) {
+  const std::size_t size = 2001;
   const std::vector<surgeon::Cohort> each = {{0.01, 900}, {0.002, 3}, {0.5, 1}};
-  std::vector<std::uint16_t> of(101);
-  std::vector<float> start(101), gradient(101);
-  for (std::size_t i = 0; i < of.size(); ++i) {
-    of[i] = static_cast<std::uint16_t>(i % 3);
+  std::vector<std::uint16_t> of(size);
+  std::vector<float> start(size), gradient(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    of[i] = static_cast<std::uint16_t>(i / run % 3);
     start[i] = std::sin(static_cast<float>(i));
     gradient[i] = std::cos(static_cast<float>(3 * i));
   }
-  const surgeon::AdamW settings{0.9, 0.999, 1e-8, 0.05, 0.5};
-  std::vector<float> mixed = start, m(101, 0.1F), v(101, 0.2F);
-  surgeon::adamw_step(settings, {each, of.data()}, 101, mixed.data(), gradient.data(), m.data(), v.data());
-  for (std::size_t k = 0; k < each.size(); ++k) {
-    std::vector<float> alone = start, m1(101, 0.1F), v1(101, 0.2F);
-    surgeon::adamw_step(settings, {{each[k]}, nullptr}, 101, alone.data(), gradient.data(), m1.data(), v1.data());
-    for (std::size_t i = k; i < of.size(); i += 3) CHECK(alone[i] == mixed[i] && m1[i] == m[i] && v1[i] == v[i]);
+  const auto stepped = [&](bool adamw, double momentum, const surgeon::Cohorts& cohorts) {
+    std::vector<float> parameter = start, m(size, 0.1F), v(size, 0.2F);
+    const Index n = static_cast<Index>(size);
+    if (adamw) {
+      surgeon::adamw_step({0.9, 0.999, 1e-8, 0.05, 0.5}, cohorts, n, parameter.data(), gradient.data(), m.data(),
+                          v.data());
+    } else {
+      surgeon::sgd_step({momentum, 0.05, 0.5, momentum > 0.5}, cohorts, n, parameter.data(), gradient.data(), m.data());
+    }
+    return std::vector<std::vector<float>>{parameter, m, v};
+  };
+  for (const auto& [adamw, momentum] : {std::pair<bool, double>{true, 0.0}, {false, 0.0}, {false, 0.5}, {false, 0.9}}) {
+    const auto mixed = stepped(adamw, momentum, {each, of.data()});
+    for (std::size_t k = 0; k < each.size(); ++k) {
+      const auto alone = stepped(adamw, momentum, {{each[k]}, nullptr});
+      bool same = true;
+      for (std::size_t a = 0; a < alone.size(); ++a) {
+        for (std::size_t i = 0; i < size; ++i) same &= of[i] != k || alone[a][i] == mixed[a][i];
+      }
+      CHECK(same);
+    }
   }
 }
 
@@ -268,6 +283,6 @@ int main() {
   }
   test_elimination();
   test_optimizer();
-  test_cohorts();
+  for (const std::size_t run : {1U, 7U, 40U, 600U, 1500U}) test_cohorts(run);
   return surgeon::tests::failures == 0 ? 0 : 1;
 }

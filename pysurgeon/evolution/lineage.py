@@ -154,6 +154,15 @@ class Paired(Struct):
     samples: Annotated[int, Meta(ge=1)]
 
 
+class Speed(Struct):
+    """See `pysurgeon.graph.timing.Ratio`."""
+
+    median: float
+    low: float
+    high: float
+    verdict: Literal["faster", "slower", "alike", "open"]
+
+
 class Tested(Struct, tag_field="event", tag="tested"):
     """The last line."""
 
@@ -169,6 +178,8 @@ class Tested(Struct, tag_field="event", tag="tested"):
     front: list[Member] = field(default_factory=list)
     deviations: dict[str, float] = field(default_factory=dict)
     paired: dict[Literal["start", "alone"], Paired] = field(default_factory=dict)
+    speeds: dict[Literal["start", "alone"], Speed] = field(default_factory=dict)
+    load: float = 1.0
 
 
 Event: TypeAlias = Run | Candidates | Branched | Trained | Selected | Time | Tested

@@ -21,7 +21,7 @@ from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.graph import Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.fidelity import verify_loaded
-from pysurgeon.graph.session import latency
+from pysurgeon.graph.timing import latency
 from pysurgeon.graph.widths import Structure
 from pysurgeon.training import WorkerTrainer, ensure_device, load_for, score_text
 from pysurgeon.training.batch import free_batch

@@ -10,7 +10,8 @@ from pysurgeon.data import Batches, Dataset
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, Model
 from pysurgeon.surgery import Calibration
-from pysurgeon.training import Trainer, TrainSettings, fit_input
+from pysurgeon.training import Trainer, TrainSettings, fit_input, metric
+from pysurgeon.training.losses.metrics import NEGATIVE
 
 CALIBRATION_SAMPLES, UNSEEN_SAMPLES = 512, 128
 
@@ -40,7 +41,13 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
 
 
 def chance(data: Dataset) -> float:
-    """Accuracy of the best constant answer on the validation part: the share of the most frequent class; 0 where there are no classes."""
+    """Score of the best constant answer on the validation part, as far as that can be said.
+
+    Of classes it is the share of the most frequent one, of what is scored otherwise 0, as of a coefficient of determination; of a negative loss it is
+    not known, and minus infinity.
+    """
+    if metric(data) == NEGATIVE:
+        return -math.inf
     y = data.validation.y
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or not len(y):
         return 0.0

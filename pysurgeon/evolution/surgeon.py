@@ -26,7 +26,7 @@ from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.fidelity import verify_result
-from pysurgeon.graph.session import latency
+from pysurgeon.graph.timing import latency, timed
 from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
     Evaluation,
@@ -363,21 +363,24 @@ class Surgeon:
         deviations: dict[str, float] = {}
         seen: dict[str, Evaluation] = {}
 
-        def figures(name: str, model: Model) -> dict[str, Any]:
-            size = costs(model)
-            found = seen[name] = evaluate(model, self.data, "test", threads=self.settings.threads)
-            deviations[name] = float(found.scores.std())
-            return {
-                "parameters": size.parameters,
-                "macs": size.macs,
-                "test_accuracy": found.accuracy,
-                "latency_ms": latency(model),
-            }
+        def compute() -> dict[str, Any]:
+            timed_ones = {"result": trunk.model, "start": self._start, **({"alone": trained.model} if trained else {})}
+            timed_ones |= {b.id: b.model for b in front}
+            timings = timed(list(timed_ones.values()), seconds=30.0)
+            at = {name: k for k, name in enumerate(timed_ones)}
 
-        event = self.journal.once(
-            "tested",
-            "tested",
-            lambda: {
+            def figures(name: str, model: Model) -> dict[str, Any]:
+                size = costs(model)
+                found = seen[name] = evaluate(model, self.data, "test", threads=self.settings.threads)
+                deviations[name] = float(found.scores.std())
+                return {
+                    "parameters": size.parameters,
+                    "macs": size.macs,
+                    "test_accuracy": found.accuracy,
+                    "latency_ms": timings[at[name]].median,
+                }
+
+            return {
                 "start": figures("start", self._start),
                 "alone": figures("alone", trained.model) if trained is not None else None,
                 "result": figures("result", trunk.model),
@@ -390,8 +393,12 @@ class Surgeon:
                 "branch": trunk.id,
                 "trunk_steps": trunk.state.step,
                 "samples": len(self.data.test),
-            },
-        )
+                # Of the times of the result to theirs: all have taken turns.
+                "speeds": {n: asdict(timings.ratio(0, to=at[n])) for n in ("start", "alone") if n in at},
+                "load": timings.load,
+            }
+
+        event = self.journal.once("tested", "tested", compute)
         for file, branch in (("result.onnx", trunk), *((f"front/{b.id}.onnx", b) for b in front)):
             verify_result(branch.model, self._start, exact=False)
             self.journal.save_file(file, with_input_metadata(branch.model, self.data).to_bytes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -242,15 +241,3 @@ def all_taken(model: Model) -> Iterator[dict[str, int]]:
         with contextlib.suppress(ModelError):
             session.run(random_feeds(model, batch=1, dimensions=sizes))
             yield sizes
-
-
-def latency(model: Model, *, batch: int = 1, threads: int = 1, repetitions: int = 30) -> float:
-    """Median time of a forward pass on random input, in milliseconds, after three that do not count. Open sizes are those of `taken`."""
-    session = Session(model, threads=threads)
-    feeds: dict[str, Any] = random_feeds(model, batch=batch, dimensions=taken(model))
-    times = []
-    for _ in range(repetitions + 3):
-        begin = time.perf_counter()
-        session.run(feeds)
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times[3:])) * 1e3

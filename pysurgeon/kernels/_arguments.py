@@ -16,6 +16,29 @@ IndexArray = npt.NDArray[np.int64]
 CohortArray = npt.NDArray[np.uint16]
 
 
+class CohortIndex:
+    """Which cohort every element of a parameter belongs to. Made and checked once, read at every step.
+
+    Args:
+        of: uint16 of the parameter's shape, cohorts from 0; copied.
+
+    Attributes:
+        array: The same, read-only.
+        count: One more than the last cohort that has an element.
+
+    Raises:
+        DataError: It is no uint16 array.
+    """
+
+    def __init__(self, of: CohortArray) -> None:
+        if not isinstance(of, np.ndarray) or of.dtype != np.uint16:
+            msg = f"The cohorts of elements are {getattr(of, 'dtype', type(of).__name__)}, expected a uint16 array."
+            raise DataError(msg)
+        self.array: CohortArray = of.copy(order="C")
+        self.array.flags.writeable = False
+        self.count = int(self.array.max(initial=0)) + 1
+
+
 class Factors(NamedTuple):
     """The leading singular triplets of a matrix of shape ``(m, n)``: it is about ``U * s @ Vt``."""
 
@@ -239,7 +262,7 @@ def check_adamw(
     beta2: float,
     learning_rate: float | Sequence[float],
     step: int | Sequence[int],
-    cohort: CohortArray | None,
+    cohort: CohortIndex | None,
 ) -> tuple[list[float], list[int]]:
     """Refuses arguments that no AdamW step can be made from; returns the rates and steps of the cohorts.
 
@@ -273,7 +296,7 @@ def check_sgd(
     momentum: float,
     nesterov: bool,
     learning_rate: float | Sequence[float],
-    cohort: CohortArray | None,
+    cohort: CohortIndex | None,
 ) -> list[float]:
     """Refuses arguments that no SGD step can be made from; returns the rates of the cohorts.
 
@@ -297,22 +320,20 @@ def check_sgd(
     return _check_cohorts(parameter, learning_rate, cohort)
 
 
-def _check_cohorts(
-    parameter: FloatArray, learning_rate: float | Sequence[float], cohort: CohortArray | None
-) -> list[float]:
+def _check_cohorts(parameter: FloatArray, learning_rate: float | Sequence[float], cohort: object) -> list[float]:
     rates = [float(r) for r in np.atleast_1d(learning_rate)]
     if cohort is None:
         if len(rates) != 1:
             msg = f"{len(rates)} learning rates were given and no cohorts: say which element belongs to which."
             raise UsageError(msg)
         return rates
-    if not isinstance(cohort, np.ndarray) or cohort.dtype != np.uint16 or not cohort.flags.c_contiguous:
-        msg = "cohort must be a C-contiguous uint16 array: it is used where it lies and never copied."
+    if not isinstance(cohort, CohortIndex):
+        msg = f"cohort is a {type(cohort).__name__}, expected a CohortIndex, which checks an array once for all steps."
         raise DataError(msg)
-    if cohort.shape != parameter.shape:
-        msg = f"cohort has shape {cohort.shape}, expected that of the parameter, {parameter.shape}."
+    if cohort.array.shape != parameter.shape:
+        msg = f"cohort has shape {cohort.array.shape}, expected that of the parameter, {parameter.shape}."
         raise DataError(msg)
-    if cohort.size and int(cohort.max()) >= len(rates):
-        msg = f"cohort {int(cohort.max())} has no learning rate: {len(rates)} were given, for cohorts from 0."
+    if cohort.count > len(rates):
+        msg = f"cohort {cohort.count - 1} has no learning rate: {len(rates)} were given, for cohorts from 0."
         raise UsageError(msg)
     return rates

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pysurgeon.kernels import _native
-from pysurgeon.kernels._arguments import CohortArray, FloatArray, check_adamw, check_live, check_sgd
+from pysurgeon.kernels._arguments import CohortIndex, FloatArray, check_adamw, check_live, check_sgd
 
 
 def adamw_step(
@@ -27,7 +27,7 @@ def adamw_step(
     epsilon: float,
     weight_decay: float,
     step: int | Sequence[int],
-    cohort: CohortArray | None = None,
+    cohort: CohortIndex | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """Makes one step of AdamW: decoupled weight decay, bias correction, epsilon outside of the root.
@@ -50,7 +50,7 @@ def adamw_step(
         epsilon: Added to the denominator.
         weight_decay: The share of the parameter, times the learning rate, that is taken away.
         step: The number of this step, or one for each cohort; the first is 1.
-        cohort: uint16 of the parameter's shape: which cohort an element belongs to. `None` where there is one of all.
+        cohort: Which cohort an element belongs to. `None` where there is one of all.
         gradient_scale: Multiplies the gradient, to clip its norm or to average what was accumulated.
 
     Raises:
@@ -69,7 +69,7 @@ def adamw_step(
         epsilon=epsilon,
         weight_decay=weight_decay,
         steps=steps,
-        cohort=cohort,
+        cohort=None if cohort is None else cohort.array,
         gradient_scale=gradient_scale,
     )
 
@@ -83,7 +83,7 @@ def sgd_step(
     momentum: float,
     weight_decay: float,
     nesterov: bool,
-    cohort: CohortArray | None = None,
+    cohort: CohortIndex | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """Makes one step of stochastic gradient descent, with momentum where it is not zero.
@@ -101,7 +101,7 @@ def sgd_step(
         momentum: Decay of the momentum buffer, 0 or more.
         weight_decay: The share of the parameter that is added to the gradient.
         nesterov: Whether the step looks ahead along the momentum, which must then be above zero.
-        cohort: uint16 of the parameter's shape: which cohort an element belongs to. `None` where there is one of all.
+        cohort: Which cohort an element belongs to. `None` where there is one of all.
         gradient_scale: Multiplies the gradient, to clip its norm or to average what was accumulated.
 
     Raises:
@@ -117,7 +117,7 @@ def sgd_step(
         momentum=momentum,
         weight_decay=weight_decay,
         nesterov=nesterov,
-        cohort=cohort,
+        cohort=None if cohort is None else cohort.array,
         gradient_scale=gradient_scale,
     )
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pysurgeon.errors import DataError
 from pysurgeon.kernels._arguments import (
-    CohortArray,
+    CohortIndex,
     DoubleArray,
     Factors,
     FloatArray,
@@ -142,7 +142,7 @@ def adamw_step(
     epsilon: float,
     weight_decay: float,
     step: int | Sequence[int],
-    cohort: CohortArray | None = None,
+    cohort: CohortIndex | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """One step of AdamW in place; see ``pysurgeon.kernels.adamw_step``."""
@@ -166,7 +166,7 @@ def sgd_step(
     momentum: float,
     weight_decay: float,
     nesterov: bool,
-    cohort: CohortArray | None = None,
+    cohort: CohortIndex | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """One step of stochastic gradient descent in place; see ``pysurgeon.kernels.sgd_step``."""
@@ -181,9 +181,9 @@ def sgd_step(
     parameter[...] = before - _of_elements(rates, cohort) * direction
 
 
-def _of_elements(each: Sequence[float] | Sequence[int], cohort: CohortArray | None) -> DoubleArray:
+def _of_elements(each: Sequence[float] | Sequence[int], cohort: CohortIndex | None) -> DoubleArray:
     """What belongs to the cohort of every element: float64 of the parameter's shape, or a scalar."""
-    return np.asarray(each, np.float64)[0 if cohort is None else cohort]
+    return np.asarray(each, np.float64)[0 if cohort is None else cohort.array]
 
 
 def sum_of_squares(array: FloatArray) -> float:

@@ -12,7 +12,8 @@ from pysurgeon.errors import DataError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.costs import costs
 from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, latency, output_error, taken
+from pysurgeon.graph.session import Session, output_error, taken
+from pysurgeon.graph.timing import Ratio, Timing, timed
 from pysurgeon.report.documents import document
 from pysurgeon.report.printable import Printable
 from pysurgeon.training import Difference, Evaluation, as_expected, evaluate, fit_input, metric, paired
@@ -31,13 +32,13 @@ class Compared:
         accuracy: On the test split, 0..1, or what else is the metric of the task; `None` without data.
         parameters: Trainable parameters.
         macs: Multiply-accumulate operations for one sample.
-        latency_ms: Median time of one sample in onnxruntime, in milliseconds.
+        latency_ms: Time of one sample in onnxruntime, in milliseconds; see `Timing`.
     """
 
     accuracy: float | None
     parameters: int
     macs: int
-    latency_ms: float
+    latency_ms: Timing
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,15 @@ class Comparison(Printable):
         b: The second model.
         metric: What the accuracies are: of labels, the share that is right; of numbers, the coefficient of determination.
         difference: Of the second model to the first one, sample by sample of the test split; `None` without data.
+        speed: Of the time that the second model takes to that of the first one; they took turns.
+        load: Wall time over processor time of the passes that were timed; well above 1, the machine was busy.
     """
 
     max_error: float
     a: Compared
     b: Compared
+    speed: Ratio
+    load: float
     metric: str = "accuracy"
     difference: Difference | None = None
 
@@ -84,19 +89,22 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
         None if d is None else evaluate(m, d, "test", threads=threads)
         for m, d in ((model_a, data_a), (model_b, data_b))
     )
+    timings = timed([model_a.source or model_a, model_b.source or model_b], threads=threads)
     return Comparison(
         max_error=output_error(outputs_a, _renamed(outputs_a, outputs_b)),
-        a=_compared(model_a, on_a, threads),
-        b=_compared(model_b, on_b, threads),
+        a=_compared(model_a, on_a, timings[0]),
+        b=_compared(model_b, on_b, timings[1]),
+        speed=timings.ratio(1),
+        load=timings.load,
         metric="accuracy" if data is None else metric(data),
         difference=None if on_a is None or on_b is None else paired(on_a, on_b),
     )
 
 
-def _compared(model: Model, on_test: Evaluation | None, threads: int) -> Compared:
+def _compared(model: Model, on_test: Evaluation | None, timing: Timing) -> Compared:
     size = costs(model)
     accuracy = None if on_test is None else on_test.accuracy
-    return Compared(accuracy, size.parameters, size.macs, latency(model.source or model, threads=threads))
+    return Compared(accuracy, size.parameters, size.macs, timing)
 
 
 def _feeds(

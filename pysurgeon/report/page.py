@@ -111,8 +111,8 @@ def headline(run: RunRecord) -> Headline:
     if run.settings.objective == "size" and result.parameters < before.parameters:
         saved = fmt.percent(1 - result.parameters / before.parameters, 0)
         title = f"{saved} fewer parameters on {data}, test {run.metric} {accuracies}"
-    if run.settings.objective == "latency" and result.latency_ms < before.latency_ms:
-        title = f"{fmt.significant(before.latency_ms / result.latency_ms)} × faster on {data}, test {run.metric} {accuracies}"
+    if run.settings.objective == "latency" and run.speed is not None and run.speed.verdict == "faster":
+        title = f"{fmt.significant(1 / run.speed.median)} × faster on {data}, test {run.metric} {accuracies}"
     if run.alone is None:
         return Headline(title, verdict(run))
     operations = sum(len(g.taken.operations) for g in run.generations if g.taken is not None)

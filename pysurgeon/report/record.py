@@ -11,6 +11,7 @@ import msgspec
 from pysurgeon.errors import ModelError
 from pysurgeon.evolution import EvolveSettings, Figures, Journal, line_of
 from pysurgeon.graph import Model, load
+from pysurgeon.graph.timing import Ratio
 from pysurgeon.report.architecture import LayerChange, layer_changes, layer_facts
 from pysurgeon.report.statistics import at_least, interval
 from pysurgeon.surgery import parse
@@ -205,6 +206,7 @@ class RunRecord:
     alone: Tested | None
     result: Tested | None
     difference: Difference | None
+    speed: Ratio | None
     front: tuple[MemberRecord, ...]
     generations: tuple[GenerationRecord, ...]
     trunk: Curve
@@ -251,6 +253,7 @@ def from_journal(journal: Journal) -> RunRecord:
     ]
     alone = [e for e in trained if e["branch"] == "alone"]
     judged = tested.get("paired", {}).get("alone") or tested.get("paired", {}).get("start")
+    speed = tested.get("speeds", {}).get("alone") or tested.get("speeds", {}).get("start")
     return RunRecord(
         folder=journal.folder,
         settings=settings,
@@ -260,6 +263,7 @@ def from_journal(journal: Journal) -> RunRecord:
         alone=of("alone", tested.get("alone")),
         result=of("result", tested.get("result")),
         difference=msgspec.convert(judged, Difference) if judged else None,
+        speed=msgspec.convert(speed, Ratio) if speed else None,
         front=tuple(front),
         generations=generations,
         trunk=_curve(path),

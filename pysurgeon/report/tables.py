@@ -26,7 +26,7 @@ from pysurgeon.graph.widths import Structure
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
 from pysurgeon.report.documents import InspectResult, WidthDocument, inspect
-from pysurgeon.report.verdict import compared
+from pysurgeon.report.verdict import compared, speed
 from pysurgeon.surgery import Record, parse
 from pysurgeon.training import NodeFact
 
@@ -318,9 +318,9 @@ def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")
     table.add_row("MACs", fmt.count(a.macs), fmt.count(b.macs), fmt.change(a.macs, b.macs))
     table.add_row(
         "Latency",
-        fmt.milliseconds(a.latency_ms),
-        fmt.milliseconds(b.latency_ms),
-        fmt.change(a.latency_ms, b.latency_ms),
+        fmt.milliseconds(a.latency_ms.median),
+        fmt.milliseconds(b.latency_ms.median),
+        fmt.change(1.0, comparison.speed.median) if comparison.speed.decided else comparison.speed.verdict,
     )
     judged = (
         () if comparison.difference is None else compared(comparison.difference, names[1], names[0], comparison.metric)
@@ -328,6 +328,7 @@ def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")
     return Group(
         table,
         *map(Text, judged),
+        *map(Text, speed(comparison, names)),
         Text(f"Largest difference of the outputs, relative to the largest: {fmt.error(comparison.max_error)}"),
     )
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pysurgeon.data import Dataset
 from pysurgeon.evolution import EvolveSettings
+from pysurgeon.graph.timing import BUSY
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.record import RunRecord
 from pysurgeon.training import Difference
+
+if TYPE_CHECKING:
+    from pysurgeon.report.compare import Comparison
 
 
 def verdict(run: RunRecord) -> tuple[str, ...]:
@@ -113,3 +119,24 @@ def _beyond_tolerance(run: RunRecord) -> list[str]:
         f"{fmt.percent(run.settings.allowed_loss)}, which selection kept to on the validation part."
     )
     return [sentence]
+
+
+def speed(comparison: Comparison, names: tuple[str, str]) -> tuple[str, ...]:
+    """Which of two models is faster, as far as their times tell, with the spread of either, in sentences."""
+    (a, b), ratio = names, comparison.speed
+    times = f"{fmt.significant(ratio.low)} to {fmt.significant(ratio.high)} times as long as {a}"
+    said = {
+        "alike": f"{a} and {b} take equally long, within 3{fmt.SPACE}%: {b} takes {times}.",
+        "open": f"The times do not tell whether {a} or {b} is faster: {b} takes {times}.",
+    }.get(ratio.verdict, f"{_capital(b)} is {ratio.verdict} than {a}: it takes {times}.")
+    low, high = (
+        f"{fmt.significant(t.low)} to {fmt.milliseconds(t.high)}"
+        for t in (comparison.a.latency_ms, comparison.b.latency_ms)
+    )
+    found = [said, f"Eight rounds in ten took {low} with {a} and {high} with {b}."]
+    if comparison.load > BUSY:
+        found.append(
+            f"The machine was busy: passes took {fmt.significant(comparison.load)} times as long as the processor worked on them. On a quiet one, "
+            "times are shorter and tell more."
+        )
+    return tuple(found)

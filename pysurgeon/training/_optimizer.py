@@ -14,7 +14,7 @@ import numpy as np
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
-from pysurgeon.kernels import adamw_step, sgd_step, sum_of_squares
+from pysurgeon.kernels import CohortIndex, adamw_step, sgd_step, sum_of_squares
 from pysurgeon.surgery.apply import AGE
 from pysurgeon.training._arrays import aligned
 from pysurgeon.training.protocol import State, TrainSettings
@@ -33,11 +33,11 @@ class Cohorts:
 
     Attributes:
         ages: Steps taken, int64, ascending; one for each cohort.
-        of: uint16 of the parameter's shape, the cohort of every element; `None` where there is one of all.
+        of: The cohort of every element; `None` where there is one of all.
     """
 
     ages: Array
-    of: Array | None
+    of: CohortIndex | None
 
     @staticmethod
     def from_ages(age: Array, shape: tuple[int, ...]) -> Cohorts:
@@ -50,11 +50,11 @@ class Cohorts:
         if age.ndim == 0 or not age.size:
             return Cohorts(np.asarray(age.reshape(-1)[:1] if age.size else [0], np.int64), None)
         ages, of = np.unique(np.minimum(age, _OLDEST).astype(np.int64), return_inverse=True)
-        return Cohorts(ages, of.reshape(shape).astype(np.uint16) if len(ages) > 1 else None)
+        return Cohorts(ages, CohortIndex(of.reshape(shape).astype(np.uint16)) if len(ages) > 1 else None)
 
     def to_ages(self) -> Array:
         """Float32, as `from_ages` takes them."""
-        return self.ages[0 if self.of is None else self.of].astype(np.float32)
+        return self.ages[0 if self.of is None else self.of.array].astype(np.float32)
 
 
 class Optimizer:

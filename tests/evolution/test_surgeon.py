@@ -87,7 +87,8 @@ def timeless(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     text = json.dumps(events)
     found: list[dict[str, Any]] = json.loads(text)
     for event in found:
-        event.pop("seconds", None)
+        for clock in ("seconds", "speeds", "load"):
+            event.pop(clock, None)
         for name in ("start", "alone", "result"):
             if isinstance(event.get(name), dict):
                 event[name].pop("latency_ms")

@@ -16,7 +16,7 @@ from checks import loaded
 from pysurgeon.errors import ModelError
 from pysurgeon.graph import Model, _external, from_proto, session
 from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, latency, output_error
+from pysurgeon.graph.session import Session, output_error
 from pysurgeon.runtime import can_differentiate
 
 
@@ -249,7 +249,3 @@ def test_random_feeds_of_one_name_fit_together():
     feeds = random_feeds(model, batch=5)
     assert {name: array.shape for name, array in feeds.items()} == {"p": (5,), "x": (5, 5)}
     assert Session(model).run(feeds)["y"].shape == (5, 5)
-
-
-def test_latency_is_a_time():
-    assert latency(loaded("mlp_relu.legacy"), repetitions=3) > 0

@@ -10,7 +10,7 @@ import torch
 
 from pysurgeon import kernels
 from pysurgeon.errors import DataError, UsageError
-from pysurgeon.kernels import reference
+from pysurgeon.kernels import CohortIndex, reference
 
 BOTH = pytest.mark.parametrize("backend", [kernels, reference], ids=["native", "reference"])
 ADAMW = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.05}
@@ -116,12 +116,20 @@ def test_a_step_is_the_same_wherever_it_starts():
         np.testing.assert_array_equal(a, b)
 
 
+def cohorts(size, longest, seed=0):
+    """Cohorts 0 to 2 in runs of up to so many elements."""
+    rng = np.random.default_rng(seed)
+    runs = rng.integers(1, longest + 1, size + 1)
+    return np.repeat(rng.integers(0, 3, size + 1), runs)[:size].astype(np.uint16)
+
+
 @BOTH
-@pytest.mark.parametrize("size", [0, 1, 17, 1001])
-def test_cohorts_take_the_steps_that_they_would_take_alone(backend: ModuleType, size):
+@pytest.mark.parametrize("longest", [1, 20, 700, 5000])
+@pytest.mark.parametrize("size", [0, 1, 17, 1001, 3000])
+def test_cohorts_take_the_steps_that_they_would_take_alone(backend: ModuleType, size, longest):
     """To the bit, so that what an operation adds to a parameter does not change what was there."""
-    rates, steps, rng = [0.01, 0.002, 0.5], [900, 3, 1], np.random.default_rng(0)
-    cohort = rng.integers(0, 3, size).astype(np.uint16)
+    rates, steps, cohort = [0.01, 0.002, 0.5], [900, 3, 1], cohorts(size, longest, seed=size)
+    of = CohortIndex(cohort)
     given = arrays(4, size)
     np.abs(given[3], out=given[3])
     for kind in ("adamw", "sgd", "momentum", "nesterov"):
@@ -129,11 +137,11 @@ def test_cohorts_take_the_steps_that_they_would_take_alone(backend: ModuleType, 
         if kind == "adamw":
             step = backend.adamw_step
             settings = {k: v for k, v in ADAMW.items() if k != "learning_rate"}
-            step(*mixed, learning_rate=rates, step=steps, cohort=cohort, **settings)
+            step(*mixed, learning_rate=rates, step=steps, cohort=of, **settings)
         else:
             step, mixed = backend.sgd_step, mixed[:3]
             settings = {"momentum": 0.0 if kind == "sgd" else 0.9, "weight_decay": 0.01, "nesterov": kind == "nesterov"}
-            step(*mixed, learning_rate=rates, cohort=cohort, **settings)
+            step(*mixed, learning_rate=rates, cohort=of, **settings)
         for k, rate in enumerate(rates):
             alone = [values.copy() for values in given[: len(mixed)]]
             step(*alone, learning_rate=rate, **settings, **({"step": steps[k]} if kind == "adamw" else {}))
@@ -144,16 +152,15 @@ def test_cohorts_take_the_steps_that_they_would_take_alone(backend: ModuleType, 
 @BOTH
 def test_cohorts_that_do_not_fit_are_refused(backend: ModuleType):
     given = arrays(4)
-    cohort = np.ones(101, np.uint16)
+    cohort = CohortIndex(np.ones(101, np.uint16))
     two = {**ADAMW, "learning_rate": [0.1, 0.2]}
     for wrong, error in (
         ({**two, "step": [1, 1]}, UsageError),
         ({**two, "step": [1], "cohort": cohort}, UsageError),
         ({**two, "step": [1, 0], "cohort": cohort}, UsageError),
-        ({**two, "step": [1, 1], "cohort": cohort + np.uint16(1)}, UsageError),
-        ({**two, "step": [1, 1], "cohort": cohort[1:]}, DataError),
-        ({**two, "step": [1, 1], "cohort": cohort.astype(np.int64)}, DataError),
-        ({**two, "step": [1, 1], "cohort": np.ones(202, np.uint16)[::2]}, DataError),
+        ({**two, "step": [1, 1], "cohort": CohortIndex(cohort.array + np.uint16(1))}, UsageError),
+        ({**two, "step": [1, 1], "cohort": CohortIndex(cohort.array[1:])}, DataError),
+        ({**two, "step": [1, 1], "cohort": cohort.array}, DataError),
     ):
         before = given[0].copy()
         with pytest.raises(error, match=r"cohort|step"):
@@ -161,6 +168,22 @@ def test_cohorts_that_do_not_fit_are_refused(backend: ModuleType):
         np.testing.assert_array_equal(given[0], before)
     with pytest.raises(UsageError, match="no learning rate"):
         backend.sgd_step(*given[:3], **SGD, cohort=cohort)
+    for wrong in (np.ones(101, np.int64), [0, 1]):
+        with pytest.raises(DataError, match="expected a uint16 array"):
+            CohortIndex(wrong)
+
+
+def test_what_was_checked_cannot_change():
+    given = np.zeros(202, np.uint16)
+    for array in (given, given[::2]):
+        index = CohortIndex(array)
+        given[0] = 7
+        assert index.count == 1
+        assert not index.array.any()
+        assert index.array.flags.c_contiguous
+        with pytest.raises(ValueError, match="read-only"):
+            index.array[0] = 7
+        given[0] = 0
 
 
 BAD_VIEWS = {

@@ -161,8 +161,10 @@ def test_an_exact_operation_compares_as_one() -> None:
     found = compare(model, operate(model, parse("widen:fc1=9")).model)
     assert found.max_error <= 1e-5
     assert (found.a.accuracy, found.a.parameters, found.b.parameters) == (None, 51, 75)
-    assert set(found.to_json()) == {"max_error", "a", "b", "metric", "difference"}
+    assert set(found.to_json()) == {"max_error", "a", "b", "speed", "load", "metric", "difference"}
     assert set(found.to_json()["a"]) == {"accuracy", "parameters", "macs", "latency_ms"}
+    assert set(found.to_json()["a"]["latency_ms"]) == {"median", "low", "high"}
+    assert set(found.to_json()["speed"]) == {"median", "low", "high", "verdict"}
 
 
 def test_the_error_is_relative_to_the_largest_output_of_the_first() -> None:

@@ -11,6 +11,7 @@ import pytest
 from pysurgeon.diagnosis import Objective
 from pysurgeon.errors import OutputExistsError
 from pysurgeon.evolution import EvolveSettings, Figures, Journal
+from pysurgeon.graph.timing import Ratio
 from pysurgeon.report import _format as fmt
 from pysurgeon.report import write_report
 from pysurgeon.report.page import headline, render
@@ -198,8 +199,21 @@ def test_the_headline_speaks_of_the_objective(tmp_path: Path, objective: Objecti
     run = from_journal(write_run(tmp_path / "run"))
     assert run.alone is not None
     heavier = replace(run.alone, figures=Figures(695, 420, 0.7, 0.04))
-    found = headline(replace(run, settings=replace(run.settings, objective=objective), alone=heavier))
-    assert found.title.replace(fmt.SPACE, " ") == title
+    faster = Ratio(0.5, 0.4, 0.6, "faster")
+    of = replace(run, settings=replace(run.settings, objective=objective), alone=heavier, speed=faster)
+    assert headline(of).title.replace(fmt.SPACE, " ") == title
+
+
+@pytest.mark.parametrize("speed", [None, Ratio(0.6, 0.4, 1.1, "open"), Ratio(0.99, 0.98, 1.01, "alike")])
+def test_nothing_is_called_faster_that_the_times_do_not_tell(tmp_path: Path, speed: Ratio | None) -> None:
+    run = from_journal(write_run(tmp_path / "run"))
+    assert run.alone is not None
+    heavier = replace(run.alone, figures=Figures(695, 420, 0.7, 0.04))
+    of = replace(run, settings=replace(run.settings, objective="latency"), alone=heavier, speed=speed)
+    assert "faster" not in headline(of).title
+    assert ("not told apart" if speed and speed.verdict == "open" else "alike" if speed else "not compared") in render(
+        of
+    )
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class TorchOptimizer:
             if cohorts.of is None:
                 alike.setdefault((decay(settings, leaf.ndim), int(cohorts.ages[0])), []).append(name)
             else:
-                self._mixed[name] = torch.from_numpy(cohorts.of.astype(np.int64)).to(leaf.device)
+                self._mixed[name] = torch.from_numpy(cohorts.of.array.astype(np.int64)).to(leaf.device)
         self._groups = [
             _Group(
                 weight_decay,
