@@ -21,8 +21,8 @@ FRONT = 4
 _PAPER_BRANCHES = 7
 # Shares of the steps: of a race that only adds; where such races begin; and where cuts begin and end.
 _RACE, _GROWING, _CUTTING = 0.05, 0.05, (0.55, 0.7)
-# Where a run does nothing but cut.
-_ONLY_CUTTING = (0.2, 0.75)
+# Where a run does nothing but cut, and how often at most: more cuts lose more than they save. Not earlier: what is not trained yet seems to do without everything.
+_ONLY_CUTTING, CUTS = (0.5, 0.85), 3
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,13 @@ class Strategy:
 
 
 def _surgeon(settings: EvolveSettings, total: int, race: Race) -> list[Round]:
-    """The last round cuts, those before it double, a fifth one tries layers; where nothing may grow, all cut."""
+    """The last round cuts, those before it double, a fifth one tries layers; where nothing may grow, all cut, and three do."""
     count = settings.generations
     if not settings.may_grow:
-        return [Round(*s, by_cut, race, LEVELS + 1 + settings.branches) for s in even(total, count, *_ONLY_CUTTING)]
+        return [
+            Round(*s, by_cut, race, LEVELS + 1 + settings.branches)
+            for s in even(total, min(CUTS, count), *_ONLY_CUTTING)
+        ]
     doublings = min(DOUBLINGS, max(0, count - 1))
     deeper = min(1, max(0, count - 1 - doublings))
     growing = even(total, doublings + deeper, _GROWING, _GROWING + _RACE * (doublings + deeper))

@@ -18,6 +18,7 @@ from pysurgeon.evolution.race import Halving, rungs
 from pysurgeon.evolution.settings import Objective
 from pysurgeon.evolution.strategy import Round, Strategy
 from pysurgeon.graph import from_proto
+from pysurgeon.graph.timing import Ratio, Timing
 from pysurgeon.graph.widths import Structure
 from pysurgeon.report import (
     Compared,
@@ -68,7 +69,13 @@ def _tables(layer: str, folder: Path) -> dict[str, RenderableType]:
         "result": result_table(result),
         "comparison": comparison_table(compare(model, done.model), (f"{LONG}.onnx", "b.onnx")),
         "large": comparison_table(
-            Comparison(0.5, Compared(0.7123, 3, 2, 0.001), Compared(0.91, 123_456_789_012, 987_654_321_098, 12_345.6)),
+            Comparison(
+                0.5,
+                Compared(0.7123, 3, 2, Timing(0.001, 0.001, 0.001)),
+                Compared(0.91, 123_456_789_012, 987_654_321_098, Timing(12_345.6, 12_300.0, 12_400.0)),
+                Ratio(12_345_678.9, 12_300_000.0, 12_400_000.0, "slower"),
+                1.0,
+            ),
             (f"{LONG}.onnx", f"{LONG}.onnx"),
         ),
     }
