@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from pysurgeon.data import Dataset
+from pysurgeon.data import Dataset, Targets
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.session import Session
@@ -50,26 +51,37 @@ def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch
         DataError: The data does not fit the model.
         ModelError: onnxruntime cannot run the model.
     """
-    fit = fit_input(model, data)
-    loss = make_loss(data, binary=fit.binary)
-    fixed = fixed_batch(model)
-    if fixed is not None:
-        with contextlib.suppress(TrainingError):
-            model, fixed = free_batch(model), None
-    end = head(model, data.task)
-    session = Session(model, () if end.logits == end.output else (end.logits,), threads=threads)
+    loss = make_loss(data, binary=fit_input(model, data).binary)
     losses, scores = [], []
-    for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):
-        feeds = fit.feeds(x)
-        if fixed is not None and len(y) < fixed:
-            feeds |= {f.name: _filled(feeds[f.name], fixed, f.axis) for f in fit.inputs if f.axis is not None}
-        z = session.run(feeds)[end.logits][: len(y)]
+    for z, y in answers(model, data, part, threads=threads, batch_size=batch_size):
         losses.append(loss.losses(z, y))
         scores.append(loss.scores(z, y))
     all_scores = np.concatenate(scores)
     return Evaluation(
         float(np.concatenate(losses).mean()), float(all_scores.mean()), len(all_scores), all_scores, loss.metric
     )
+
+
+def answers(
+    model: Model, data: Dataset, part: Part, *, threads: int = 1, batch_size: int = 256
+) -> Iterator[tuple[Array, Targets]]:
+    """Run a model over a part of the data; see `evaluate`.
+
+    Returns:
+        An iterator over logits ``(b, ...)`` and targets ``(b, ...)``, in the order of the part.
+    """
+    fit = fit_input(model, data)
+    fixed = fixed_batch(model)
+    if fixed is not None:
+        with contextlib.suppress(TrainingError):
+            model, fixed = free_batch(model), None
+    end = head(model, data.task)
+    session = Session(model, () if end.logits == end.output else (end.logits,), threads=threads)
+    for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):
+        feeds = fit.feeds(x)
+        if fixed is not None and len(y) < fixed:
+            feeds |= {f.name: _filled(feeds[f.name], fixed, f.axis) for f in fit.inputs if f.axis is not None}
+        yield session.run(feeds)[end.logits][: len(y)], y
 
 
 def _filled(x: Array, batch: int, axis: int) -> Array:
