@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pysurgeon.arguments import (
     DataSource,
     ModelSource,
+    data_for,
     ensure_observer,
     loaded,
     operation_of,
@@ -56,12 +57,16 @@ from pysurgeon.training import (
     WorkerTrainer,
     ensure_device,
     evaluate,
-    load_for,
     metric,
     training_report,
     with_input_metadata,
 )
 from pysurgeon.training.batch import free_batch
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pysurgeon.data import Reading
 
 __all__ = [
     "ApplyResult",
@@ -93,7 +98,13 @@ def inspect(model: ModelSource) -> InspectResult:
     return inspect_model(loaded(model))
 
 
-def compare(model_a: ModelSource, model_b: ModelSource, data: DataSource | None = None, threads: int = 1) -> Comparison:
+def compare(
+    model_a: ModelSource,
+    model_b: ModelSource,
+    data: DataSource | None = None,
+    threads: int = 1,
+    **reading: Unpack[Reading],
+) -> Comparison:
     """Compare two models: outputs, accuracy, parameters, MACs, latency.
 
     Args:
@@ -102,22 +113,26 @@ def compare(model_a: ModelSource, model_b: ModelSource, data: DataSource | None 
         data: Its training samples are the calibration batch and its test split tells the accuracies; standard normal
             input of the first model's shape where `None`. Each model gets it normalized as it expects, if that is left open.
         threads: For inference.
+        **reading: How the data is read, as `pysurgeon.data.load` takes it: such as `normalize="imagenet"`, `classes="names.txt"`.
 
     Raises:
         DataError: The models take different input, or the data does not fit one of them.
         ModelError: onnxruntime cannot run one of them.
     """
     models = loaded(model_a), loaded(model_b)
-    return compare_models(*models, None if data is None else load_for(data, *models), threads)
+    return compare_models(*models, None if data is None else data_for(data, *models, **reading), threads)
 
 
-def apply(model: ModelSource, *operations: Operation | str, data: DataSource | None = None) -> ApplyResult:
+def apply(
+    model: ModelSource, *operations: Operation | str, data: DataSource | None = None, **reading: Unpack[Reading]
+) -> ApplyResult:
     """Operate on a model and verify every operation by running the models before and after it.
 
     Args:
         model: Not modified.
         operations: In this order; later ones may name what earlier ones made. As text they are read by `parse`.
         data: Samples for fits and for the verification; standard normal input of the model's shape where `None`.
+        **reading: How the data is read, as `pysurgeon.data.load` takes it: such as `normalize="imagenet"`, `classes="names.txt"`.
 
     Raises:
         Refused: An operation is not possible.
@@ -127,7 +142,7 @@ def apply(model: ModelSource, *operations: Operation | str, data: DataSource | N
     given = model = loaded(model)
     verify_loaded(given)
     wanted = [operation_of(o) for o in operations]
-    calibration = Calibration(model) if data is None else calibrated(model, load_for(data, model))
+    calibration = Calibration(model) if data is None else calibrated(model, data_for(data, model, **reading))
     before, records = costs(model), []
     for operation in wanted:
         done = operate(model, operation, calibration)
@@ -143,6 +158,7 @@ def doctor(
     *,
     threads: int = 1,
     trainer: TrainerName = DEFAULT_TRAINER,
+    **reading: Unpack[Reading],
 ) -> DoctorResult:
     """Say whether a model will train, node by node.
 
@@ -151,13 +167,14 @@ def doctor(
         data: What it is to learn: then one step is tried, and otherwise classes are taken to be the task.
         threads: For inference and of the worker that tries it.
         trainer: The engine that is to train it.
+        **reading: How the data is read, as `pysurgeon.data.load` takes it: such as `normalize="imagenet"`, `classes="names.txt"`.
 
     Raises:
         DataError: The data does not fit the model.
         TrainingError: The engine does not take the model, although nothing that is known is in the way.
     """
     model = loaded(model)
-    dataset = None if data is None else load_for(data, model)
+    dataset = None if data is None else data_for(data, model, **reading)
     facts = training_report(model, "classification" if dataset is None else dataset.task, trainer=trainer)
     found = None
     blocked = [f for f in facts if f.status == "no gradient"]
@@ -171,11 +188,19 @@ def doctor(
         with WorkerTrainer(1, threads, trainer=trainer) as worker:
             worker.check(model, dataset)
         found = evaluate(model, dataset, "validation", threads=threads).accuracy
+        doubts = dataset.cautions
         verdict = "it fits the data, and the training engine takes it"
+        if doubts:
+            verdict = f"the training engine takes it, but is it fed as it was trained? {doubts[0]}"
     else:
         verdict = "every node that has to can be differentiated"
     return DoctorResult(
-        not (why or blocked), verdict, tuple(facts), found, "accuracy" if dataset is None else metric(dataset)
+        not (why or blocked),
+        verdict,
+        tuple(facts),
+        found,
+        "accuracy" if dataset is None else metric(dataset),
+        () if dataset is None else dataset.cautions,
     )
 
 
@@ -188,6 +213,7 @@ def recommend(
     seed: int = 0,
     threads: int = 1,
     trainer: TrainerName = DEFAULT_TRAINER,
+    **reading: Unpack[Reading],
 ) -> RecommendResult:
     """Rank the operations that should help this model on this data.
 
@@ -201,6 +227,7 @@ def recommend(
         seed: For the sample of the data and what operations draw at random.
         threads: For singular values and inference.
         trainer: The engine that gives gradients.
+        **reading: How the data is read, as `pysurgeon.data.load` takes it: such as `normalize="imagenet"`, `classes="names.txt"`.
 
     Raises:
         UsageError: A number makes no sense.
@@ -210,7 +237,7 @@ def recommend(
     """
     ensure_device("cpu", trainer)
     model = loaded(model)
-    dataset = load_for(data, model)
+    dataset = data_for(data, model, seed=seed, **reading)
     settings = EvolveSettings(
         dataset.name, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer, micro_batch=32
     )

@@ -9,14 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
-from pysurgeon.data import Dataset, Source, name_of
-from pysurgeon.errors import UsageError
+from pysurgeon.data import MATCH, Dataset, Reading, Source, name_of, read_names
+from pysurgeon.errors import DataWarning, UsageError
 from pysurgeon.evolution import EvolveSettings
 from pysurgeon.graph import Model, load
 from pysurgeon.report import OPTIONS
 from pysurgeon.surgery import Operation, parse
+from pysurgeon.training import load_for
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +37,15 @@ def loaded(model: object) -> Model:
     if isinstance(model, Model):
         return model
     return load(model)  # type: ignore[arg-type]  # says what it was given
+
+
+def data_for(data: DataSource, *models: Model, seed: int = 0, **reading: Unpack[Reading]) -> Dataset:
+    """The data that a caller means, as the models expect it; what is doubtful about that is a warning."""
+    found = load_for(data, *models, seed=seed, **reading)
+    for caution in found.cautions:
+        if not isinstance(data, Dataset) or caution not in data.cautions:
+            warnings.warn(caution, DataWarning, stacklevel=3)
+    return found
 
 
 def operation_of(operation: object) -> Operation:
@@ -95,6 +108,8 @@ def settings_by_name(function: Callable[P, R]) -> Callable[P, R]:
 def settings_of(settings: object, data: object, options: Mapping[str, Any]) -> EvolveSettings:
     """The settings that a call asks for, one way or the other."""
     changes = dict(options)
+    if changes.get("classes") is not None and changes["classes"] != MATCH:
+        changes["classes"] = read_names(changes["classes"])  # a file may be gone when a run goes on
     if isinstance(data, EvolveSettings):
         message = "the data is of type EvolveSettings; give settings as settings=..."
         raise UsageError(message)

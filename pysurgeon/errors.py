@@ -26,6 +26,10 @@ class DataError(SurgeonError):
     """The data cannot be used: unknown set, missing files, labels out of range, or a shape that does not fit the model."""
 
 
+class DataWarning(UserWarning):
+    """It is doubtful that a model is fed as it was when it was trained."""
+
+
 class OutputExistsError(SurgeonError):
     """Something would be overwritten and nobody asked for it."""
 

@@ -71,6 +71,7 @@ class DoctorResult(Printable):
         validation_accuracy: Of the model as it is, where there was data that it fits. One that is trained and does not do as well
             as was known gets other input than it was trained on, or other classes.
         metric: What the accuracy is: of labels, the share that is right; of numbers, the coefficient of determination.
+        cautions: What makes it doubtful that it is fed as it was when it was trained.
     """
 
     trains: bool
@@ -78,6 +79,7 @@ class DoctorResult(Printable):
     nodes: tuple[NodeFact, ...]
     validation_accuracy: float | None = None
     metric: str = "accuracy"
+    cautions: tuple[str, ...] = ()
 
     def shown(self) -> RenderableType:
         """As `pysurgeon doctor` shows it."""

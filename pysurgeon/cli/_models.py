@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,20 +12,18 @@ from pysurgeon.cli._app import app, err, guarded, opened, out, print_json, print
 from pysurgeon.cli._options import (
     OUTPUT,
     SEARCH,
-    DataDir,
     DataName,
     Fix,
     Force,
     Json,
-    Limit,
     ModelPath,
-    Normal,
     Objective,
     OptionalData,
     Seed,
     Threads,
     Trainer,
 )
+from pysurgeon.cli._reading import read_for, reads
 from pysurgeon.runtime import DEFAULT_TRAINER
 
 # How many outputs are named before the rest is left out.
@@ -48,12 +46,11 @@ def inspect(model: ModelPath, fix: Fix = None, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: pysurgeon doctor model.onnx --data mine.npz")
 @guarded
+@reads
 def doctor(
     model: ModelPath,
     data: OptionalData = None,
-    data_dir: DataDir = None,
-    limit: Limit = None,
-    normalize: Normal = "auto",
+    reading: Any = None,
     seed: Seed = 0,
     threads: Threads = 1,
     trainer: Trainer = DEFAULT_TRAINER,
@@ -62,19 +59,15 @@ def doctor(
 ) -> None:
     """Will it train, node by node: what trains, is rewritten for that, stays frozen or has no gradient; and what helps."""
     from pysurgeon import api, report
-    from pysurgeon.training import load_for
 
     loaded = opened(model, fix)
-    dataset = (
-        None if data is None else load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
-    )
-    if dataset is not None:
-        err.print(dataset.summary(), markup=False, soft_wrap=True)
+    dataset = None if data is None else read_for(data, loaded, seed=seed, reading=reading)
     found = api.doctor(loaded, dataset, threads=threads, trainer=trainer)
     if as_json:
         accuracy = {} if dataset is None else {"validation_accuracy": found.validation_accuracy, "metric": found.metric}
         nodes = [asdict(f) for f in found.nodes]
-        print_json({"trains": found.trains, "verdict": found.verdict, **accuracy, "nodes": nodes})
+        doubts = {"cautions": found.cautions} if found.cautions else {}
+        print_json({"trains": found.trains, "verdict": found.verdict, **accuracy, **doubts, "nodes": nodes})
         return
     print_table(report.training_table(found.nodes))
     if dataset is not None:
@@ -82,17 +75,17 @@ def doctor(
         out.print(f"outputs in this order: {', '.join(names)}", markup=False, soft_wrap=True)
     if found.validation_accuracy is not None:
         out.print(f"as it is: validation {found.metric} {found.validation_accuracy:.2%}", markup=False, soft_wrap=True)
-    out.print(found.verdict, style="green" if found.trains else "red", markup=False, soft_wrap=True)
+    style = "red" if not found.trains else "yellow" if found.cautions else "green"
+    out.print(found.verdict, style=style, markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: pysurgeon recommend model.onnx --data digits --top 5")
 @guarded
+@reads
 def recommend(
     model: ModelPath,
     data: DataName,
-    data_dir: DataDir = None,
-    limit: Limit = None,
-    normalize: Normal = "auto",
+    reading: Any = None,
     objective: Annotated[
         Objective, typer.Option("--objective", rich_help_panel=SEARCH, help="What is to become better.")
     ] = "accuracy",
@@ -113,11 +106,9 @@ def recommend(
 ) -> None:
     """Ranked operations with their evidence."""
     from pysurgeon import api, report
-    from pysurgeon.training import load_for
 
     loaded = opened(model, fix)
-    dataset = load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
-    err.print(dataset.summary(), markup=False, soft_wrap=True)
+    dataset = read_for(data, loaded, seed=seed, reading=reading)
     with err.status("looking at the model"):
         found = api.recommend(
             loaded, dataset, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer
@@ -132,6 +123,7 @@ def recommend(
 
 @app.command(epilog="Example: pysurgeon apply model.onnx widen:conv1=64 insert:fc1 --data digits -o operated.onnx")
 @guarded
+@reads
 def apply(
     model: ModelPath,
     operations: Annotated[
@@ -150,9 +142,7 @@ def apply(
         ),
     ] = None,
     data: OptionalData = None,
-    data_dir: DataDir = None,
-    limit: Limit = None,
-    normalize: Normal = "auto",
+    reading: Any = None,
     seed: Seed = 0,
     force: Force = False,
     fix: Fix = None,
@@ -163,14 +153,11 @@ def apply(
     from pysurgeon.graph import ensure_free, save, written
     from pysurgeon.report.tables import GENERATED
     from pysurgeon.surgery import parse
-    from pysurgeon.training import load_for
 
     parsed = [parse(text, seed=seed + k) for k, text in enumerate(operations)]
     loaded = opened(model, fix)
     ensure_free([output] if output else [], force=force)
-    dataset = (
-        None if data is None else load_for(data, loaded, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
-    )
+    dataset = None if data is None else read_for(data, loaded, seed=seed, reading=reading)
     if dataset is None and not all(operation.exact for operation in parsed):
         err.print(f"note: {GENERATED[0].lower()}{GENERATED[1:]}", markup=False, soft_wrap=True)
     result = api.apply(loaded, *parsed, data=dataset)
@@ -187,27 +174,21 @@ def apply(
 
 @app.command(epilog="Example: pysurgeon compare model.onnx operated.onnx --data digits")
 @guarded
+@reads
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", show_default=False)],
     data: OptionalData = None,
-    data_dir: DataDir = None,
-    limit: Limit = None,
-    normalize: Normal = "auto",
+    reading: Any = None,
     seed: Seed = 0,
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Difference of outputs, test accuracy, parameters, MACs and latency of two models."""
     from pysurgeon import report
-    from pysurgeon.training import load_for
 
     models = opened(a), opened(b)
-    dataset = (
-        None
-        if data is None
-        else load_for(data, *models, data_dir=data_dir, limit=limit, normalize=normalize, seed=seed)
-    )
+    dataset = None if data is None else read_for(data, *models, seed=seed, reading=reading)
     with err.status("comparing"):
         found = report.compare(*models, dataset, threads=threads)
     if as_json:

@@ -20,7 +20,7 @@ DATA, LENGTH, SEARCH, LIMITS, TRAINING, MACHINE, OUTPUT = (
     "Output",
 )
 
-Normalize = Literal["auto", "standard", "unit", "none"]
+Normalize = Literal["auto", "standard", "unit", "none", "imagenet", "half", "clip"]
 Objective = Literal["accuracy", "size", "latency"]
 Goal = Literal["accuracy", "size", "latency", "pareto"]
 Strategy = Literal["surgeon", "random", "paper"]
@@ -76,7 +76,8 @@ Normal = Annotated[
     typer.Option(
         "--normalize",
         rich_help_panel=DATA,
-        help="Raw values to input: as the model's file says or as it does best with; zero mean and unit deviation; 0..1; as is.",
+        help="Raw values to input: auto, as the model's file says or as it does best with; zero mean and unit deviation; 0..1; as is; "
+        "less a published mean and by its deviation; -1..1.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print one JSON document on stdout.")]

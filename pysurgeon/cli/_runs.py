@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,6 @@ from pysurgeon.cli._options import (
     Aug,
     BatchSize,
     ClassWeights,
-    DataDir,
     DataName,
     Decay,
     Device,
@@ -30,11 +29,9 @@ from pysurgeon.cli._options import (
     Freeze,
     Goal,
     Json,
-    Limit,
     Loss,
     MicroBatch,
     ModelPath,
-    Normal,
     Optim,
     Rate,
     Seed,
@@ -46,8 +43,8 @@ from pysurgeon.cli._options import (
     Threads,
     Train,
     Trainer,
-    Validation,
 )
+from pysurgeon.cli._reading import reads, tell
 from pysurgeon.errors import DataError, UsageError
 from pysurgeon.runtime import DEFAULT_TRAINER
 
@@ -58,6 +55,7 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: pysurgeon train model.onnx --data digits --epochs 5 -o trained.onnx")
 @guarded
+@reads
 def train(
     model: ModelPath,
     data: DataName,
@@ -72,10 +70,7 @@ def train(
             show_default=False,
         ),
     ],
-    data_dir: DataDir = None,
-    limit: Limit = None,
-    normalize: Normal = "auto",
-    validation: Validation = 0.1,
+    reading: Any = None,
     epochs: Epochs = None,
     steps: StepCount = None,
     batch_size: BatchSize = 64,
@@ -108,10 +103,7 @@ def train(
     ensure_free([output], force=force)
     settings = EvolveSettings(
         data=data,
-        data_dir=_text(data_dir),
-        limit=limit,
-        normalize=normalize,
-        validation=validation,
+        **reading,
         epochs=_epochs(epochs, steps),
         steps=steps,
         batch_size=batch_size,
@@ -135,8 +127,8 @@ def train(
     )
     dataset = load_data(settings, loaded)
     plan = Plan.of(settings, dataset)
-    for line in (dataset.summary(), plan.summary()):
-        err.print(line, markup=False, soft_wrap=True)
+    tell(dataset)
+    err.print(plan.summary(), markup=False, soft_wrap=True)
     try:
         with report.TrainProgress(err, plan.training.schedule.total_steps) as progress:
             done = api.train(loaded, dataset, settings=settings, output=output, observer=progress, force=force)
@@ -163,6 +155,7 @@ def train(
     epilog="Example: pysurgeon evolve model.onnx --data folder:pictures --objective size --tolerance 0.01 -o small.onnx"
 )
 @guarded
+@reads
 def evolve(
     model: ModelPath,
     data: DataName,
@@ -174,10 +167,7 @@ def evolve(
         Path | None,
         typer.Option("--run", rich_help_panel=OUTPUT, metavar="DIR", help="Folder of the record (runs/MODEL-DATA-N)."),
     ] = None,
-    data_dir: DataDir = None,
-    limit: Limit = None,
-    normalize: Normal = "auto",
-    validation: Validation = 0.1,
+    reading: Any = None,
     epochs: Epochs = None,
     steps: StepCount = None,
     time: Annotated[
@@ -272,10 +262,7 @@ def evolve(
     ensure_free([output] if output else [], force=force)
     settings = EvolveSettings(
         data=data,
-        data_dir=_text(data_dir),
-        limit=limit,
-        normalize=normalize,
-        validation=validation,
+        **reading,
         epochs=_epochs(epochs, steps),
         steps=steps,
         generations=generations,
@@ -375,8 +362,8 @@ def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: 
     from pysurgeon.graph import load, save, written
 
     settings = EvolveSettings.from_json(journal.settings)
-    for line in (dataset.summary(), Plan.of(settings, dataset).summary()):
-        err.print(line, markup=False, soft_wrap=True)
+    tell(dataset)
+    err.print(Plan.of(settings, dataset).summary(), markup=False, soft_wrap=True)
     if caution := report.caution(settings, dataset):
         err.print(f"note: {caution}", markup=False, soft_wrap=True)
     try:
@@ -404,10 +391,6 @@ def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: 
 
 def _epochs(epochs: float | None, steps: int | None) -> float | None:
     return 20.0 if epochs is None and steps is None else epochs
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path.absolute())
 
 
 def _file(name: str | None) -> str | None:

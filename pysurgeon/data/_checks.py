@@ -43,6 +43,9 @@ def _check_targets(y: Targets, classes: int, title: str, task: Task) -> None:
         message = f"the {title} has labels of type {y.dtype}, which is none for {task}"
         raise DataError(message)
     if task == "classification":
+        if y.size and bool((y < 0).all()):
+            message = f"the {title} has no label at all: every place is one to ignore"
+            raise DataError(message)
         if classes < 2:
             message = f"the {title} has {classes} class(es); classification needs at least two"
             raise DataError(message)

@@ -10,9 +10,22 @@ import numpy as np
 
 from pysurgeon.data import _normalization
 from pysurgeon.data._checks import check_like, check_values
+from pysurgeon.data._names import renumbering
 from pysurgeon.data._normalization import Normalization
+from pysurgeon.data._raw import numbered
 from pysurgeon.data._split import Split
-from pysurgeon.data._types import PART_TITLES, Floats, Inputs, LabelKind, Normalize, Part, Samples, Targets, Task
+from pysurgeon.data._types import (
+    PART_TITLES,
+    Floats,
+    Inputs,
+    LabelKind,
+    Normalize,
+    Order,
+    Part,
+    Samples,
+    Targets,
+    Task,
+)
 from pysurgeon.errors import DataError, UsageError
 
 
@@ -36,6 +49,10 @@ class Dataset:
         task: What is to be learnt. Classes are integers, all else is float32.
         undecided: Whether a model that is going to be fed may say otherwise about the normalization.
         several: What the labels of each output are, by its name, where labels are of several outputs.
+        order: Whose order the classes are in: that of the `data`, one that was `given`, or, still to be found, the one of which the
+            answers of the model show that it is its own (`match`).
+        settled: Whether the model that is going to be fed has been looked at.
+        cautions: What makes it doubtful that the model is fed as it was when it was trained, one clause each.
 
     Raises:
         DataError: A label is not in 0..classes-1, a value is not finite, the parts differ in shape or type, there are
@@ -54,9 +71,12 @@ class Dataset:
     task: Task = "classification"
     undecided: bool = False
     several: Mapping[str, LabelKind] = field(default_factory=dict)
+    order: Order = "data"
+    settled: bool = False
+    cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.task == "classification" and len(self.classes) < 2:
+        if self.task == "classification" and len(self.classes) < 2 and bool((self.train.y >= 0).any()):
             message = f"{self.name} has {len(self.classes)} class(es); classification needs at least two"
             raise DataError(message)
         for part, title in PART_TITLES.items():
@@ -83,12 +103,12 @@ class Dataset:
         validation: Split,
         test: Split,
         classes: tuple[str, ...],
-        normalize: Normalize = "auto",
+        normalize: Normalize | Normalization = "auto",
         notes: tuple[str, ...] = (),
         task: Task = "classification",
         several: Mapping[str, LabelKind] | None = None,
     ) -> Dataset:
-        """Make a data set of three parts; the normalization is computed from the training part alone.
+        """Make a data set of three parts; the normalization is computed from the training part alone, where it is not given.
 
         Several inputs are fed as they are: which of them could be normalized, and over which axes, nobody has said.
 
@@ -96,7 +116,10 @@ class Dataset:
             DataError: The parts cannot be used; see the class.
             UsageError: ``normalize`` is none of its words.
         """
-        numbers = _normalization.fit(train.x, "none" if train.named else normalize)
+        if isinstance(normalize, Normalization):
+            numbers = normalize
+        else:
+            numbers = _normalization.fit(train.x, "none" if train.named else normalize)
         undecided = normalize == "auto" and not train.named
         figures = numbers.mean, numbers.std, numbers.scale
         return cls(name, train, validation, test, classes, *figures, notes, task, undecided, several or {})
@@ -115,6 +138,28 @@ class Dataset:
             notes=(*self.notes, note),
             undecided=False,
         )
+
+    def with_classes(self, names: tuple[str, ...], note: str) -> Dataset:
+        """The same samples, their labels counted in the order of these names.
+
+        Names that the data has are looked up; where it has none but numbers, they are named. There may be more than the data has.
+
+        Raises:
+            DataError: There are too few, one of the data's is not among them, or there are no classes to be named.
+        """
+        numbers = renumbering(self.classes, names, self.task, self.name)
+        train, validation, test = (
+            replace(split, y=numbers[split.y] if self.task == "classification" else split.y)
+            for split in (self.train, self.validation, self.test)
+        )
+        return replace(
+            self, train=train, validation=validation, test=test, classes=names, order="given", notes=(*self.notes, note)
+        )
+
+    @property
+    def nameless(self) -> bool:
+        """Whether classes, labels or numbers are only counted."""
+        return self.classes == numbered(len(self.classes))
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

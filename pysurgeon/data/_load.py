@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ from pysurgeon.data._dataset import Dataset
 from pysurgeon.data._digits import read_digits
 from pysurgeon.data._folder import read_folder
 from pysurgeon.data._locate import locate
+from pysurgeon.data._names import MATCH, read_names
+from pysurgeon.data._normalization import Normalization, fit_numbers
 from pysurgeon.data._published import PUBLISHED
 from pysurgeon.data._random import Stream, generator
 from pysurgeon.data._raw import RawData
 from pysurgeon.data._split import Split
 from pysurgeon.data._stratify import cut
-from pysurgeon.data._types import PART_TITLES, ImageSize, Normalize, Part, Source, WantedSize
-from pysurgeon.errors import DataError, UsageError
+from pysurgeon.data._types import PART_TITLES, ImageSize, Names, Normalize, Numbers, Part, Source, WantedSize
+from pysurgeon.errors import DataError, SettingError, UsageError
 
 _TEST_SHARE = 0.25
 _TEST_SEED = 0
@@ -29,11 +32,14 @@ _TEST_SEED = 0
 def load(
     source: Source,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     validation: float = 0.1,
     limit: int | None = None,
     normalize: Normalize = "auto",
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    classes: Names | None = None,
     size: ImageSize | WantedSize | None = None,
 ) -> Dataset:
     """Load a data set.
@@ -52,6 +58,11 @@ def load(
         limit: Number of training samples to keep, stratified, before the validation part is cut from them; of two
             limits the smaller keeps a part of what the larger keeps.
         normalize: What turns raw values into what a model sees.
+        mean: Instead of that, what is taken from values: one number, or one for each channel. Of values from 0 to 1, as bytes are after
+            the division by 255; where one is above 1, of the bytes themselves.
+        std: What they are divided by then, likewise.
+        classes: Names of the classes in the order of the model's outputs, themselves or a file with one a line; there may be more than the
+            data has. `match` for the order that the answers of a trained model show.
         size: For ``folder:DIR``: height and width to resize every image to that is not of that size (bilinear, with
             antialiasing; the aspect ratio is not kept), or what tells them from the channels and sizes that there are.
 
@@ -72,7 +83,13 @@ def load(
     if isinstance(size, tuple) and not name.startswith("folder:"):
         message = f"size is for folder:DIR; {name} comes as it is"
         raise UsageError(message)
-    raw = from_arrays(source, name) if isinstance(source, Mapping) else _read(name, data_dir, size)
+    names = None if classes is None or classes == MATCH else read_names(classes)
+    own = _own_numbers(normalize, mean, std)
+    raw = (
+        from_arrays(source, name)
+        if isinstance(source, Mapping)
+        else _read(name, None if data_dir is None else Path(data_dir), size)
+    )
     # Before anything is cut, so that places in messages are places in the files.
     parts: dict[Part, Split | None] = {"train": raw.train, "validation": raw.validation, "test": raw.test}
     for part, split in parts.items():
@@ -90,17 +107,38 @@ def load(
         held_out, train = _cut_share(train, validation, rng, f"the validation part of {name}")
     if raw.task == "classification":
         notes += _absent_classes(train, raw.classes)
-    return Dataset.build(
+    data = Dataset.build(
         name,
         train=train,
         validation=held_out,
         test=test,
         classes=raw.classes,
-        normalize=normalize,
+        normalize=normalize if own is None else own(train),
         notes=tuple(notes),
         task=raw.task,
         several=raw.several,
     )
+    if names is not None:
+        return data.with_classes(names, "classes in the order that was given")
+    return data if classes is None else replace(data, order="match")
+
+
+def _own_numbers(
+    normalize: Normalize, mean: Numbers | None, std: Numbers | None
+) -> Callable[[Split], Normalization] | None:
+    """What makes a normalization of the numbers that somebody gives, if they do."""
+    if mean is None and std is None:
+        return None
+    given = "mean" if mean is not None else "std"
+    if normalize != "auto":
+        raise SettingError(given, f"is given, and normalize is {normalize!r}; give one of them")
+
+    def own(train: Split) -> Normalization:
+        if train.named:
+            raise SettingError(given, "is for one input, and the data has several, which are fed as they are")
+        return fit_numbers(train.x, mean, std)
+
+    return own
 
 
 def name_of(source: object) -> str:

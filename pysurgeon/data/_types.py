@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,42 @@ Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 Part: TypeAlias = Literal["train", "validation", "test"]
 """The three parts of a data set. ``test`` is for one final report; whatever chooses looks at ``validation``."""
 
-Normalize: TypeAlias = Literal["auto", "standard", "unit", "none"]
-"""``auto``: as the model's file says or as the model does best with, where a model is known, else ``standard``; ``standard``: zero mean and unit deviation per channel; ``unit``: pixels to 0..1; ``none``: raw values as float32."""
+Normalize: TypeAlias = Literal["auto", "standard", "unit", "none", "imagenet", "half", "clip"]
+"""``auto``: as the model's file says or as the model does best with, where a model is known, else ``standard``; ``standard``: zero mean and
+unit deviation per channel; ``unit``: pixels to 0..1; ``none``: raw values as float32; ``imagenet`` and ``clip``: pixels to 0..1, less the mean of
+those pictures and by their deviation, per channel; ``half``: pixels to -1..1."""
+
+Numbers: TypeAlias = str | float | Sequence[float]
+"""One number, or one for each channel; as text with commas between them."""
+
+Names: TypeAlias = str | os.PathLike[str] | Sequence[str]
+"""Names of classes in the order of a model's outputs: themselves, as text with commas between them, a file with one a line; or ``match``."""
+
+
+class Reading(TypedDict, total=False):
+    """How data is read, as `pysurgeon.data.load` and every function of the Python interface take it; see there.
+
+    Attributes:
+        data_dir: Folder with the files of published sets.
+        limit: Number of training samples to keep.
+        validation: Share of the training part that becomes the validation part.
+        normalize: What turns raw values into what a model sees.
+        mean: Instead, what is taken from values.
+        std: And what they are divided by then.
+        classes: Names of the classes in the order of the model's outputs; `match` for the order that its answers show.
+    """
+
+    data_dir: str | os.PathLike[str] | None
+    limit: int | None
+    validation: float
+    normalize: Normalize
+    mean: Numbers | None
+    std: Numbers | None
+    classes: Names | None
+
+
+Order: TypeAlias = Literal["data", "given", "match"]
+"""Whose order the classes are in, see `Dataset`."""
 
 Augment: TypeAlias = Literal["none", "flip-crop"]
 """``flip-crop``: random horizontal flip and random crop after padding by 4 pixels, the recipe usual for CIFAR."""

@@ -139,17 +139,10 @@ def load_data(settings: EvolveSettings, model: Model, source: Source | Dataset |
     Raises:
         DataError: There is none, or it does not fit the model.
     """
-    return load_for(
-        settings.data if source is None else source,
-        model,
-        data_dir=Path(settings.data_dir) if settings.data_dir else None,
-        seed=settings.seed,
-        validation=settings.validation,
-        limit=settings.limit,
-        normalize=settings.normalize,
-        loss=settings.loss,
-        teacher=settings.teacher,
-    )
+    if isinstance(source, Dataset):
+        return load_for(source, model, loss=settings.loss, teacher=settings.teacher)
+    named = settings.data if source is None else source
+    return load_for(named, model, seed=settings.seed, loss=settings.loss, teacher=settings.teacher, **settings.reading)
 
 
 def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from types import NoneType, UnionType
@@ -11,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from pysurgeon.data import Augment, Normalize
+from pysurgeon.data import Augment, Names, Normalize, Numbers, Reading
 from pysurgeon.errors import RunError, SettingError, UsageError
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training import ClassWeights, Device, Optim, Statistics
@@ -29,6 +31,9 @@ class EvolveSettings:
         data_dir: Folder of its files, `None` for the default one.
         limit: Largest number of training samples to use, `None` for all.
         normalize: How raw values become the model's input.
+        mean: Instead of that, what is taken from values: one number, or one for each channel; kept as text.
+        std: What they are divided by then, likewise.
+        classes: Names of the classes in the order of the model's outputs, kept as text; `match` for the order that its answers show.
         validation: Share of the training split that selection sees.
         epochs: Passes over the training part along the trunk.
         steps: Optimizer steps along the trunk; instead of `epochs`.
@@ -69,6 +74,9 @@ class EvolveSettings:
     data_dir: str | os.PathLike[str] | None = None
     limit: int | None = None
     normalize: Normalize = "auto"
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    classes: Names | None = None
     validation: float = 0.1
     epochs: float | None = 20
     steps: int | None = None
@@ -116,6 +124,8 @@ class EvolveSettings:
                 object.__setattr__(self, field.name, tuple(given))
             elif isinstance(given, np.generic):
                 object.__setattr__(self, field.name, given.item())
+        for name in ("mean", "std", "classes"):
+            object.__setattr__(self, name, _as_text(getattr(self, name)))
         _ensure_types(self)
         kept = "keep"
         if not isinstance(self.keep, tuple) or not all(isinstance(pattern, str) and pattern for pattern in self.keep):
@@ -188,6 +198,19 @@ class EvolveSettings:
         """Whether branches are compared by their latency or limited by it."""
         return self.objective in ("latency", "pareto") or self.max_latency is not None
 
+    @property
+    def reading(self) -> Reading:
+        """How the data is read."""
+        return Reading(
+            data_dir=self.data_dir,
+            limit=self.limit,
+            validation=self.validation,
+            normalize=self.normalize,
+            mean=self.mean,
+            std=self.std,
+            classes=self.classes,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
@@ -211,6 +234,18 @@ class EvolveSettings:
             raise RunError(message) from error
 
 
+def _as_text(given: object) -> object:
+    """Numbers and names as they stand in a file and on a command line."""
+    if given is None or isinstance(given, str | bool):
+        return given
+    listed = list(given) if isinstance(given, Iterable) else [given]
+    return (
+        json.dumps(listed)
+        if any(isinstance(part, str) for part in listed)
+        else ",".join(f"{part!s}" for part in listed)
+    )
+
+
 @cache
 def _kinds() -> dict[str, tuple[Any, ...]]:
     """The types of the fields that are no choices, by name."""
@@ -226,7 +261,7 @@ def _ensure_types(settings: EvolveSettings) -> None:
     for name, kinds in _kinds().items():
         value = getattr(settings, name)
         # What counts as a number for Python: True, but not here.
-        accepted: tuple[type, ...] = (int, float) if float in kinds else tuple(k for k in kinds if isinstance(k, type))
+        accepted = (*((int, float) if float in kinds else ()), *(k for k in kinds if isinstance(k, type)))
         if isinstance(value, bool) or not isinstance(value, (*accepted, *([NoneType] if NoneType in kinds else []))):
             wanted = "a number" if float in kinds else "a whole number" if int in kinds else "text"
             raise SettingError(name, f"is {value!r:.80}; it must be {wanted}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,11 +13,11 @@ from pysurgeon.evolution import EvolveSettings, Figures, Journal, line_of
 from pysurgeon.graph import Model, load
 from pysurgeon.graph.timing import Ratio
 from pysurgeon.report.architecture import LayerChange, layer_changes, layer_facts
-from pysurgeon.report.statistics import at_least, interval
+from pysurgeon.report.statistics import interval
+from pysurgeon.report.success import Origin, Success, successes
 from pysurgeon.surgery import parse
 from pysurgeon.training import Difference
 
-Origin = Literal["doubled", "cut", "uniform", "recommended", "random", "parent"]
 Fate = Literal["won", "carried", "lost", "refused", "diverged", "racing"]
 """`carried`: not the best, and carried on beside it."""
 
@@ -142,27 +142,6 @@ class GenerationRecord:
 
 
 @dataclass(frozen=True)
-class Success:
-    """How often branches of one origin won, beside chance.
-
-    Attributes:
-        kind: The origin.
-        raced: How many raced in decided generations.
-        won: How many of them won.
-        expected: Wins to expect if winners were drawn by lot.
-        probability: Of at least so many wins by lot.
-        gain: Mean difference of validation accuracy to the parent, `None` where nothing was measured.
-    """
-
-    kind: Origin
-    raced: int
-    won: int
-    expected: float
-    probability: float
-    gain: float | None
-
-
-@dataclass(frozen=True)
 class Effort:
     """Optimizer steps, the seconds that they took, and compute in multiply-accumulate operations (see `evolution.Compute`)."""
 
@@ -273,7 +252,7 @@ def from_journal(journal: Journal) -> RunRecord:
         trunk_effort=_effort(path),
         all_effort=_effort(journal.spent()),
         alone_effort=_effort(alone),
-        success=_success(generations),
+        success=successes(generations),
         layers=_layers(journal.folder, path),
         time_is_up=any(e["event"] == "time" and e["over"] for e in events),
     )
@@ -415,24 +394,6 @@ def _spending(segments: list[dict[str, Any]]) -> Spending:
         steps = max(1, e["until"] - e["from"])
         found += [(spent + e["compute"] * (p[0] - e["from"]) // steps, p[3]) for p in e["history"]]
         spent += e["compute"]
-    return tuple(found)
-
-
-def _success(generations: tuple[GenerationRecord, ...]) -> tuple[Success, ...]:
-    decided = [g for g in generations if g.winner is not None]
-    found = []
-    for kind in get_args(Origin):
-        chances, raced, won, gains = [], 0, 0, []
-        for generation in decided:
-            racing = [b for b in generation.branches if b.fate != "refused"]
-            own = [b for b in racing if b.origin == kind]
-            chances.append(len(own) / len(racing))
-            raced += len(own)
-            won += sum(b.fate == "won" for b in own)
-            gains += [b.gain for b in own if b.gain is not None]
-        mean = sum(gains) / len(gains) if gains else None
-        if raced:
-            found.append(Success(kind, raced, won, sum(chances), at_least(won, chances), mean))
     return tuple(found)
 
 

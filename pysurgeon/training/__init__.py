@@ -3,13 +3,14 @@
 from pysurgeon.runtime import TrainerName
 from pysurgeon.training._engine import ensure_device
 from pysurgeon.training.evaluate import Evaluation, evaluate
+from pysurgeon.training.expected import as_expected
 from pysurgeon.training.fit import Fit, InputFit, fit_input
 from pysurgeon.training.loading import load_for
 from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.losses.making import metric
 from pysurgeon.training.losses.metrics import score_text
 from pysurgeon.training.losses.weights import ClassWeights
-from pysurgeon.training.normalization import as_expected, with_input_metadata
+from pysurgeon.training.normalization import with_input_metadata
 from pysurgeon.training.paired import Difference, paired
 from pysurgeon.training.protocol import (
     Device,

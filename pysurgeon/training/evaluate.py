@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from pysurgeon.data import Dataset
+from pysurgeon.data import Dataset, Targets
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array, Model
 from pysurgeon.graph.session import Session
 from pysurgeon.training.batch import fixed_batch, free_batch
 from pysurgeon.training.fit import fit_input
+from pysurgeon.training.head import head
 from pysurgeon.training.losses.loss import per_sample
 from pysurgeon.training.losses.making import make_loss, make_metric, teacher_of
 from pysurgeon.training.losses.metrics import NEGATIVE
@@ -80,6 +82,28 @@ def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch
         all_scores = per_sample(*(np.concatenate([pair[j] for pair in scores]) for j in (0, 1)))
     name = NEGATIVE if metric is None else metric.name
     return Evaluation(float(all_losses.mean()), float(all_scores.mean()), len(all_scores), all_scores, name)
+
+
+def answers(
+    model: Model, data: Dataset, part: Part, *, threads: int = 1, batch_size: int = 256
+) -> Iterator[tuple[Array, Targets]]:
+    """Run a model over a part of the data; see `evaluate`.
+
+    Returns:
+        An iterator over logits ``(b, ...)`` and targets ``(b, ...)``, in the order of the part.
+    """
+    fit = fit_input(model, data)
+    fixed = fixed_batch(model)
+    if fixed is not None:
+        with contextlib.suppress(TrainingError):
+            model, fixed = free_batch(model), None
+    end = head(model, data.task)
+    session = Session(model, () if end.logits == end.output else (end.logits,), threads=threads)
+    for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):
+        feeds = fit.feeds(x)
+        if fixed is not None and len(y) < fixed:
+            feeds |= {f.name: _filled(feeds[f.name], fixed, f.axis) for f in fit.inputs if f.axis is not None}
+        yield session.run(feeds)[end.logits][: len(y)], y
 
 
 def _filled(x: Array, batch: int, axis: int) -> Array:

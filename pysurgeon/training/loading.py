@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Set as AbstractSet
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pysurgeon.data import Dataset, ImageSize, Normalize, Source, load
-from pysurgeon.errors import DataError
+from pysurgeon.data import Dataset, ImageSize, Reading, Source, load
+from pysurgeon.errors import DataError, UsageError
 from pysurgeon.graph import Model
+from pysurgeon.training.expected import as_expected
 from pysurgeon.training.fit import image_size
 from pysurgeon.training.goal import teacher_named, with_goal
-from pysurgeon.training.normalization import as_expected
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def load_for(
     source: Source | Dataset,
     *models: Model,
-    data_dir: Path | None = None,
     seed: int = 0,
-    validation: float = 0.1,
-    limit: int | None = None,
-    normalize: Normalize = "auto",
     loss: str | None = None,
     teacher: str | os.PathLike[str] | None = None,
+    **reading: Unpack[Reading],
 ) -> Dataset:
     """Load a data set for a model, or for several that are to be fed the same samples; or take it as it is.
 
@@ -32,16 +32,13 @@ def load_for(
     antialiasing; the aspect ratio is not kept.
 
     Args:
-        source: See `pysurgeon.data.load`, as for all else.
+        source: See `pysurgeon.data.load`.
         *models: If it is one, samples are normalized as it expects; of several, each may expect something else, so that
             this is left open (`as_expected`).
-        data_dir: Folder with the files of published sets.
         seed: Decides the validation part and what ``limit`` keeps.
-        validation: Share of the training part that becomes the validation part.
-        limit: Number of training samples to keep.
-        normalize: What turns raw values into what a model sees.
         loss: What the one model is to be trained for, if that is not what the labels say; see `pysurgeon.training.losses.wanted`.
         teacher: Whose outputs are the targets: `start` for the model as it is, or a file.
+        **reading: As `pysurgeon.data.load` takes it.
 
     Raises:
         DataError: There is no such data, it does not fit the model, or models want images of different sizes.
@@ -49,15 +46,10 @@ def load_for(
         UsageError: An argument is out of its range.
     """
     if not isinstance(source, Dataset):
-        source = load(
-            source,
-            data_dir=data_dir,
-            seed=seed,
-            validation=validation,
-            limit=limit,
-            normalize=normalize,
-            size=partial(_common_size, models),
-        )
+        source = load(source, seed=seed, size=partial(_common_size, models), **reading)
+    elif reading:
+        message = f"the data is loaded already; give {', '.join(reading)} where it is loaded"
+        raise UsageError(message)
     if len(models) != 1:
         return source
     taught = teacher_named(teacher, models[0])

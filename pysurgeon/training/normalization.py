@@ -1,82 +1,63 @@
-"""What a model expects of its input: its file says so, or it shows.
+"""What turns raw values into a model's input, where nobody has chosen it: its file says so, or one of the usual ways is tried.
 
 An export rarely says how raw values were normalized before the network saw them, and with another normalization a trained network gives
-other answers without a word. So, unless the user has chosen:
-
-- a file that this project wrote holds the formula in its metadata (`pysurgeon.input`), and that is what is done;
-- of the usual normalizations, the one under which a trained network does best is taken. A network counts as trained if under one of
-  them its loss is below that of who knows how frequent the labels are, and no more;
-- everything else is standardized: images per channel, tables per column, sequences of floats per feature.
+other answers without a word. A file that this project wrote holds the formula in its metadata (`pysurgeon.input`) and the names of its
+outputs (`pysurgeon.classes`).
 """
 
 from __future__ import annotations
 
+import ast
 import json
-from dataclasses import replace
 
 import numpy as np
 
-from pysurgeon.data import Batches, Dataset, LabelKind, Normalization, Normalize, Split, fit_normalization
+from pysurgeon.data import PUBLISHED, Dataset, Normalization, Normalize, fit_normalization
 from pysurgeon.errors import DataError
-from pysurgeon.graph import Array, Model
-from pysurgeon.training.evaluate import evaluate
+from pysurgeon.graph import Model
 from pysurgeon.training.fit import Fit, fit_input
-from pysurgeon.training.teacher import Teacher
 
 INPUT, CLASSES = "pysurgeon.input", "pysurgeon.classes"
+# Where exporters of detectors and classifiers write the names of the outputs, as a Python dictionary by number.
+_NAMES = "names"
 
-# Training samples that a network shows on what it expects.
-_SAMPLES = 128
-# The share of what labels alone tell that a network has to save before it counts as trained.
-_SKILL = 0.05
-
-_TITLES: dict[Normalize, str] = {
+TITLES: dict[str, str] = {
     "standard": "with zero mean and unit deviation",
     "unit": "divided by 255",
     "none": "as it is",
+    "imagenet": "with ImageNet's mean and deviation",
+    "half": "scaled to -1..1",
+    "clip": "with CLIP's mean and deviation",
 }
 
 
-def as_expected(model: Model, data: Dataset, teacher: Teacher | None = None) -> Dataset:
-    """The data set with the normalization that a model expects, if the user has left that open.
-
-    Args:
-        model: The model.
-        data: The data set.
-        teacher: Is fed the same; what its file says holds where the model's says nothing.
-
-    Raises:
-        DataError: The data does not fit the model, not the normalization in the model's file, or the files of model and teacher say different ones.
-    """
-    if not data.undecided:
-        return data
-    fit = fit_input(model, data)
-    if fit.raw:
-        return replace(data, undecided=False)
-    said = _said(model, data)
-    theirs = None if teacher is None else _said(teacher.model, data)
-    if said is not None and theirs is not None and teacher is not None and not _same(said, theirs):
-        message = (
-            f"the files of the model and of the teacher {teacher.name} want samples normalized in different ways, and both are fed the same; "
-            "say how with --normalize"
-        )
-        raise DataError(message)
-    said = said or theirs
-    if said is not None:
-        return data.with_normalization(said, "normalized as the model's file says")
-    if data.task == "unlabelled":  # by which nothing can be told: whoever has floats has prepared them
-        unit: Normalize = "unit" if data.train.x.dtype == np.uint8 else "none"
-        return data.with_normalization(
-            fit_normalization(data.train.x, unit), f"fed {_TITLES[unit]}, as there are no labels to tell by"
-        )
-    standard = _standard(data, fit)
+def usual_ways(data: Dataset, fit: Fit) -> dict[str, Normalization]:
+    """The usual normalizations of such data; the first one is for a model that says nothing."""
+    x = data.train.x
+    ways: dict[str, Normalization] = {"standard": _standard(data, fit)}
+    is_bytes, is_image = x.dtype == np.uint8, x.ndim == 4 and len(fit.inputs[0].shape) == 3
     # For floats, dividing bytes by 255 is nothing else than raw values.
-    others: list[Normalize] = ["unit", "none"] if data.train.x.dtype == np.uint8 else ["none"]
-    tried = {"standard": standard, **{name: fit_normalization(data.train.x, name) for name in others}}
-    best = _best(model, data, tried)
-    why = ", with which the model as given does best" if best is not None else ""
-    chosen = best or "standard"
-    return data.with_normalization(tried[chosen], f"fed {_TITLES[chosen]}{why}")
+    names: list[Normalize] = ["unit", "none"] if is_bytes else ["none"]
+    if is_bytes or (is_image and float(x.min()) >= 0 and float(x.max()) <= 1):
+        names += [
+            name for name, (mean, _) in PUBLISHED.items() if len(mean) == 1 or (is_image and len(mean) == x.shape[1])
+        ]
+    return ways | {name: fit_normalization(x, name) for name in names}
+
+
+def said_names(model: Model) -> tuple[str, ...]:
+    """The names of the outputs that a model's file holds, in their order; nothing where it holds none."""
+    properties = model.ir.metadata_props
+    try:
+        if CLASSES in properties:
+            found = json.loads(properties[CLASSES])
+        else:
+            numbered = ast.literal_eval(properties.get(_NAMES, "{}"))
+            found = [numbered[k] for k in range(len(numbered))]
+        names = tuple(map(str, found)) if isinstance(found, list) else ()
+    except (ValueError, KeyError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return ()
+    return names if len(set(names)) == len(names) else ()
 
 
 def with_input_metadata(model: Model, data: Dataset) -> Model:
@@ -86,9 +67,7 @@ def with_input_metadata(model: Model, data: Dataset) -> Model:
     `pysurgeon.classes` is a JSON list of the names of the outputs. Named inputs are fed as they are and get no formula.
     """
     # Numbers to predict that nobody named have no names: "0" would say nothing.
-    nameless = data.task not in ("classification", "multi-label") and data.classes == tuple(
-        str(k) for k in range(len(data.classes))
-    )
+    nameless = data.task not in ("classification", "multi-label") and data.nameless
     classes = {} if nameless else {CLASSES: json.dumps(data.classes)}
     fit = fit_input(model, data)
     if fit.named or fit.raw:
@@ -106,13 +85,13 @@ def with_input_metadata(model: Model, data: Dataset) -> Model:
     return model.with_metadata({INPUT: json.dumps(formula), **classes})
 
 
-def _same(a: Normalization, b: Normalization) -> bool:
+def same(a: Normalization, b: Normalization) -> bool:
     """Whether two normalizations give the same, up to rounding."""
     pairs = (a.scale / a.std, b.scale / b.std), (a.mean / a.std, b.mean / b.std)
     return all(np.allclose(ours, theirs, rtol=1e-4, atol=1e-6) for ours, theirs in pairs)
 
 
-def _said(model: Model, data: Dataset) -> Normalization | None:
+def said_normalization(model: Model, data: Dataset) -> Normalization | None:
     """What the model's file says."""
     entry = model.ir.metadata_props.get(INPUT)
     if entry is None:
@@ -154,35 +133,3 @@ def _standard(data: Dataset, fit: Fit) -> Normalization:
         if is_sequence
         else Normalization(data.scale, data.mean, data.std)
     )
-
-
-def _best(model: Model, data: Dataset, tried: dict[Normalize, Normalization]) -> Normalize | None:
-    """The normalization with which a model does best, `None` if it does well with none."""
-    x, y = Batches(data, min(_SAMPLES, len(data.train)), seed=0, raw=True).batch(0)
-    assert not isinstance(x, dict)
-    few = replace(data, train=Split(x, y))
-
-    def loss(numbers: Normalization) -> float:
-        fed = replace(few, mean=numbers.mean, std=numbers.std, scale=numbers.scale)
-        return evaluate(model, fed, "train").loss
-
-    found = {name: loss(numbers) for name, numbers in tried.items()}
-    best = min(found, key=lambda name: found[name] if np.isfinite(found[name]) else np.inf)
-    return best if found[best] < (1 - _SKILL) * _guess(few) else None
-
-
-def _guess(data: Dataset) -> float:
-    """The loss of who knows the frequencies of the labels and nothing else."""
-    kinds = data.several or {"": LabelKind(data.task, data.classes)}
-    return sum(_guessed(data.train.y[output] if output else data.train.y, kind) for output, kind in kinds.items())
-
-
-def _guessed(y: Array, kind: LabelKind) -> float:
-    if kind.task == "regression":
-        return 1.0
-    if kind.task == "classification":
-        labels = y[y >= 0]
-        share = np.bincount(labels, minlength=len(kind.classes)) / len(labels)
-        return float(-np.sum(share * np.log(np.maximum(share, 1e-12))))
-    share = np.clip(y.reshape(len(y), -1).mean(axis=0), 1e-12, 1 - 1e-12)
-    return float(np.mean(-share * np.log(share) - (1 - share) * np.log(1 - share)))

@@ -143,7 +143,7 @@ def test_class_without_training_samples_is_noted(tmp_path):
         ({"validation": 1.0}, "between 0 and 1"),
         ({"limit": 1}, "at least 2"),
         ({"seed": -1}, "seed is -1"),
-        ({"normalize": "half"}, "normalize is 'half'"),
+        ({"normalize": "both"}, "normalize is 'both'"),
         ({"size": (4, 4)}, "size is for folder:DIR"),
     ],
 )

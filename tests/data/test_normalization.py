@@ -74,5 +74,5 @@ def test_only_the_training_part_counts():
 
 
 def test_unknown_normalization_is_a_usage_error():
-    with pytest.raises(UsageError, match="'standard', 'unit' or 'none'"):
+    with pytest.raises(UsageError, match="one of auto, standard, unit, none, imagenet"):
         dataset(images(4), "minmax")

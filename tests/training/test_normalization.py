@@ -78,7 +78,9 @@ def test_a_trained_model_gets_what_it_was_trained_on(fed: Any) -> None:
     expected = evaluate(model, chosen, "test").accuracy
     assert expected > 0.85
     found = as_expected(model, data)
-    assert found.notes[-1].endswith("with which the model as given does best")
+    assert "with which the model as given does best (" in found.notes[-1]
+    assert f"{fed} " in found.notes[-1]
+    assert not found.cautions
     assert evaluate(model, found, "test").accuracy == expected
     # What somebody has chosen stays, if the model did better with another one, too.
     for other in ("standard", "unit", "none"):
@@ -90,7 +92,14 @@ def test_a_trained_model_gets_what_it_was_trained_on(fed: Any) -> None:
             classes=data.classes,
             normalize=other,
         )
-        assert as_expected(model, decided) is decided
+        kept = as_expected(model, decided)
+        assert (kept.scale, kept.mean.tolist(), kept.std.tolist(), kept.notes) == (
+            decided.scale,
+            decided.mean.tolist(),
+            decided.std.tolist(),
+            decided.notes,
+        )
+        assert as_expected(model, kept) is kept
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -103,6 +112,7 @@ def test_an_untrained_model_gets_the_usual(make: Any, seed: int) -> None:
         assert found.scale == data.scale
         assert not found.undecided
         assert found.notes[-1] == "fed with zero mean and unit deviation"
+        assert not found.cautions
 
 
 def test_each_of_two_models_is_compared_as_its_file_says() -> None:
