@@ -106,7 +106,11 @@ def _arriving(structure: Structure, width: Width, error: Array, calibration: Cal
     if not error[size - 1] > 0:
         return 1.0  # nothing to see: whatever goes is idle
     narrowed = apply_edit(Narrow(width.name, size).plan(structure, calibration).edit)
-    return max(1e-6, output_loss(structure.model, narrowed, calibration) ** 2 / float(error[size - 1]))
+    lost = output_loss(structure.model, narrowed, calibration)
+    if not math.isfinite(lost):
+        message = f"width {width.name!r} gives outputs that are infinite or not a number with {size} units"
+        raise Refused(message)
+    return max(1e-6, lost**2 / float(error[size - 1]))
 
 
 def output_loss(before: Model, after: Model, calibration: Calibration) -> float:

@@ -46,10 +46,13 @@ def by_doubling(parents: Sequence[Branch], generation: int, events: Events, grou
 
 
 def _growth(structure: Structure, doubled: Sequence[Widen], grounds: Grounds) -> float:
-    """How much larger than the start a model would be: the logarithm, of parameters or of operations, whichever grows more."""
+    """How much larger than the start a model would be: the logarithm, of parameters or of operations, whichever grows more; infinite if refused."""
     model, start = structure.model, grounds.fitness.start
-    for operation in doubled:
-        model = apply_edit(operation.outline(Structure(model), grounds.calibration))
+    try:
+        for operation in doubled:
+            model = apply_edit(operation.outline(Structure(model), grounds.calibration))
+    except Refused:
+        return math.inf
     after = costs(model)
     shares = (after.parameters / max(1, start.parameters), after.macs / max(1, start.macs))
     return math.log(max(*shares, 1.0))
@@ -96,7 +99,7 @@ def by_cut(parents: Sequence[Branch], generation: int, events: Events, grounds: 
     """
     found: dict[tuple[str, tuple[str, ...]], Candidate] = {}
     for parent in parents:
-        if not knows(parent, grounds.fitness):
+        if not knows(parent, grounds.fitness) and _excess(grounds)(costs(parent.model)) <= 0:
             continue  # what a network that has learnt nothing can do without, says nothing
         structure = Structure(parent.model)
         curves = planning.curves(structure, grounds.calibration, kept=partial(grounds.kept.width, structure))
