@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pysurgeon.data import Dataset, Source
+from pysurgeon.diagnosis.cut import outlined
 from pysurgeon.errors import Refused, UsageError
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.fitness import Fitness
@@ -152,7 +153,7 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
         DataError: The data does not fit the model.
         ModelError: A weight is infinite or not a number.
         TrainingError: The model cannot be trained.
-        Refused: The model breaks a limit already, and the strategy is none that cuts.
+        Refused: The model breaks a limit already, and the strategy is none that cuts, or no cut is enough.
         UsageError: What is to be kept is not there.
         VerificationError: The model does not compute what its file computes.
     """
@@ -166,19 +167,27 @@ def check(model: Model, settings: EvolveSettings, data: Dataset) -> None:
     verify_loaded(model)
     ensure_device(settings.device, settings.trainer)
     Kept(settings.keep).check(Structure(model))
-    if settings.strategy != "surgeon":
-        ensure_within(model, settings)
+    ensure_within(model, settings)
     with WorkerTrainer(1, settings.threads, trainer=settings.trainer) as trainer:
         trainer.check(model, data)
 
 
 def ensure_within(model: Model, settings: EvolveSettings) -> None:
-    """Refuse a model that breaks a limit.
+    """Refuse a model that breaks a limit and cannot be cut down to it, or that the strategy does not cut.
 
     Raises:
         Refused: It does.
     """
     size = costs(model)
+    if settings.strategy == "surgeon":
+        structure, kept = Structure(model), Kept(settings.keep)
+        free = [w.name for w in structure.widths if w.resizable and not kept.width(structure, w)]
+        least = costs(outlined(structure, dict.fromkeys(free, 1)))
+        why = Fitness(settings, size).allowed(least, 0.0)
+        if why:
+            message = f"no cut reaches the limit: with one unit in every width that may be cut, {why}; allow more"
+            raise Refused(message)
+        return
     why = Fitness(settings, size).allowed(size, latency(model) if settings.max_latency is not None else 0.0)
     if why:
         message = (

@@ -88,8 +88,10 @@ def _surgeon(settings: EvolveSettings, total: int, race: Race) -> list[Round]:
     doublings = min(DOUBLINGS, max(0, count - 1))
     deeper = min(1, max(0, count - 1 - doublings))
     growing = even(total, doublings + deeper, _GROWING, _GROWING + _RACE * (doublings + deeper))
-    rounds = [Round(*s, by_doubling, Growing(), 1, within=False) for s in growing[:doublings]]
-    rounds += [Round(*s, by_depth, Halving(1), settings.branches, within=False) for s in growing[doublings:]]
+    # How large a network may be, a cut can foretell; how fast it will be, it cannot.
+    timed = settings.max_latency is not None
+    rounds = [Round(*s, by_doubling, Growing(), 1, within=timed) for s in growing[:doublings]]
+    rounds += [Round(*s, by_depth, Halving(1), settings.branches, within=timed) for s in growing[doublings:]]
     return rounds + [Round(*s, by_cut, race, LEVELS + 1) for s in even(total, count - len(rounds), *_CUTTING)]
 
 

@@ -26,6 +26,7 @@ def verdict(run: RunRecord) -> tuple[str, ...]:
     else:
         found = [_apart(run.alone.interval, run.result.interval)]
     found += _beyond_tolerance(run)
+    found += _beyond_limits(run)
     if run.time_is_up:
         found.append("The time limit ended the run before all its generations were through.")
     return tuple(found)
@@ -100,6 +101,24 @@ def _apart(before: tuple[float, float], after: tuple[float, float]) -> str:
     if after[1] < before[0]:
         return f"{intervals} do not overlap: the result is worse."
     return f"{intervals} overlap: by themselves they do not tell which is better."
+
+
+def _beyond_limits(run: RunRecord) -> list[str]:
+    """Limits are goals: what could not be cut down to them is said."""
+    assert run.result is not None
+    figures, settings = run.result.figures, run.settings
+    limits = (
+        ("parameters", figures.parameters, settings.max_parameters),
+        ("multiply-accumulate operations", figures.macs, settings.max_macs),
+        ("ms of latency", figures.latency_ms, settings.max_latency),
+    )
+    return [
+        f"The result has {value:,.4g} {what}, more than the {limit:,.4g} allowed: no network of the run kept to that."
+        if isinstance(value, float)
+        else f"The result has {fmt.count(value)} {what}, more than the {limit:,} allowed: no network of the run kept to that."
+        for what, value, limit in limits
+        if limit is not None and value > limit
+    ]
 
 
 def _beyond_tolerance(run: RunRecord) -> list[str]:

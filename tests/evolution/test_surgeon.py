@@ -409,6 +409,13 @@ def test_a_result_keeps_the_limits_also_where_the_start_does_not(
 def test_a_start_beyond_the_limits_is_refused_where_nothing_cuts_it() -> None:
     start = model(mlp((6,)))
     check(start, settings(max_parameters=100), digits())
+    with pytest.raises(
+        Refused,
+        match=r"no cut reaches the limit: with one unit in every width .* 85 parameters are more than the 50 allowed",
+    ):
+        check(start, settings(max_parameters=50), digits())
+    with pytest.raises(Refused, match="no cut reaches the limit"):
+        check(start, settings(max_parameters=100, keep=("fc1",)), digits())
     with pytest.raises(Refused, match=r"460 parameters are more than the 100 allowed.*leave out --strategy random"):
         check(start, settings(max_parameters=100, strategy="random"), digits())
 

@@ -262,6 +262,23 @@ def test_a_result_beyond_the_tolerance_is_told(tmp_path: Path) -> None:
         assert "tolerance" not in " ".join(verdict(kept))
 
 
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"max_parameters": 100}, "The result has 139 parameters, more than the 100 allowed"),
+        ({"max_macs": 60}, "The result has 120 multiply-accumulate operations, more than the 60 allowed"),
+        ({"max_latency": 0.01}, "The result has 0.02 ms of latency, more than the 0.01 allowed"),
+        ({"max_parameters": 139, "max_macs": 120, "max_latency": 0.02}, ""),
+    ],
+    ids=str,
+)
+def test_a_limit_that_was_not_reached_is_told(tmp_path: Path, limit: dict[str, float], words: str) -> None:
+    run = from_journal(write_run(tmp_path / "run"))
+    found = " ".join(verdict(replace(run, settings=replace(run.settings, **limit)))).replace(fmt.SPACE, " ")
+    assert ("allowed" in found) == bool(words)
+    assert words in found
+
+
 def test_a_tolerance_finer_than_the_validation_part_is_told() -> None:
     data = digits(60)
     samples = len(data.validation)
