@@ -123,9 +123,10 @@ def _ways(model: Model, data: Dataset, teacher: Teacher | None) -> tuple[Ways, s
             "say how with --normalize"
         )
         raise DataError(message)
-    said = said or theirs
     if said is not None:
         return {FITS: said}, "normalized as the model's file says"
+    if theirs is not None:
+        return {FITS: theirs}, "normalized as the teacher's file says"
     if data.task == "unlabelled":  # whoever has floats has prepared them
         unit: Normalize = "unit" if data.train.x.dtype == np.uint8 else "none"
         return {FITS: fit_normalization(data.train.x, unit)}, f"fed {TITLES[unit]}, as there are no labels to tell by"

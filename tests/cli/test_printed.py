@@ -212,7 +212,8 @@ def test_report_of_a_run_that_has_not_ended(finished: tuple[Path, Done], command
 def test_compare(command: Command, start: Path, tmp_path: Path) -> None:
     command("apply", start, "widen:fc1=9", "-o", tmp_path / "wide.onnx")
     found = command("compare", start, tmp_path / "wide.onnx", "--json").document
-    assert set(found) == {"max_error", "a", "b", "metric", "difference"}
+    assert set(found) == {"max_error", "a", "b", "metric", "difference", "speed", "load"}
+    assert found["speed"]["low"] <= found["speed"]["median"] <= found["speed"]["high"]
     assert found["difference"] is None
     assert set(found["a"]) == set(found["b"]) == {"accuracy", "parameters", "macs", "latency_ms"}
     assert found["max_error"] < 1e-5
