@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pysurgeon.errors import UsageError
-from pysurgeon.graph.layers import Layer
-from pysurgeon.graph.widths import Structure, Width
-from pysurgeon.surgery import AddBypass, Narrow, Operation, Widen
+from pysurgeon.errors import Refused, UsageError
+from pysurgeon.graph.widths import Structure, Width, some
+from pysurgeon.surgery import AddBypass, Calibration, Operation
 
 
 @dataclass(frozen=True)
 class Kept:
     """Widths and layers that stay as they are, by their names.
 
-    A layer that stays keeps its weight's shape, so the widths that it reads and writes stay, too. Training adjusts its values.
+    No operation changes the weight of a layer that stays, so the widths that it reads and writes stay, too. Training adjusts its values.
 
     Attributes:
         patterns: Shell patterns: `conv1`, `head*`.
@@ -30,21 +28,24 @@ class Kept:
 
     def width(self, structure: Structure, width: Width) -> bool:
         """Whether a width stays: by its name, or for a layer that does."""
-        weights = {x.weight for x in structure.layers if self.name(x.name)}
+        weights = self._weights(structure)
         return self.name(width.name) or any(t in weights for t, _ in (*width.writers, *width.readers))
 
-    def layer(self, layer: Layer) -> bool:
-        """Whether a layer stays."""
-        return self.name(layer.name)
-
-    def forbids(self, structure: Structure, operation: Operation) -> bool:
-        """Whether an operation would touch what stays."""
+    def forbids(self, structure: Structure, operation: Operation, calibration: Calibration) -> bool:
+        """Whether an operation would touch what stays: by its site, or by the tensors that it changes, those of its neighbours included."""
         if not self.patterns:
             return False
-        if isinstance(operation, Widen | Narrow):
-            return self.width(structure, structure.width(operation.width))
         ends = (operation.layer, operation.last) if isinstance(operation, AddBypass) else (operation.site,)
-        return any(self.name(name) for name in ends if name)
+        if any(self.name(name) for name in ends if name):
+            return True
+        try:
+            edit = operation.outline(structure, calibration)
+        except Refused:
+            return False  # nothing will be touched
+        return not self._weights(structure).isdisjoint([*(m.tensor for m in edit.maps), *edit.values])
+
+    def _weights(self, structure: Structure) -> set[str]:
+        return {x.weight for x in structure.layers if self.name(x.name)}
 
     def check(self, structure: Structure) -> None:
         """Refuse patterns that name nothing.
@@ -55,9 +56,5 @@ class Kept:
         names = dict.fromkeys([*(w.name for w in structure.widths), *(x.name for x in structure.layers)])
         for pattern in self.patterns:
             if not any(fnmatchcase(name, pattern) for name in names):
-                message = f"--keep {pattern!r} fits no width and no layer of this model; there are {_some(list(names))}"
+                message = f"--keep {pattern!r} fits no width and no layer of this model; there are {some(list(names))}"
                 raise UsageError(message)
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -92,7 +92,9 @@ def _listed(parent: Branch, grounds: Grounds) -> Iterator[_Listed]:
                 after = costs(apply_edit(x.operation.outline(structure, grounds.calibration)))
             except Refused:
                 continue
-            if not grounds.fitness.allowed(after, 0.0) and not grounds.kept.forbids(structure, x.operation):
+            if not grounds.fitness.allowed(after, 0.0) and not grounds.kept.forbids(
+                structure, x.operation, grounds.calibration
+            ):
                 yield x
 
 

@@ -113,7 +113,7 @@ def random_candidate(
     seed = int(rng.integers(2**31))
     for _ in range(100):
         operation = _draw(structure, sites, rng, seed, may_grow=settings.may_grow)
-        if operation is None or kept.forbids(structure, operation):
+        if operation is None or kept.forbids(structure, operation, calibration):
             continue
         try:
             after = costs(apply_edit(operation.outline(structure, calibration)))

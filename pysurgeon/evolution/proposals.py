@@ -102,4 +102,4 @@ def recommendations(
         seed=seed,
         slopes=grounds.slopes,
     )
-    return [r for r in ranking if not grounds.kept.forbids(structure, r.operation)]
+    return [r for r in ranking if not grounds.kept.forbids(structure, r.operation, grounds.calibration)]

@@ -79,7 +79,7 @@ class Structure:
         for width in self.widths:
             if width.name == name:
                 return width
-        message = f"there is no width {name!r}; this model has {_some([w.name for w in self.widths])}"
+        message = f"there is no width {name!r}; this model has {some([w.name for w in self.widths])}"
         raise Refused(message)
 
     def layer(self, name: str) -> Layer:
@@ -91,7 +91,7 @@ class Structure:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        message = f"there is no layer {name!r}; this model has {_some([x.name for x in self.layers])}"
+        message = f"there is no layer {name!r}; this model has {some([x.name for x in self.layers])}"
         raise Refused(message)
 
     def term(self, tensor: str, axis: int) -> Term:
@@ -274,5 +274,6 @@ def _elements_per_unit(term: Term, dim: Dim) -> int:
     return total
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first names of a list, for a message, and how many more there are."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

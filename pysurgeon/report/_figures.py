@@ -45,16 +45,10 @@ def curves_svg(run: RunRecord) -> str:
     if not run.trunk:
         return ""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     with rc_context(_STYLE):
-        figure = Figure(figsize=(11.2, 4.5))
-        canvas = FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.055, 0.115, 0.935, 0.72))
-        figure.patch.set_visible(False)
-        axes.patch.set_visible(False)
+        canvas, axes = _drawing(4.5, (0.055, 0.115, 0.935, 0.72))
         last = max(step for curve in _curves(run) for step, _ in curve)
         axes.set_xlim(0, last * 1.005)
         heights = [accuracy for curve in _curves(run) for _, accuracy in curve]
@@ -72,14 +66,8 @@ def curves_svg(run: RunRecord) -> str:
             taken = generation.taken
             if taken is not None and taken.operations:
                 axes.plot(*taken.curve[0], marker="o", ms=7.5, mfc=_PAGE, mec=_TRUNK, mew=2, zorder=6, clip_on=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_RULE)
-        axes.tick_params(colors=_MUTED, length=3, color=_RULE)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
-        axes.grid(axis="y", color=_RULE, lw=0.6)
-        axes.set_axisbelow(True)
         axes.set_xlabel("steps along the trunk", color=_MUTED)
         _legend(axes, run)
         document = _printed(canvas)
@@ -97,27 +85,14 @@ def spending_svg(run: RunRecord) -> str:
     if not run.trunk_spending or not run.alone_spending:
         return ""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
 
     with rc_context(_STYLE):
-        figure = Figure(figsize=(11.2, 3.6))
-        canvas = FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.055, 0.145, 0.935, 0.82))
-        figure.patch.set_visible(False)
-        axes.patch.set_visible(False)
+        canvas, axes = _drawing(3.6, (0.055, 0.145, 0.935, 0.82))
         axes.set_xscale("log")
         axes.plot(*_xy(run.alone_spending), color=_ALONE, lw=1.6, dashes=(4, 2.5), zorder=4)
         axes.plot(*_xy(run.trunk_spending), color=_TRUNK, lw=2.6, zorder=5, solid_capstyle="round")
         end = run.all_effort.compute, run.trunk_spending[-1][1]
         axes.plot(*end, marker="o", ms=7.5, mfc=_PAGE, mec=_TRUNK, mew=2, zorder=6, clip_on=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_RULE)
-        axes.tick_params(which="both", colors=_MUTED, length=3, color=_RULE)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
-        axes.grid(axis="y", color=_RULE, lw=0.6)
-        axes.set_axisbelow(True)
         axes.set_xlabel("multiply-accumulate operations", color=_MUTED)
         document = _printed(canvas)
     return _element(
@@ -176,6 +151,26 @@ def front_svg(run: RunRecord) -> str:
 
 def _cost(tested: Tested, title: str) -> float:
     return float(max(1, tested.figures.parameters)) if title == "parameters" else max(1e-6, tested.figures.latency_ms)
+
+
+def _drawing(height: float, box: tuple[float, float, float, float]) -> tuple[FigureCanvasSVG, Axes]:
+    """A canvas as wide as the page, with axes for accuracies."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=(11.2, height))
+    canvas = FigureCanvasSVG(figure)
+    axes = figure.add_axes(box)
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_RULE)
+    axes.tick_params(which="both", colors=_MUTED, length=3, color=_RULE)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    axes.grid(axis="y", color=_RULE, lw=0.6)
+    axes.set_axisbelow(True)
+    return canvas, axes
 
 
 def _printed(canvas: FigureCanvasSVG) -> str:

@@ -74,7 +74,7 @@ class Calibration:
     def _ran(
         self, model: Model, names: list[str], feeds: Mapping[str, Array], *, compared: bool = False
     ) -> dict[str, Array]:
-        self.compute += costs(model).macs * self.samples(feeds)
+        self.compute += self.kept(model, ("macs",), lambda: costs(model).macs) * self.samples(feeds)
         return _run(model, names, feeds, compared=compared)
 
     def samples(self, feeds: Mapping[str, Array] | None = None) -> int:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starts import cnn, digits, mlp, model
 
+from pysurgeon.errors import Refused
 from pysurgeon.evolution import EvolveSettings, calibrated
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.keep import Kept
@@ -121,6 +122,29 @@ def test_what_has_grown_has_the_benefit_of_the_doubt(parent: float, grown: float
     arena = Arena(0, 10, 0.0, fitness, train, lambda *_: None)
     (found,) = Growing().run([branch("parent", 0.0)], [branch("grown", 0.0, parent="parent")], arena)
     assert found.id == winner
+
+
+@pytest.mark.parametrize("kept", ["fc1", "fc3", "fc2"])
+def test_no_operation_that_is_allowed_touches_a_layer_that_stays(kept: str) -> None:
+    start = model(mlp((12, 8, 6)))
+    structure, calibration, how = Structure(start), calibrated(start, DATA), Kept((kept,))
+    texts = [f"{kind}:{name}" for kind in ("insert", "remove", "bypass") for name in ("fc1", "fc2", "fc3", "fc4")]
+    texts += [
+        f"{kind}:fc{k}={size}" for k in (1, 2, 3) for kind, size in (("widen", 20), ("narrow", 4), ("factorize", 2))
+    ]
+    allowed = [text for text in texts if not how.forbids(structure, parse(text), calibration)]
+    assert len(texts) > len(allowed) > 5
+    done = 0
+    for text in allowed:
+        try:
+            after = operate(start, parse(text), calibration).model
+        except Refused:
+            continue
+        done += 1
+        assert np.array_equal(after.tensor(f"{kept}.weight"), start.tensor(f"{kept}.weight")), text
+    assert done > 3
+    # A removed layer's readers read something else.
+    assert how.forbids(structure, parse("remove:fc2"), calibration) == (kept in ("fc2", "fc3"))
 
 
 # --- rivals -------------------------------------------------------------------------------------------------------------
