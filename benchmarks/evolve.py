@@ -35,8 +35,8 @@ from benchmarks.growth import born as exported
 from pysurgeon.evolution import EvolveResult, Journal, calibrated, load_data, read
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.rivals import FACTORS, born, scaled, sweep
-from pysurgeon.graph import Model
-from pysurgeon.graph.costs import costs
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
 from pysurgeon.training import LocalTrainer, State, TrainSettings, evaluate
 
 Row = dict[str, Any]

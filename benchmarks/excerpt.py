@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.session import Session, output_error
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.session import Session, output_error
 
 
 class InseparableError(Exception):

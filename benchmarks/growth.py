@@ -39,12 +39,12 @@ from examples.export_start import Start
 from pysurgeon.data import Dataset
 from pysurgeon.evolution import calibrated, load_data
 from pysurgeon.evolution.plan import Plan
-from pysurgeon.graph import Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
 from pysurgeon.surgery import InsertLayer, Narrow, Operation, Widen, carry, operate
-from pysurgeon.surgery.apply import AGE
+from pysurgeon.surgery.edits.apply import AGE
 from pysurgeon.training import LocalTrainer, State, evaluate
+from pysurgeon.widths.structure import Structure
 
 Shape = tuple[int, int, int]
 

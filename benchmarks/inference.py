@@ -1,6 +1,6 @@
 """How long it takes to find all widths of a model: given files, and chains of residual blocks up to 10,000 nodes.
 
-    python -m benchmarks.inference [FILE.onnx ...]
+    python -m benchmarks.constraints [FILE.onnx ...]
 
 Median processor time of five turns on one thread, without reading the file; what lies on a chain is all one width, the streams of its blocks
 apart, so a step that looked at a node once for every other one would show.
@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from pysurgeon.graph import Model, from_proto, load
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model, from_proto, load
+from pysurgeon.widths.structure import Structure
 
 BLOCK = 5  # nodes: two layers, their activations, and the sum
 LENGTHS = (1_250, 2_500, 5_000, 10_000)

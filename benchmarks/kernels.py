@@ -35,9 +35,9 @@ import pysurgeon as ps
 from benchmarks.kernels_peers import FACTORS, FEW, VALUES, Peer, eigen
 from pysurgeon import kernels
 from pysurgeon.errors import Refused
-from pysurgeon.graph.widths import Structure
 from pysurgeon.kernels import _native
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.layers.weight_matrices import weight_matrix
+from pysurgeon.widths.structure import Structure
 
 Shape = tuple[int, int]
 

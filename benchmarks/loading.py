@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from pysurgeon.errors import ModelError
-from pysurgeon.graph import Array, Model, load, save
-from pysurgeon.graph.feeds import choices, random_feeds
-from pysurgeon.graph.session import Session, output_error
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, load, save
+from pysurgeon.model.feeds import choices, random_feeds
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.runtime import onnxruntime
 
 SIZES = 3  # that are tried

@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.widths import spread
 from pysurgeon.errors import Refused, SurgeonError
-from pysurgeon.graph import Array, Model, load
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, load
+from pysurgeon.model.feeds import random_feeds
 from pysurgeon.surgery import (
     AddBypass,
     Calibration,
@@ -36,7 +36,8 @@ from pysurgeon.surgery import (
     Widen,
     operate,
 )
-from pysurgeon.surgery.matrices import form_of
+from pysurgeon.surgery.layers.weight_matrices import form_of
+from pysurgeon.widths.structure import Structure
 
 # Numbers that go into a model for the fits, in at least so many samples and at most so many; and as many to verify on (the first
 # dimension may be the time, and then another number of them would be something else).

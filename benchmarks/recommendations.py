@@ -36,13 +36,13 @@ from torch import nn
 
 import pysurgeon as ps
 from pysurgeon.evolution import Journal, Plan, SerialExecutor, Setup, Silent, Surgeon, begin, load_data
+from pysurgeon.evolution.branch import Branch, Candidate
 from pysurgeon.evolution.fitness import merit
-from pysurgeon.evolution.population import Branch, Candidate
-from pysurgeon.evolution.proposals import Events, Grounds, recommendations
 from pysurgeon.evolution.race import Arena
+from pysurgeon.evolution.strategies.proposals import Events, Grounds, recommendations
 from pysurgeon.graph import Array
-from pysurgeon.graph.widths import Structure
 from pysurgeon.training import LocalTrainer
+from pysurgeon.widths.structure import Structure
 
 SHAPES = {"digits": (1, 8, 8), "svhn": (3, 32, 32), "cifar10": (3, 32, 32), "fashion-mnist": (1, 28, 28)}
 # Of operations that are expected to lose, how many are drawn.

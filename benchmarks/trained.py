@@ -36,14 +36,16 @@ import pysurgeon as ps
 from pysurgeon import api
 from pysurgeon.errors import Refused
 from pysurgeon.evolution import calibrated, load_data
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
 from pysurgeon.surgery import Calibration, Factorize, Narrow, Operation, RemoveLayer, apply_edit, operate
-from pysurgeon.surgery.edit import Edit, units
-from pysurgeon.surgery.factorize import factored
-from pysurgeon.surgery.matrices import form_of, weight_matrices
-from pysurgeon.surgery.narrow import elimination_of, selection
+from pysurgeon.surgery.edits.edit import Edit
+from pysurgeon.surgery.layers.weight_matrices import form_of, weight_matrices
+from pysurgeon.surgery.operations.factorize import factored
+from pysurgeon.surgery.operations.narrow import elimination_of, selection
 from pysurgeon.training import evaluate
+from pysurgeon.widths.axis_layout import units
+from pysurgeon.widths.structure import Structure, Width
 
 SHARES = (0.25, 0.5)
 DRAWS = 3

@@ -38,8 +38,10 @@ import onnx_ir as ir
 
 from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import SurgeonError
-from pysurgeon.graph import Array, Model, from_proto, load
-from pysurgeon.graph.session import Session, output_error
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto, load
+from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.runtime import TrainerName
 from pysurgeon.training import (
     LocalTrainer,
@@ -50,12 +52,11 @@ from pysurgeon.training import (
     fit_input,
     training_view,
 )
-from pysurgeon.training._engine import make_engine
-from pysurgeon.training.batch import free_batch
-from pysurgeon.training.fit import Fit, output_shape
-from pysurgeon.training.head import head
+from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import make_loss
+from pysurgeon.training.task.binding import Fit, output_shape
+from pysurgeon.training.task.head import head
 
 SAMPLES, STEPS = 4, 4
 # Of a slope, measured in float32 through a whole network; of outputs, relative to the largest: deep networks with random weights multiply

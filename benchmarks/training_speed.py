@@ -33,7 +33,7 @@ from torch import nn
 
 from pysurgeon.data import Batches, Dataset, Split
 from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.model import Model, from_proto
 from pysurgeon.runtime import TrainerName, onnxruntime
 from pysurgeon.training import (
     Device,
@@ -46,7 +46,7 @@ from pysurgeon.training import (
     fit_input,
     training_view,
 )
-from pysurgeon.training._engine import make_engine
+from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import make_loss
 
 CLASSES, SIDE = 10, 32

@@ -26,10 +26,11 @@ from benchmarks import corpus
 from benchmarks.corpus import seeds, weights
 from benchmarks.corpus.recipe import EXPORTED, Recipe
 from pysurgeon.errors import SurgeonError
-from pysurgeon.graph import Array, load
+from pysurgeon.graph import Array
+from pysurgeon.model import load
+from pysurgeon.model.dynamic_batch import free_batch
 from pysurgeon.training import training_view
-from pysurgeon.training._engine import make_engine
-from pysurgeon.training.batch import free_batch
+from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import plain_loss
 from pysurgeon.training.losses.targets import AsTheyAre
 

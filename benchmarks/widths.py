@@ -31,13 +31,14 @@ import onnx
 
 from benchmarks.excerpt import Excerpt, InseparableError, all_values, excerpt
 from pysurgeon.errors import Refused, SurgeonError
-from pysurgeon.graph import Array, Model, load
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, output_error
-from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, load
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.surgery import Calibration, Widen, apply_edit
-from pysurgeon.surgery.edit import Edit
-from pysurgeon.surgery.narrow import selection
+from pysurgeon.surgery.edits.edit import Edit
+from pysurgeon.surgery.operations.narrow import selection
+from pysurgeon.widths.structure import Structure, Width
 
 TOLERANCE = 1e-4
 _WRONG = (SurgeonError, AssertionError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import onnx
 
-from pysurgeon.graph.definitions import DEFINITIONS
-from pysurgeon.graph.registry import registered
+from pysurgeon.model.definitions import DEFINITIONS
+from pysurgeon.operators import OPERATORS
 
 HEAD = """# Operators
 
-What is inferred of every operator, from the registry in `pysurgeon/graph/registry.py`; this file is written by `docs/operators.py`.
+What is inferred of every operator, from the families in `pysurgeon/operators/`; this file is written by `docs/operators.py`.
 *Since* is the operator set that it came with; files of set 7 and later are read. An operator that is not listed keeps the size of all
 axes of its operands and results, and `pysurgeon inspect` names it.
 
@@ -22,7 +22,7 @@ axes of its operands and results, and `pysurgeon inspect` names it.
 WRITTEN = """
 ## Written in standard operators
 
-When a file is loaded, these give way to what they stand for (`pysurgeon/graph/definitions/`), with a note; from then on they are like all
+When a file is loaded, these give way to what they stand for (`pysurgeon/model/definitions/`), with a note; from then on they are like all
 others. One that uses what its definition does not cover (a cache of keys and values, packed operands) stays as it is and keeps all sizes.
 
 """
@@ -36,7 +36,7 @@ def table() -> str:
         since[key] = min(schema.since_version, since.get(key, schema.since_version))
     rows = [
         f"| `{domain + '.' if domain else ''}{name}` | {since[domain, name]} | {operator.summary} |"
-        for (domain, name), operator in sorted(registered().items())
+        for (domain, name), operator in sorted(OPERATORS.items())
     ]
     defined = [f"- `{domain}.{name}`: {_first_line(d)}" for (domain, name), d in sorted(DEFINITIONS.items())]
     return HEAD + "\n".join(rows) + "\n" + WRITTEN + "\n".join(defined) + "\n"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pysurgeon.api import apply, compare, doctor, evolve, inspect, recommend, resume, train
     from pysurgeon.errors import SurgeonError
     from pysurgeon.evolution import EvolveResult, EvolveSettings, Observer
-    from pysurgeon.graph import Model, load, save
+    from pysurgeon.model import Model, load, save
     from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, TrainOutcome
     from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
 
@@ -30,7 +30,7 @@ _HOMES = {
     "pysurgeon.api": "apply compare doctor evolve inspect recommend resume train",
     "pysurgeon.errors": "SurgeonError",
     "pysurgeon.evolution": "EvolveResult EvolveSettings Observer",
-    "pysurgeon.graph": "Model load save",
+    "pysurgeon.model": "Model load save",
     "pysurgeon.results": "ApplyResult DoctorResult RecommendResult TrainOutcome",
     "pysurgeon.surgery": "AddBypass Factorize InsertLayer Narrow RemoveLayer Widen parse",
 }

@@ -38,10 +38,10 @@ from pysurgeon.evolution import (
     open_run,
     slope,
 )
-from pysurgeon.graph import Model, ensure_free, load, save
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.fidelity import verify_loaded, verify_result
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model, ensure_free, load, save
+from pysurgeon.model.costs import costs
+from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.fidelity import verify_loaded, verify_result
 from pysurgeon.report import Comparison, InspectResult, write_report
 from pysurgeon.report import compare as compare_models
 from pysurgeon.report import inspect as inspect_model
@@ -61,7 +61,7 @@ from pysurgeon.training import (
     training_report,
     with_input_metadata,
 )
-from pysurgeon.training.batch import free_batch
+from pysurgeon.widths.structure import Structure
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 from pysurgeon.data import MATCH, Dataset, Reading, Source, name_of, read_names
 from pysurgeon.errors import DataWarning, UsageError
 from pysurgeon.evolution import EvolveSettings
-from pysurgeon.graph import Model, load
+from pysurgeon.model import Model, load
 from pysurgeon.report import OPTIONS
 from pysurgeon.surgery import Operation, parse
 from pysurgeon.training import load_for

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pysurgeon.diagnosis import Recommendation
-from pysurgeon.graph import Model, written
-from pysurgeon.graph.costs import Costs
-from pysurgeon.graph.fidelity import Beside
+from pysurgeon.model import Model, written
+from pysurgeon.model.costs import Costs
+from pysurgeon.model.fidelity import Beside
 from pysurgeon.report import Printable, recommendations_table, records_table, training_table
 from pysurgeon.surgery import Record
 from pysurgeon.training import NodeFact, Point, score_text

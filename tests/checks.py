@@ -10,11 +10,12 @@ import onnx
 import onnx_ir as ir
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, output_error
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.surgery import Calibration, Operated, Operation, operate
+from pysurgeon.widths.structure import Structure
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import models
 
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.model import Model, from_proto
 
 _TEXTS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "transposed": (

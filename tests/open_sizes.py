@@ -12,8 +12,9 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.session import Session
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.session import Session
 
 Parts = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import models
 from hypothesis import strategies as st
 
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.model import Model, from_proto
 
 TOKENS = 4
 BLOCKS = (

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from pysurgeon import data
 from pysurgeon.data import Dataset
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.model import Model, from_proto
 
 _HEAD = '<ir_version: 8, opset_import: ["" : {opset}]>'
 

@@ -185,7 +185,7 @@ def test_resume_of_nothing(tmp_path: Path) -> None:
 def test_recommend_says_what_to_install_where_there_is_no_engine(
     start: ps.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pysurgeon.training.torch_engine.find_spec", {}.get)
+    monkeypatch.setattr("pysurgeon.training.engines.torch.find_spec", {}.get)
     with pytest.raises(TrainingError, match=r"pip install 'torch>=2\.4'"):
         ps.recommend(start, digits(), trainer="torch")
 

@@ -8,9 +8,10 @@ import pytest
 from checks import difference, loaded, structure
 
 from benchmarks.excerpt import InseparableError, all_values, excerpt
-from pysurgeon.graph.feeds import random_feeds
+from pysurgeon.model.feeds import random_feeds
 from pysurgeon.surgery import Calibration, InsertLayer, Widen, apply_edit, operate
-from pysurgeon.surgery.edit import AxisMap, Edit, Select
+from pysurgeon.surgery.edits.edit import AxisMap, Edit
+from pysurgeon.widths.axis_layout import Select
 
 NAMES = [n for n in models.RUNNABLE if n != "subgraph" and any(w.exact and w.size > 1 for w in structure(n).widths)]
 

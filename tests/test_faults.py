@@ -25,7 +25,7 @@ from pysurgeon import api
 from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import ModelError, OutputExistsError, TrainingError
 from pysurgeon.evolution import EvolveSettings, Journal
-from pysurgeon.graph import Model
+from pysurgeon.model import Model
 
 SETTINGS = EvolveSettings("digits", limit=300, epochs=None, steps=60, batch_size=32, generations=1, branches=1)
 

@@ -3,7 +3,7 @@
 #include <exception>
 
 #include "register.hpp"
-#include "svd.hpp"
+#include "svd/svd.hpp"
 
 namespace py = pybind11;
 

@@ -7,9 +7,9 @@
 
 #include "blas.hpp"
 #include "matrices.hpp"
-#include "rounded.hpp"
 #include "simd/kernels.hpp"
-#include "tridiagonal.hpp"
+#include "svd/gram_int16.hpp"
+#include "svd/tridiagonal.hpp"
 
 namespace {
 

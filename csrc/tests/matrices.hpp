@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "svd.hpp"
+#include "svd/svd.hpp"
 
 namespace surgeon::tests {
 

@@ -9,9 +9,9 @@
 #include "elimination.hpp"
 #include "matrices.hpp"
 #include "optimizer.hpp"
-#include "rounded.hpp"
 #include "simd/kernels.hpp"
-#include "tridiagonal.hpp"
+#include "svd/gram_int16.hpp"
+#include "svd/tridiagonal.hpp"
 
 namespace {
 

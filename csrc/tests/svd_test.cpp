@@ -6,8 +6,8 @@
 #include "check.hpp"
 #include "matrices.hpp"
 #include "simd/kernels.hpp"
-#include "svd.hpp"
-#include "svd_paths.hpp"
+#include "svd/methods.hpp"
+#include "svd/svd.hpp"
 
 namespace {
 
@@ -128,7 +128,7 @@ void test_few_leading() {
                                                                   {std::vector<float>(259, 1.0F), 2, false}}) {
       const Matrix a = planted(rows, columns, leading);
       Factors f(a, k);
-      if (!CHECK(surgeon::krylov_factors(a.view(), f.view) == apart)) {
+      if (!CHECK(surgeon::lanczos_factors(a.view(), f.view) == apart)) {
         std::fprintf(stderr, "  %td x %td, %td of %g, %g ...\n", rows, columns, k, static_cast<double>(leading[0]),
                      static_cast<double>(leading[1]));
       }

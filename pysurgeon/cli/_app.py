@@ -20,7 +20,7 @@ from pysurgeon.errors import SettingError, SurgeonError, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pysurgeon.graph import Model
+    from pysurgeon.model import Model
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ def opened(path: Path, fix: list[str] | None = None) -> Model:
         path: Of the file.
         fix: Inputs that are fed the same for good, as `NAME=VALUE`.
     """
-    from pysurgeon.graph import load
+    from pysurgeon.model import load
 
     model = load(path, fix=dict(_fixed(text) for text in fix or ()))
     for note in model.notes:

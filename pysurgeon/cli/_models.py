@@ -150,7 +150,7 @@ def apply(
 ) -> None:
     """Operate on a model and verify it by running both. Without -o nothing is written."""
     from pysurgeon import api, report
-    from pysurgeon.graph import ensure_free, save, written
+    from pysurgeon.model import ensure_free, save, written
     from pysurgeon.report.tables import GENERATED
     from pysurgeon.surgery import parse
 

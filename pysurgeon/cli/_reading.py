@@ -15,7 +15,7 @@ from pysurgeon.cli._options import DATA, DataDir, Limit, Normal, Validation
 
 if TYPE_CHECKING:
     from pysurgeon.data import Dataset, Reading
-    from pysurgeon.graph import Model
+    from pysurgeon.model import Model
 
 R = TypeVar("R")
 

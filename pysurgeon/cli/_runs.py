@@ -97,7 +97,7 @@ def train(
     """Train a model as it stands."""
     from pysurgeon import api, report
     from pysurgeon.evolution import EvolveSettings, Plan, load_data
-    from pysurgeon.graph import ensure_free
+    from pysurgeon.model import ensure_free
 
     loaded = opened(model, fix)
     ensure_free([output], force=force)
@@ -256,7 +256,7 @@ def evolve(
 ) -> None:
     """Let the Surgeon train a model and operate on it meanwhile."""
     from pysurgeon.evolution import EvolveSettings, begin
-    from pysurgeon.graph import ensure_free
+    from pysurgeon.model import ensure_free
 
     loaded = opened(model, fix)
     ensure_free([output] if output else [], force=force)
@@ -315,7 +315,7 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted, to the end that it would have had."""
     from pysurgeon.evolution import EvolveSettings, load_data, open_run
-    from pysurgeon.graph import ensure_free, load
+    from pysurgeon.model import ensure_free, load
 
     journal = open_run(run)
     ensure_free([output] if output else [], force=force)
@@ -359,7 +359,7 @@ def report(
 def _go_on(journal: Journal, dataset: Dataset, output: Path | None, *, as_json: bool) -> None:
     from pysurgeon import report
     from pysurgeon.evolution import EvolveSettings, Plan, go_on
-    from pysurgeon.graph import load, save, written
+    from pysurgeon.model import load, save, written
 
     settings = EvolveSettings.from_json(journal.settings)
     tell(dataset)

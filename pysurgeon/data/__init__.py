@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pysurgeon.data._batches import Batches
-from pysurgeon.data._dataset import Dataset
-from pysurgeon.data._load import load, name_of
-from pysurgeon.data._names import MATCH, read_names
-from pysurgeon.data._normalization import PUBLISHED, Normalization
-from pysurgeon.data._normalization import fit as fit_normalization
-from pysurgeon.data._split import Split
-from pysurgeon.data._types import (
+from pysurgeon.data.batches import Batches
+from pysurgeon.data.dataset import Dataset
+from pysurgeon.data.load import load, name_of
+from pysurgeon.data.names import MATCH, read_names
+from pysurgeon.data.normalization import PUBLISHED, Normalization
+from pysurgeon.data.normalization import fit as fit_normalization
+from pysurgeon.data.split import Split
+from pysurgeon.data.types import (
     Augment,
     ImageSize,
     Inputs,

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.costs import Costs, costs
-from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.costs import Costs, costs
 from pysurgeon.surgery import Calibration, Narrow, apply_edit
-from pysurgeon.surgery.edit import Edit
-from pysurgeon.surgery.narrow import cost_curve, selection
+from pysurgeon.surgery.edits.edit import Edit
+from pysurgeon.surgery.operations.narrow import cost_curve, selection
+from pysurgeon.widths.structure import Structure, Width
 
 Measure = Callable[[Costs], float]
 """What is to be saved, as one number."""

@@ -11,14 +11,14 @@ import numpy as np
 from pysurgeon.diagnosis.criteria import activation_rank, effective_rank, stable_rank, weight_rank
 from pysurgeon.errors import ModelError, Refused
 from pysurgeon.graph import Array, sizes
-from pysurgeon.graph.layers import Layer
-from pysurgeon.graph.widths import Structure, Width
 from pysurgeon.kernels.threads import blas_threads
+from pysurgeon.model.layers import Layer
 from pysurgeon.surgery import Calibration, RemoveLayer
-from pysurgeon.surgery.elimination import Elimination
-from pysurgeon.surgery.factorize import largest_rank, looks_at, principal_directions
-from pysurgeon.surgery.matrices import form_of
-from pysurgeon.surgery.narrow import cost_curve
+from pysurgeon.surgery.layers.weight_matrices import form_of
+from pysurgeon.surgery.methods.elimination import Elimination
+from pysurgeon.surgery.operations.factorize import largest_rank, looks_at, principal_directions
+from pysurgeon.surgery.operations.narrow import cost_curve
+from pysurgeon.widths.structure import Structure, Width
 
 # Values going into a layer beyond which the fit that could replace it is not tried: it takes their number to the third power.
 LARGEST_FIT = 2048

@@ -31,9 +31,8 @@ import numpy as np
 
 from pysurgeon.diagnosis.diagnose import Diagnosis, LayerDiagnosis, WidthDiagnosis
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Model
-from pysurgeon.graph.costs import Costs, costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
+from pysurgeon.model.costs import Costs, costs
 from pysurgeon.surgery import (
     AddBypass,
     Calibration,
@@ -45,8 +44,9 @@ from pysurgeon.surgery import (
     Widen,
     apply_edit,
 )
-from pysurgeon.surgery.narrow import LARGEST_ERROR
-from pysurgeon.surgery.new_units import in_pairs
+from pysurgeon.surgery.methods.unit_init import in_pairs
+from pysurgeon.surgery.operations.narrow import LARGEST_ERROR
+from pysurgeon.widths.structure import Structure
 
 Objective = Literal["accuracy", "size", "latency"]
 

@@ -1,5 +1,6 @@
 """Evolution: the Surgeon, its races and the record of what it did."""
 
+from pysurgeon.evolution.calibration_data import calibrated, slope
 from pysurgeon.evolution.checkpoint import Checkpoint
 from pysurgeon.evolution.executor import Executor, SerialExecutor, ThreadExecutor
 from pysurgeon.evolution.journal import Journal
@@ -19,7 +20,6 @@ from pysurgeon.evolution.run import (
     open_run,
     read,
 )
-from pysurgeon.evolution.sample import calibrated, slope
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 

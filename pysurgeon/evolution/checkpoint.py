@@ -15,7 +15,8 @@ import numpy as np
 from pysurgeon.errors import OutputExistsError, RunError
 from pysurgeon.evolution.journal import read_arrays, write_file
 from pysurgeon.evolution.settings import EvolveSettings
-from pysurgeon.graph import Array, Model
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
 from pysurgeon.training import State
 
 _META = "pysurgeon"

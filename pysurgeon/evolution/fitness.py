@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pysurgeon.diagnosis import growth
-from pysurgeon.evolution.front import crowding, fronts
-from pysurgeon.evolution.population import Branch
+from pysurgeon.evolution.branch import Branch
+from pysurgeon.evolution.pareto import crowding, fronts
 from pysurgeon.evolution.settings import EvolveSettings
-from pysurgeon.graph.costs import Costs, costs
+from pysurgeon.model.costs import Costs, costs
 
 # Latencies that differ by less are the same: two measurements of one model do.
 _LATENCY_STEP = math.log(1.1)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Model
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
 from pysurgeon.surgery import Calibration, apply_edit, parse
+from pysurgeon.widths.structure import Structure
 
 
 @dataclass(frozen=True)

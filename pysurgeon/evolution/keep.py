@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pysurgeon.errors import Refused, UsageError
-from pysurgeon.graph.widths import Structure, Width, some
+from pysurgeon.graph.names import some
 from pysurgeon.surgery import AddBypass, Calibration, Operation
+from pysurgeon.widths.structure import Structure, Width
 
 
 @dataclass(frozen=True)

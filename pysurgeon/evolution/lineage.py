@@ -155,7 +155,7 @@ class Paired(Struct):
 
 
 class Speed(Struct):
-    """See `pysurgeon.graph.timing.Ratio`."""
+    """See `pysurgeon.model.timing.Ratio`."""
 
     median: float
     low: float

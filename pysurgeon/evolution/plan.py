@@ -8,7 +8,7 @@ from pysurgeon.data import Batches, Dataset
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.training import Schedule, TrainSettings
-from pysurgeon.training.frozen import patterns
+from pysurgeon.training.task.frozen import patterns
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pysurgeon.evolution.branch import Branch
 from pysurgeon.evolution.fitness import Fitness, doubt, knows, merit
-from pysurgeon.evolution.population import Branch
 
 # A race's rungs as shares of its steps, and how many branches go on after each (successive halving).
 # Not earlier: new units need some hundred steps until they pay.

@@ -10,13 +10,14 @@ import numpy as np
 
 from pysurgeon.data import Dataset
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
 from pysurgeon.surgery import Calibration, Widen, apply_edit
-from pysurgeon.surgery.edit import Edit
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.edits.edit import Edit
+from pysurgeon.surgery.layers.weight_matrices import weight_matrix
 from pysurgeon.training import State, Trainer, TrainResult, TrainSettings
+from pysurgeon.widths.structure import Structure
 
 FACTORS = (1, 2, 4, 8)
 # Shares of the whole training after which the better half of a sweep goes on.

@@ -19,13 +19,13 @@ from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.lineage import ensure_sound
 from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
-from pysurgeon.graph import Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.fidelity import verify_loaded
-from pysurgeon.graph.timing import latency
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
+from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.fidelity import verify_loaded
+from pysurgeon.model.timing import latency
 from pysurgeon.training import WorkerTrainer, ensure_device, load_for, score_text
-from pysurgeon.training.batch import free_batch
+from pysurgeon.widths.structure import Structure
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,22 @@ from typing import Any, Protocol
 
 from pysurgeon.data import Dataset
 from pysurgeon.errors import ModelError, Refused, RunError, TrainingError, VerificationError
+from pysurgeon.evolution.branch import Branch, Candidate
+from pysurgeon.evolution.calibration_data import calibrated, chance, slope
 from pysurgeon.evolution.executor import Executor
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.genome import shortened
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.plan import Plan
-from pysurgeon.evolution.population import Branch, Candidate
-from pysurgeon.evolution.proposals import Grounds
 from pysurgeon.evolution.race import Arena
-from pysurgeon.evolution.sample import calibrated, chance, slope
 from pysurgeon.evolution.settings import EvolveSettings
+from pysurgeon.evolution.strategies.proposals import Grounds
 from pysurgeon.evolution.strategy import Strategy
-from pysurgeon.graph import Model, load
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.fidelity import verify_result
-from pysurgeon.graph.timing import latency, timed
+from pysurgeon.model import Model, load
+from pysurgeon.model.costs import costs
+from pysurgeon.model.fidelity import verify_result
+from pysurgeon.model.timing import latency, timed
 from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
     Evaluation,

@@ -28,3 +28,8 @@ def value_names(graph: ir.Graph) -> set[str]:
     for node in graph:
         names |= {str(o.name) for o in node.outputs} | {str(node.name)}
     return names
+
+
+def some(names: list[str]) -> str:
+    """The first names of a list, for a message, and how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

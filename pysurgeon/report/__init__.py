@@ -2,7 +2,8 @@
 
 from pysurgeon.report.command import OPTIONS
 from pysurgeon.report.compare import Compared, Comparison, compare
-from pysurgeon.report.documents import (
+from pysurgeon.report.conclusions import caution, verdict
+from pysurgeon.report.json_output import (
     InspectResult,
     LayerDocument,
     ModelDocument,
@@ -18,7 +19,7 @@ from pysurgeon.report.documents import (
 from pysurgeon.report.page import render, write_report
 from pysurgeon.report.printable import Printable
 from pysurgeon.report.progress import LiveObserver, RunPlan, TrainProgress
-from pysurgeon.report.record import RunRecord, from_journal
+from pysurgeon.report.run_summary import RunRecord, from_journal
 from pysurgeon.report.tables import (
     beside_file,
     comparison_table,
@@ -30,7 +31,6 @@ from pysurgeon.report.tables import (
     training_table,
     widths_table,
 )
-from pysurgeon.report.verdict import caution, verdict
 
 __all__ = [
     "OPTIONS",

@@ -7,7 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
-from pysurgeon.report.record import BranchRecord, Curve, GenerationRecord, RunRecord, Tested
+from pysurgeon.report.run_summary import BranchRecord, Curve, GenerationRecord, RunRecord, Tested
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from pysurgeon.graph import Model, sizes
-from pysurgeon.graph.layers import Layer, layers
+from pysurgeon.graph import sizes
+from pysurgeon.model import Model
+from pysurgeon.model.layers import Layer, layers
 
 Status = Literal["unchanged", "changed", "new", "gone"]
 

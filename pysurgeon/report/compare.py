@@ -9,12 +9,13 @@ import numpy as np
 
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.errors import DataError
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, output_error, taken
-from pysurgeon.graph.timing import Ratio, Timing, timed
-from pysurgeon.report.documents import document
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error, taken
+from pysurgeon.model.timing import Ratio, Timing, timed
+from pysurgeon.report.json_output import document
 from pysurgeon.report.printable import Printable
 from pysurgeon.training import Difference, Evaluation, as_expected, evaluate, fit_input, metric, paired
 

@@ -14,9 +14,9 @@ from pysurgeon.report import _format as fmt
 from pysurgeon.report._figures import curves_svg, front_svg, spending_svg
 from pysurgeon.report.architecture import LayerChange
 from pysurgeon.report.command import evolve_command
-from pysurgeon.report.record import RunRecord, from_journal
-from pysurgeon.report.tree import lineage_tree
-from pysurgeon.report.verdict import verdict
+from pysurgeon.report.conclusions import verdict
+from pysurgeon.report.lineage_svg import lineage_tree
+from pysurgeon.report.run_summary import RunRecord, from_journal
 from pysurgeon.shown import shown
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pysurgeon.report.statistics import at_least
 
 if TYPE_CHECKING:
-    from pysurgeon.report.record import GenerationRecord
+    from pysurgeon.report.run_summary import GenerationRecord
 
 Origin = Literal["doubled", "cut", "uniform", "recommended", "random", "parent"]
 

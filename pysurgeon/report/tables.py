@@ -21,14 +21,14 @@ from rich.text import Text
 
 from pysurgeon.diagnosis import Recommendation
 from pysurgeon.evolution import EvolveResult, Figures
-from pysurgeon.graph.fidelity import Beside
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model.fidelity import Beside
 from pysurgeon.report import _format as fmt
 from pysurgeon.report.compare import Comparison
-from pysurgeon.report.documents import InspectResult, WidthDocument, inspect
-from pysurgeon.report.verdict import compared, speed
+from pysurgeon.report.conclusions import compared, speed
+from pysurgeon.report.json_output import InspectResult, WidthDocument, inspect
 from pysurgeon.surgery import Record, parse
 from pysurgeon.training import NodeFact
+from pysurgeon.widths.structure import Structure
 
 _NOT_POSSIBLE = "–"
 _ASIDE = 20  # columns for a name beside a sentence; what is longer stands above it

@@ -9,14 +9,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.inference import Inference, Read
-from pysurgeon.graph.session import Session, output_error, taken
+from pysurgeon.graph import Array
 from pysurgeon.graph.terms import Dim, Prod, leaves
-from pysurgeon.graph.widths import Structure
-from pysurgeon.surgery.edit import units
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error, taken
+from pysurgeon.operators.constraints import Read
+from pysurgeon.widths.axis_layout import units
+from pysurgeon.widths.constraints import WidthConstraints
+from pysurgeon.widths.structure import Structure
 
 T = TypeVar("T")
 
@@ -219,7 +221,7 @@ def _batch_axes(model: Model, names: Sequence[str]) -> dict[str, int | None]:
 
     That of the batch, as inference follows it; or else one that no weight has to do with, so that no unit lies along it.
     """
-    inference = Inference(model)
+    inference = WidthConstraints(model)
     graph = model.ir.graph
     values = {str(v.name): v for v in (*graph.inputs, *(o for node in graph for o in node.outputs))}
     units = {d for v in graph.initializers.values() for t in inference.resolved(v) for d in leaves(t)}

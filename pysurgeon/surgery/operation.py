@@ -11,14 +11,15 @@ from typing import ClassVar
 import numpy as np
 
 from pysurgeon.errors import ModelError, Refused, UsageError, VerificationError
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.costs import Costs, costs
-from pysurgeon.graph.session import output_error
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
 from pysurgeon.kernels.threads import blas_threads
-from pysurgeon.surgery.apply import apply_edit
+from pysurgeon.model import Model
+from pysurgeon.model.costs import Costs, costs
+from pysurgeon.model.session import output_error
 from pysurgeon.surgery.calibration import Calibration
-from pysurgeon.surgery.edit import Edit
+from pysurgeon.surgery.edits.apply import apply_edit
+from pysurgeon.surgery.edits.edit import Edit
+from pysurgeon.widths.structure import Structure
 
 # What float32 leaves of exactness; measured on the calibration batch, relative to the largest output. A model that makes more of the
 # rounding of its input is granted as much, up to a limit.

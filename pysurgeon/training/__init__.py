@@ -1,17 +1,12 @@
 """Training: a protocol, and the engines behind it: onnxruntime-training, or torch. Nothing else knows which one it is."""
 
 from pysurgeon.runtime import TrainerName
-from pysurgeon.training._engine import ensure_device
-from pysurgeon.training.evaluate import Evaluation, evaluate
-from pysurgeon.training.expected import as_expected
-from pysurgeon.training.fit import Fit, InputFit, fit_input
-from pysurgeon.training.loading import load_for
+from pysurgeon.training.derived_graph.derive import NodeFact, TrainingView, training_report, training_view
+from pysurgeon.training.engines.engine import ensure_device
 from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.losses.making import metric
 from pysurgeon.training.losses.metrics import score_text
 from pysurgeon.training.losses.weights import ClassWeights
-from pysurgeon.training.normalization import with_input_metadata
-from pysurgeon.training.paired import Difference, paired
 from pysurgeon.training.protocol import (
     Device,
     Optim,
@@ -25,8 +20,13 @@ from pysurgeon.training.protocol import (
     TrainResult,
     TrainSettings,
 )
-from pysurgeon.training.view import NodeFact, TrainingView, training_report, training_view
-from pysurgeon.training.worker import WorkerTrainer
+from pysurgeon.training.task.binding import Fit, InputFit, fit_input
+from pysurgeon.training.task.evaluate import Evaluation, evaluate
+from pysurgeon.training.task.expected import as_expected
+from pysurgeon.training.task.input_normalization import with_input_metadata
+from pysurgeon.training.task.loading import load_for
+from pysurgeon.training.task.paired import Difference, paired
+from pysurgeon.training.workers.pool import WorkerTrainer
 
 __all__ = [
     "ClassWeights",

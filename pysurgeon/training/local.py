@@ -1,4 +1,4 @@
-"""A trainer in this very process. An engine can end it: see `pysurgeon.training.worker`."""
+"""A trainer in this very process. An engine can end it: see `pysurgeon.training.workers.pool`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import time
 import numpy as np
 
 from pysurgeon.data import Batches, Dataset
-from pysurgeon.graph import Array, Model
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.dynamic_batch import free_batch
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
-from pysurgeon.training._engine import Engine, make_engine
-from pysurgeon.training.batch import free_batch
-from pysurgeon.training.evaluate import evaluate
-from pysurgeon.training.fit import Fit, fit_input
-from pysurgeon.training.frozen import frozen
+from pysurgeon.training.derived_graph.derive import training_view
+from pysurgeon.training.engines.engine import Engine, make_engine
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import make_loss, teacher_of
 from pysurgeon.training.protocol import (
@@ -26,7 +25,9 @@ from pysurgeon.training.protocol import (
     TrainResult,
     TrainSettings,
 )
-from pysurgeon.training.view import training_view
+from pysurgeon.training.task.binding import Fit, fit_input
+from pysurgeon.training.task.evaluate import evaluate
+from pysurgeon.training.task.frozen import frozen
 
 _TRIAL_BATCH, _SLOPE_BATCH = 8, 32
 

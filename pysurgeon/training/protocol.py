@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from pysurgeon.data import Augment, Dataset
-from pysurgeon.graph import Model
+from pysurgeon.model import Model
 from pysurgeon.training.losses.weights import ClassWeights
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -85,7 +85,7 @@ class TrainSettings:
             whole batches. Batch normalization sees the parts.
         statistics: What batch normalization normalizes by: those of the `batch`, with running ones kept, or the `frozen`
             running ones that it came with.
-        freeze: Patterns of the names of parameters that stay as they are; see `pysurgeon.training.frozen`.
+        freeze: Patterns of the names of parameters that stay as they are; see `pysurgeon.training.task.frozen`.
         train: Where there are any, parameters that match none of these stay as they are.
         device: Where loss and gradients are computed.
         seed: Batches, augmentation and the engine's own randomness derive from it.

@@ -18,7 +18,7 @@ from rich.text import Text
 from pysurgeon.cli import _app
 from pysurgeon.cli._terminal import Terminal
 from pysurgeon.errors import ModelError, SurgeonError
-from pysurgeon.graph import from_proto
+from pysurgeon.model import from_proto
 from pysurgeon.report import inspect, layers_table, training_table, widths_table
 from pysurgeon.shown import shown
 from pysurgeon.training import NodeFact

@@ -121,7 +121,7 @@ def undisturbed(start: Path, folder: Path) -> Path:
     """The same run in this process, from its begin to its end."""
     from pysurgeon.data import load as load_data
     from pysurgeon.evolution import EvolveSettings, SerialExecutor, Setup, Silent, Surgeon, begin
-    from pysurgeon.graph import load
+    from pysurgeon.model import load
     from pysurgeon.training import LocalTrainer
 
     settings = EvolveSettings("digits", epochs=None, steps=1500, generations=3, branches=2, batch_size=32)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from pysurgeon.data import load
-from pysurgeon.data._arrays import from_arrays, read_function, read_npz
+from pysurgeon.data.formats.arrays import from_arrays, read_function, read_npz
 from pysurgeon.errors import DataError, UsageError
 
 from .formats import images, labels

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from pysurgeon.data import Batches, Dataset, Split
-from pysurgeon.data._augment import PADDING, FlipCrop
+from pysurgeon.data.augment import PADDING, FlipCrop
 from pysurgeon.errors import UsageError
 
 from .formats import images, labels, split

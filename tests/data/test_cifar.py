@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from pysurgeon.data import Split
-from pysurgeon.data._cifar import read_cifar10, read_cifar100
+from pysurgeon.data.formats.cifar import read_cifar10, read_cifar100
 from pysurgeon.errors import DataError
 
 from .formats import (

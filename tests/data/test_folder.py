@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from pysurgeon.data._folder import read_folder
+from pysurgeon.data.formats.folder import read_folder
 from pysurgeon.errors import DataError, UsageError
 
 from .formats import images, split, write_images

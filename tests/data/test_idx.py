@@ -5,7 +5,7 @@ import gzip
 import pytest
 from numpy.testing import assert_array_equal
 
-from pysurgeon.data._idx import read_fashion_mnist, read_mnist
+from pysurgeon.data.formats.idx import read_fashion_mnist, read_mnist
 from pysurgeon.errors import DataError
 
 from .formats import split, write_idx

@@ -11,8 +11,8 @@ import platformdirs
 import pytest
 
 from pysurgeon.data import load
-from pysurgeon.data._locate import fetch, locate
-from pysurgeon.data._published import PUBLISHED, RemoteFile
+from pysurgeon.data.locate import fetch, locate
+from pysurgeon.data.published import PUBLISHED, RemoteFile
 from pysurgeon.errors import DataError
 
 from .formats import split, write_idx, write_svhn

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from pysurgeon.data._safe_pickle import load_pickle
+from pysurgeon.data.formats.safe_pickle import load_pickle
 from pysurgeon.errors import DataError
 
 from .formats import images, python2_batch, python3_batch

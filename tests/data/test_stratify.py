@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pysurgeon.data import Split
-from pysurgeon.data._stratify import cut, stratified_order
+from pysurgeon.data.stratify import cut, stratified_order
 
 fixed = settings(deadline=None, derandomize=True, max_examples=60)
 label_lists = st.lists(st.integers(0, 4), min_size=2, max_size=120)

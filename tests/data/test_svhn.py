@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 from scipy.io import savemat
 
 from pysurgeon.data import Split
-from pysurgeon.data._svhn import read_svhn
+from pysurgeon.data.formats.svhn import read_svhn
 from pysurgeon.errors import DataError
 
 from .formats import images, labels, split, write_svhn

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from pysurgeon.diagnosis.cut import TRUST, Curve, Cut, curves, cut, outlined, output_loss, uniform
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Model
-from pysurgeon.graph.costs import Costs, costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
+from pysurgeon.model.costs import Costs, costs
 from pysurgeon.surgery import Calibration, operate
+from pysurgeon.widths.structure import Structure
 from tests.starts import cnn, digits, mlp, model
 
 SHAPES = {"mlp": mlp((24, 16)), "cnn": cnn(8)}
@@ -75,7 +75,7 @@ def test_idle_units_go_first_and_for_nothing() -> None:
 
 
 def with_tensor(network: Model, name: str, array: np.ndarray) -> Model:
-    from pysurgeon.graph import from_proto
+    from pysurgeon.model import from_proto
 
     proto = network.to_proto()
     for tensor in proto.graph.initializer:

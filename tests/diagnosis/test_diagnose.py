@@ -18,13 +18,14 @@ from starts import cnn, digits, mlp, model
 from pysurgeon.diagnosis import Diagnosis, LayerDiagnosis, Recommendation, diagnose, recommend
 from pysurgeon.errors import ModelError
 from pysurgeon.evolution import calibrated
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
 from pysurgeon.surgery import Calibration, Factorize, Narrow, RemoveLayer, Widen, operate
 from pysurgeon.surgery import calibration as calibration_module
-from pysurgeon.surgery.matrices import form_of
-from pysurgeon.surgery.narrow import LARGEST_ERROR
+from pysurgeon.surgery.layers.weight_matrices import form_of
+from pysurgeon.surgery.operations.narrow import LARGEST_ERROR
+from pysurgeon.widths.structure import Structure
 
 
 def on_digits(network: Model) -> Calibration:

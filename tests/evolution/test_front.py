@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysurgeon.evolution.front import crowding, dominates, fronts
+from pysurgeon.evolution.pareto import crowding, dominates, fronts
 
 Point = tuple[float, ...]
 

@@ -12,9 +12,9 @@ from starts import cnn, mlp, model
 
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.genome import replay, shortened, topology
-from pysurgeon.graph import Model
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
 from pysurgeon.surgery import Calibration, operate, parse
+from pysurgeon.widths.structure import Structure
 
 
 @functools.cache

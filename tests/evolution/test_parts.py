@@ -14,16 +14,17 @@ from starts import cnn, digits, mlp, model
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.evolution import EvolveSettings, Executor, SerialExecutor, ThreadExecutor, calibrated
+from pysurgeon.evolution.branch import Branch
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.keep import Kept
-from pysurgeon.evolution.population import Branch, random_candidate
 from pysurgeon.evolution.race import rungs, survivors
+from pysurgeon.evolution.strategies.random_operations import random_candidate
 from pysurgeon.evolution.strategy import CUTS, Strategy, even
-from pysurgeon.graph import Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
 from pysurgeon.surgery import operate
 from pysurgeon.training import State
+from pysurgeon.widths.structure import Structure
 
 # --- rounds -------------------------------------------------------------------------------------------------------------
 

@@ -14,20 +14,20 @@ from starts import cnn, digits, mlp, model
 
 from pysurgeon.errors import Refused
 from pysurgeon.evolution import EvolveSettings, calibrated
+from pysurgeon.evolution.branch import Branch
+from pysurgeon.evolution.calibration_data import chance
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.plan import Plan
-from pysurgeon.evolution.population import Branch
-from pysurgeon.evolution.proposals import Grounds
 from pysurgeon.evolution.race import Arena, Growing
 from pysurgeon.evolution.rivals import FACTORS, born, scaled, sweep
-from pysurgeon.evolution.sample import chance
-from pysurgeon.evolution.search import by_cut, by_doubling
-from pysurgeon.graph import Model
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.evolution.strategies.grow_and_cut import by_cut, by_doubling
+from pysurgeon.evolution.strategies.proposals import Grounds
+from pysurgeon.model import Model
+from pysurgeon.model.costs import costs
 from pysurgeon.surgery import operate, parse
 from pysurgeon.training import LocalTrainer, State, TrainSettings
+from pysurgeon.widths.structure import Structure
 
 DATA = digits()
 START = model(cnn(8))

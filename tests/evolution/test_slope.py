@@ -18,12 +18,11 @@ from pysurgeon.data import Batches
 from pysurgeon.diagnosis import Recommendation, diagnose, recommend
 from pysurgeon.errors import TrainingError
 from pysurgeon.evolution import calibrated, slope
-from pysurgeon.graph import Model
-from pysurgeon.graph.session import Session
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
+from pysurgeon.model.session import Session
 from pysurgeon.runtime import TrainerName
 from pysurgeon.surgery import AddBypass, InsertLayer, RemoveLayer, Widen, apply_edit, operate
-from pysurgeon.surgery.new_units import in_pairs
+from pysurgeon.surgery.methods.unit_init import in_pairs
 from pysurgeon.training import (
     LocalTrainer,
     Schedule,
@@ -32,6 +31,7 @@ from pysurgeon.training import (
     WorkerTrainer,
 )
 from pysurgeon.training.protocol import SLOPE_SAMPLES
+from pysurgeon.widths.structure import Structure
 
 DATA = digits()
 # The first step of AdamW is the sign of the gradient, times the rate.

@@ -26,20 +26,20 @@ from pysurgeon.evolution import (
     read,
 )
 from pysurgeon.evolution import begin as begin_run
+from pysurgeon.evolution.branch import Branch
 from pysurgeon.evolution.fitness import Fitness
-from pysurgeon.evolution.front import dominates
 from pysurgeon.evolution.keep import Kept
-from pysurgeon.evolution.paper import Trial, by_paper, score
-from pysurgeon.evolution.population import Branch
-from pysurgeon.evolution.proposals import Grounds, by_chance
+from pysurgeon.evolution.pareto import dominates
 from pysurgeon.evolution.race import Arena, Growing, Halving, Race
+from pysurgeon.evolution.strategies.proposals import Grounds, by_chance
+from pysurgeon.evolution.strategies.schiessler2021 import Trial, by_paper, score
 from pysurgeon.evolution.strategy import FRONT
-from pysurgeon.graph import Model, load
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model, load
+from pysurgeon.model.costs import costs
 from pysurgeon.surgery import Narrow, Widen, operate, parse
-from pysurgeon.surgery.matrices import weight_matrix
+from pysurgeon.surgery.layers.weight_matrices import weight_matrix
 from pysurgeon.training import LocalTrainer, State, evaluate
+from pysurgeon.widths.structure import Structure
 
 START = model(mlp((6,)))
 SMALLER, LARGER = model(mlp((3,))), model(mlp((12,)))

@@ -41,8 +41,8 @@ from pysurgeon.evolution import (
 )
 from pysurgeon.evolution.settings import Objective
 from pysurgeon.evolution.strategy import Strategy
-from pysurgeon.graph import Model, load
-from pysurgeon.graph.costs import costs
+from pysurgeon.model import Model, load
+from pysurgeon.model.costs import costs
 from pysurgeon.surgery import operate, parse
 from pysurgeon.training import LocalTrainer, Outcome, State, Trainer, TrainResult, evaluate
 

@@ -13,7 +13,7 @@ from starts import mlp, model
 import pysurgeon as ps
 from pysurgeon.data import Dataset, Split
 from pysurgeon.evolution import EvolveSettings, Journal
-from pysurgeon.report.record import from_journal
+from pysurgeon.report.run_summary import from_journal
 
 
 def dataset(task: Any) -> Dataset:

@@ -13,8 +13,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from pysurgeon.graph import Array
-from pysurgeon.graph.terms import Dim, Prod, Solver, Sum, Term, leaves, size
-from pysurgeon.surgery.edit import Select, map_axis, term_size
+from pysurgeon.graph.terms import Dim, Prod, Sum, Term, leaves, size
+from pysurgeon.graph.unification import Solver
+from pysurgeon.widths.axis_layout import Select, map_axis, term_size
 
 # --- the simulation -----------------------------------------------------------------------------------------------------------
 

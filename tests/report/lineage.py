@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.evolution import EvolveSettings, Journal
-from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.model import refresh
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.model import refresh
 from pysurgeon.surgery import operate, parse
 
 PARENTS = {"g1-1": "start", "g1-2": "start", "g1-3": "start", "g2-1": "g1-1", "g2-2": "g1-1"}

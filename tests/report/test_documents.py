@@ -10,9 +10,8 @@ from pysurgeon.data import Dataset, Split
 from pysurgeon.diagnosis import diagnose, recommend
 from pysurgeon.errors import DataError, Refused
 from pysurgeon.evolution import read
-from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.costs import costs
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.costs import costs
 from pysurgeon.report import (
     apply_json,
     compare,
@@ -23,6 +22,7 @@ from pysurgeon.report import (
     recommend_json,
 )
 from pysurgeon.surgery import Calibration, Factorize, InsertLayer, Operation, RemoveLayer, operate, parse
+from pysurgeon.widths.structure import Structure
 from tests.kinds import KINDS
 from tests.kinds import network as network_of
 from tests.models import build

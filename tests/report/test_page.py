@@ -11,15 +11,15 @@ import pytest
 from pysurgeon.diagnosis import Objective
 from pysurgeon.errors import OutputExistsError
 from pysurgeon.evolution import EvolveSettings, Figures, Journal
-from pysurgeon.graph.timing import Ratio
+from pysurgeon.model.timing import Ratio
 from pysurgeon.report import _format as fmt
 from pysurgeon.report import write_report
+from pysurgeon.report.conclusions import caution, verdict
+from pysurgeon.report.lineage_svg import lineage_tree
 from pysurgeon.report.page import headline, render
-from pysurgeon.report.record import from_journal
-from pysurgeon.report.tree import lineage_tree
-from pysurgeon.report.verdict import caution, verdict
+from pysurgeon.report.run_summary import from_journal
 from pysurgeon.training import paired
-from pysurgeon.training.evaluate import Evaluation
+from pysurgeon.training.task.evaluate import Evaluation
 from tests.report.lineage import EVIL, write_run
 from tests.starts import digits
 

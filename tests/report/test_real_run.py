@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pysurgeon.evolution import EvolveSettings, Journal, begin, go_on, load_data, read
-from pysurgeon.graph import from_proto
+from pysurgeon.model import from_proto
 from pysurgeon.report import RunPlan, from_journal, render
 from tests.starts import mlp
 

@@ -5,17 +5,10 @@ from pathlib import Path
 import pytest
 
 from pysurgeon.evolution import Figures, read
-from pysurgeon.report import record
+from pysurgeon.report import run_summary
 from pysurgeon.report.architecture import LayerChange, LayerFacts, layer_changes
 from pysurgeon.report.command import evolve_command
-from pysurgeon.report.record import (
-    BranchRecord,
-    Effort,
-    GenerationRecord,
-    OperationRecord,
-    Success,
-    from_journal,
-)
+from pysurgeon.report.run_summary import BranchRecord, Effort, GenerationRecord, OperationRecord, Success, from_journal
 from pysurgeon.report.statistics import at_least, wilson
 from tests.report.lineage import write_run
 
@@ -112,7 +105,7 @@ def test_the_trunk_is_followed_through_its_winners(tmp_path: Path) -> None:
 def test_test_figures_come_with_their_interval(tmp_path: Path) -> None:
     run = from_journal(write_run(tmp_path / "run"))
     assert run.finished
-    assert run.alone == record.Tested(Figures(51, 42, 0.7, 0.01), wilson(0.7, 400))
+    assert run.alone == run_summary.Tested(Figures(51, 42, 0.7, 0.01), wilson(0.7, 400))
     assert run.result is not None
     assert run.result.figures.parameters == 139
 

@@ -13,13 +13,12 @@ from rich.console import Console, RenderableType
 
 from pysurgeon.diagnosis import diagnose, recommend
 from pysurgeon.evolution import EvolveSettings, read
-from pysurgeon.evolution.proposals import by_chance
 from pysurgeon.evolution.race import Halving, rungs
 from pysurgeon.evolution.settings import Objective
+from pysurgeon.evolution.strategies.proposals import by_chance
 from pysurgeon.evolution.strategy import Round, Strategy
-from pysurgeon.graph import from_proto
-from pysurgeon.graph.timing import Ratio, Timing
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import from_proto
+from pysurgeon.model.timing import Ratio, Timing
 from pysurgeon.report import (
     Compared,
     Comparison,
@@ -37,6 +36,7 @@ from pysurgeon.report import (
 )
 from pysurgeon.report import _format as fmt
 from pysurgeon.surgery import Calibration, operate, parse
+from pysurgeon.widths.structure import Structure
 from tests.models import build
 from tests.report.lineage import events, network, write_run
 

@@ -9,9 +9,9 @@ from checks import assert_same_function, assert_valid, attempt, difference, load
 from kinds import network
 
 from pysurgeon.errors import Refused, UsageError
-from pysurgeon.graph import from_proto
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import from_proto
 from pysurgeon.surgery import AddBypass, operate, parse
+from pysurgeon.widths.structure import Structure
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 REASONS = ("as many axes", "the sizes must be known", "the batch changes", "not float32", "side by side")

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from checks import assert_valid, difference, structure
 
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.session import Session
 from pysurgeon.surgery import Calibration, Narrow, Widen, carry, operate
-from pysurgeon.surgery.basis import bases, contraction_of
-from pysurgeon.surgery.edit import Blockwise, map_axis, occurrences
+from pysurgeon.surgery.methods.change_of_basis import bases, contraction_of
+from pysurgeon.widths.axis_layout import Blockwise, map_axis, occurrences
+from pysurgeon.widths.structure import Structure
 
 HEADS, SIZE, UNITS = 2, 4, 10
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysurgeon.surgery.elimination import FEW, View, eliminate, loss, ridged
+from pysurgeon.surgery.methods.elimination import FEW, View, eliminate, loss, ridged
 
 
 def random_view(rng: np.random.Generator, n: int, *, rank: int | None = None, outputs: int = 4) -> View:

@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, output_error
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.surgery import Calibration, Factorize, operate
-from pysurgeon.surgery.apply import carry
-from pysurgeon.surgery.factorize import largest_rank
-from pysurgeon.surgery.matrices import form_of
+from pysurgeon.surgery.edits.apply import carry
+from pysurgeon.surgery.layers.weight_matrices import form_of
+from pysurgeon.surgery.operations.factorize import largest_rank
+from pysurgeon.widths.structure import Structure
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 
@@ -587,9 +588,9 @@ def test_a_bias_that_is_computed_is_not_lost():
 
 
 def test_every_kind_of_layer_has_a_form_and_two_steps():
-    from pysurgeon.graph.registry import registered
-    from pysurgeon.surgery.factorize import _STEPS
-    from pysurgeon.surgery.matrices import _FORMS
+    from pysurgeon.operators import OPERATORS
+    from pysurgeon.surgery.layers.weight_matrices import _FORMS
+    from pysurgeon.surgery.operations.factorize import _STEPS
 
-    layers = {name for (_, name), operator in registered().items() if operator.weights}
+    layers = {name for (_, name), operator in OPERATORS.items() if operator.weights}
     assert layers == set(_FORMS) == set(_STEPS)

@@ -9,9 +9,9 @@ from checks import assert_same_function, assert_valid, attempt, difference, load
 from kinds import network
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model, from_proto
 from pysurgeon.surgery import InsertLayer, operate, parse
+from pysurgeon.widths.structure import Structure
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 
@@ -97,8 +97,8 @@ def test_behind_every_activation(body, identity, kind):
 
 def loss_gradients(model: Model, name: str) -> float:
     """Change of a random linear functional of the output with the elements of a tensor, by central differences."""
-    from pysurgeon.graph.feeds import random_feeds
-    from pysurgeon.graph.session import Session
+    from pysurgeon.model.feeds import random_feeds
+    from pysurgeon.model.session import Session
 
     feeds = random_feeds(model, batch=8, seed=1)
     rng = np.random.default_rng(2)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pysurgeon.graph import Array
-from pysurgeon.surgery._least_squares import RIDGES, fit
 from pysurgeon.surgery.calibration import FOLDS
+from pysurgeon.surgery.methods.least_squares import RIDGES, fit
 
 
 def problem(seed: int, samples: int, k: int, m: int, noise: float) -> tuple[Array, Array, Array]:

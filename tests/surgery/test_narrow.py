@@ -8,13 +8,15 @@ import pytest
 from checks import assert_valid, difference, loaded, structure
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, output_error
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.surgery import Calibration, Narrow, RemoveLayer, Widen, apply_edit, operate
-from pysurgeon.surgery.edit import AxisMap, Edit, Select
-from pysurgeon.surgery.narrow import cost_curve
+from pysurgeon.surgery.edits.edit import AxisMap, Edit
+from pysurgeon.surgery.operations.narrow import cost_curve
+from pysurgeon.widths.axis_layout import Select
+from pysurgeon.widths.structure import Structure
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 

@@ -12,8 +12,7 @@ import pytest
 from checks import assert_valid, loaded, structure
 
 from pysurgeon.errors import ModelError, Refused, VerificationError
-from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model, from_proto
 from pysurgeon.surgery import (
     Calibration,
     Factorize,
@@ -27,7 +26,9 @@ from pysurgeon.surgery import (
     carry,
     operate,
 )
-from pysurgeon.surgery.edit import AxisMap, Edit, Select, map_axis
+from pysurgeon.surgery.edits.edit import AxisMap, Edit
+from pysurgeon.widths.axis_layout import Select, map_axis
+from pysurgeon.widths.structure import Structure
 
 
 @dataclass(frozen=True)

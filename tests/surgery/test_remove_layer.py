@@ -9,11 +9,11 @@ from checks import assert_valid, attempt, difference, loaded, structure
 from kinds import network
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import from_proto
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import from_proto
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session
 from pysurgeon.surgery import Calibration, RemoveLayer, operate
+from pysurgeon.widths.structure import Structure
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 REASONS = (

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from random_networks import networks
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session
 from pysurgeon.surgery import (
     AddBypass,
     Calibration,
@@ -28,8 +27,9 @@ from pysurgeon.surgery import (
     Widen,
     parse,
 )
-from pysurgeon.surgery.factorize import largest_rank
-from pysurgeon.surgery.matrices import form_of
+from pysurgeon.surgery.layers.weight_matrices import form_of
+from pysurgeon.surgery.operations.factorize import largest_rank
+from pysurgeon.widths.structure import Structure
 
 SEQUENCES = int(os.environ.get("PYSURGEON_SEQUENCES", "40"))
 LENGTH, LARGEST = 10, 60

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from random_networks import networks
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph.widths import Structure
 from pysurgeon.surgery import AddBypass, Calibration, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, operate, parse
 from pysurgeon.surgery.operation import Operation
+from pysurgeon.widths.structure import Structure
 
 EXAMPLES = 30
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 import pysurgeon as ps
 from pysurgeon.errors import Refused
-from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, output_error
-from pysurgeon.graph.terms import Prod, Solver, Sum
-from pysurgeon.graph.widths import Structure
+from pysurgeon.graph.terms import Prod, Sum
+from pysurgeon.graph.unification import Solver
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error
+from pysurgeon.widths.structure import Structure
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g '
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pysurgeon.errors import Refused
-from pysurgeon.graph import from_proto
-from pysurgeon.graph.widths import Structure, Width
+from pysurgeon.model import from_proto
 from pysurgeon.surgery import Calibration, Narrow, Widen, operate
+from pysurgeon.widths.structure import Structure, Width
 
 SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in models.NEW_EXPORTER]
 TRAINING = ["cnn_bn.training", "mobile.training", "attention.training", "conv1d.training", "dropout.training"]

@@ -10,7 +10,8 @@ import pytest
 
 import pysurgeon as ps
 from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Array, Model
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
 from pysurgeon.runtime import TrainerName
 from pysurgeon.training import (
     LocalTrainer,
@@ -22,7 +23,7 @@ from pysurgeon.training import (
     ensure_device,
     training_view,
 )
-from pysurgeon.training._engine import make_engine
+from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.protocol import Device
 
 from .test_operators import AS_IT_STANDS, CROSS_ENTROPY, LABELS, REWRITTEN, Case, inputs

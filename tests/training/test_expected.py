@@ -14,10 +14,10 @@ from starts import cnn, mlp
 from pysurgeon import api
 from pysurgeon.data import Dataset, Normalize, Split
 from pysurgeon.errors import DataError, DataWarning, SettingError, UsageError
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.model import Model, from_proto
 from pysurgeon.training import as_expected, evaluate, with_input_metadata
-from pysurgeon.training.order import best_positions, found_order
-from pysurgeon.training.trained import looks_trained
+from pysurgeon.training.task.order import best_positions, found_order
+from pysurgeon.training.task.trained import looks_trained
 from tests.training.test_normalization import pixels, softmax_regression
 
 # The digits by words that sort in another order than their numbers do.

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import DataError
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.session import Session
 from pysurgeon.training import evaluate, fit_input, with_input_metadata
 from pysurgeon.training.losses.making import make_loss
 

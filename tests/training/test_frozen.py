@@ -11,9 +11,9 @@ from starts import mlp as digits_mlp
 
 import pysurgeon as ps
 from pysurgeon.errors import TrainingError, UsageError
-from pysurgeon.graph import from_proto
+from pysurgeon.model import from_proto
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, WorkerTrainer
-from pysurgeon.training.frozen import frozen, patterns
+from pysurgeon.training.task.frozen import frozen, patterns
 
 from .zoo import images, network
 

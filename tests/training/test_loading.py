@@ -17,9 +17,10 @@ import pysurgeon as ps
 from pysurgeon.data import Dataset, ImageSize, load
 from pysurgeon.errors import DataError
 from pysurgeon.evolution import EvolveSettings, begin, load_data
-from pysurgeon.graph import Array, Model
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
 from pysurgeon.training import as_expected, fit_input
-from pysurgeon.training.loading import load_for
+from pysurgeon.training.task.loading import load_for
 
 PARTS = ("train", "val", "test")
 CLASSES = ("ant", "bee")

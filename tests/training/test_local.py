@@ -13,9 +13,9 @@ from engines import needs_ort
 
 from pysurgeon.data import Batches
 from pysurgeon.errors import DataError, TrainingError
-from pysurgeon.graph import Model
+from pysurgeon.model import Model
 from pysurgeon.training import LocalTrainer, Outcome, Schedule, State, TrainResult, TrainSettings, evaluate
-from pysurgeon.training.view import training_view
+from pysurgeon.training.derived_graph.derive import training_view
 
 from .zoo import cnn, engine_of, exported, gradients, images, mlp, network, quiet
 

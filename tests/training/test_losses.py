@@ -15,7 +15,8 @@ from starts import text_model
 from pysurgeon import data as datasets
 from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import DataError, TrainingError, UsageError
-from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
 from pysurgeon.training import (
     LocalTrainer,
     Schedule,
@@ -26,12 +27,12 @@ from pysurgeon.training import (
     fit_input,
     training_view,
 )
-from pysurgeon.training._engine import make_engine
-from pysurgeon.training.goal import with_goal
+from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import make_loss, teacher_of
 from pysurgeon.training.losses.shipped import LOSSES
 from pysurgeon.training.losses.wanted import Wanted, parse
-from pysurgeon.training.teacher import Teacher
+from pysurgeon.training.task.goal import with_goal
+from pysurgeon.training.task.teacher import Teacher
 
 RNG = np.random.default_rng(7)
 COUNT, CLASSES = 12, 5

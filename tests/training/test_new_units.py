@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysurgeon.graph import Model
-from pysurgeon.graph.widths import Structure
+from pysurgeon.model import Model
 from pysurgeon.surgery import AddBypass, InsertLayer, Narrow, Widen, carry, operate, parse
-from pysurgeon.surgery.apply import AGE
-from pysurgeon.surgery.edit import AxisMap, Dense, Edit, Select
+from pysurgeon.surgery.edits.apply import AGE
+from pysurgeon.surgery.edits.edit import AxisMap, Edit
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, WorkerTrainer
-from pysurgeon.training._optimizer import Optimizer
+from pysurgeon.training.optimizer import Optimizer
+from pysurgeon.widths.axis_layout import Dense, Select
+from pysurgeon.widths.structure import Structure
 
 from .zoo import cnn, exported, images, mlp
 

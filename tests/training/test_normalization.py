@@ -17,7 +17,7 @@ from pysurgeon import api
 from pysurgeon.data import Dataset, Split, load
 from pysurgeon.errors import DataError
 from pysurgeon.evolution import EvolveSettings
-from pysurgeon.graph import Model, from_proto
+from pysurgeon.model import Model, from_proto
 from pysurgeon.report import compare
 from pysurgeon.training import as_expected, evaluate, with_input_metadata
 from tests.starts import cnn, mlp

@@ -12,11 +12,12 @@ from engines import needs_ort
 from onnx import NodeProto, helper
 
 from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session, output_error
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.training import training_report, training_view
-from pysurgeon.training._gradients import WITH_GRADIENT
-from pysurgeon.training.rewrites import REWRITES
+from pysurgeon.training.derived_graph.rewrites import REWRITES
+from pysurgeon.training.engines.ort_gradients import WITH_GRADIENT
 
 from .zoo import around, cross_entropy, engine_of, gradients, losses_of
 

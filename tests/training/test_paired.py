@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pysurgeon.training import paired
-from pysurgeon.training.evaluate import Evaluation
-from pysurgeon.training.paired import tango
+from pysurgeon.training.task.evaluate import Evaluation
+from pysurgeon.training.task.paired import tango
 
 
 def seen(scores: np.ndarray, metric: str = "accuracy") -> Evaluation:

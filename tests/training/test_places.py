@@ -11,8 +11,9 @@ import pytest
 import pysurgeon as ps
 from pysurgeon import data as datasets
 from pysurgeon.data import Dataset
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.session import Session
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, as_expected, evaluate
 
 from .zoo import exported, quiet, seeded

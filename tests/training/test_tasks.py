@@ -14,7 +14,8 @@ from starts import text_model
 from pysurgeon import data as datasets
 from pysurgeon.data import Batches, Dataset, Split
 from pysurgeon.errors import DataError, ModelError, TrainingError, UsageError
-from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
 from pysurgeon.training import (
     LocalTrainer,
     Outcome,
@@ -26,10 +27,10 @@ from pysurgeon.training import (
     fit_input,
     training_view,
 )
-from pysurgeon.training._engine import make_engine
-from pysurgeon.training.head import head
+from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import make_loss, make_metric
+from pysurgeon.training.task.head import head
 
 from .zoo import CLASSES, cnn, images, losses_of, mlp, network
 

@@ -15,14 +15,15 @@ import pysurgeon as ps
 from pysurgeon import data as datasets
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.errors import DataError, UsageError
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.session import Session
 from pysurgeon.training import LocalTrainer, Outcome, Schedule, State, TrainSettings, WorkerTrainer, evaluate, load_for
-from pysurgeon.training import teacher as module
-from pysurgeon.training.goal import teacher_named, with_goal
 from pysurgeon.training.losses.making import make_loss, teacher_of
-from pysurgeon.training.teacher import Teacher
-from pysurgeon.training.training_data import TrainingData
+from pysurgeon.training.task import teacher as module
+from pysurgeon.training.task.goal import teacher_named, with_goal
+from pysurgeon.training.task.teacher import Teacher
+from pysurgeon.training.task.training_data import TrainingData
 
 from .test_losses import ROWS, dataset, linear
 from .zoo import images, network

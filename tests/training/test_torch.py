@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 
 from pysurgeon.data import Batches
 from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Array, Model
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
 from pysurgeon.runtime import can_differentiate
-from pysurgeon.surgery.apply import AGE
+from pysurgeon.surgery.edits.apply import AGE
 from pysurgeon.training import (
     LocalTrainer,
     Outcome,
@@ -29,14 +30,14 @@ from pysurgeon.training import (
     training_report,
     training_view,
 )
-from pysurgeon.training._engine import make_engine
-from pysurgeon.training._gradients import WITH_GRADIENT
-from pysurgeon.training._optimizer import Optimizer
+from pysurgeon.training.derived_graph.rewrites import REWRITES
+from pysurgeon.training.engines.engine import make_engine
+from pysurgeon.training.engines.ort_gradients import WITH_GRADIENT
+from pysurgeon.training.engines.torch.registry import OPERATORS
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import plain_loss
 from pysurgeon.training.losses.targets import AsTheyAre
-from pysurgeon.training.rewrites import REWRITES
-from pysurgeon.training.torch_engine.registry import OPERATORS
+from pysurgeon.training.optimizer import Optimizer
 
 from .test_operators import (
     AS_IT_STANDS,
@@ -238,7 +239,7 @@ def test_training_comes_to_the_same_weights(make: Any, optimizer: Any) -> None:
 def test_its_optimizers_take_the_steps_of_ours(optimizer: Any, clip: float | None) -> None:
     import torch
 
-    from pysurgeon.training.torch_engine.optimizer import TorchOptimizer
+    from pysurgeon.training.engines.torch.optimizer import TorchOptimizer
 
     rng = np.random.default_rng(0)
     shapes = {"w": (5, 3), "b": (5,), "k": (4, 3, 2, 2)}
@@ -273,7 +274,7 @@ def test_its_optimizers_take_the_steps_of_ours(optimizer: Any, clip: float | Non
 def test_its_optimizers_change_nothing_by_a_gradient_that_is_not_finite(bad: float) -> None:
     import torch
 
-    from pysurgeon.training.torch_engine.optimizer import TorchOptimizer
+    from pysurgeon.training.engines.torch.optimizer import TorchOptimizer
 
     leaf = torch.ones(3).requires_grad_()
     leaf.grad = torch.tensor([0.0, bad, 1.0])
@@ -326,19 +327,19 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_where_torch_is_missing_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "pysurgeon.training.torch_engine.find_spec", lambda name: None if name == "torch" else found(name)
+        "pysurgeon.training.engines.torch.find_spec", lambda name: None if name == "torch" else found(name)
     )
     with pytest.raises(TrainingError, match=r"pip install 'torch>=2\.4'"):
         LocalTrainer("torch").check(network("mlp"), images())
 
 
 def test_without_the_training_build_the_error_says_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pysurgeon.training._onnxruntime.can_differentiate", lambda: False)
+    monkeypatch.setattr("pysurgeon.training.engines.ort.can_differentiate", lambda: False)
     for ask in (lambda: training_report(network("mlp"), trainer="ort"), lambda: ensure_device("cpu", "ort")):
         with pytest.raises(TrainingError, match=r"Python 3.11 and older.*pip install 'torch>=2\.4'.*the trainer torch"):
             ask()
-    monkeypatch.setattr("pysurgeon.training.torch_engine.can_differentiate", lambda: False)
-    monkeypatch.setattr("pysurgeon.training.torch_engine.find_spec", {}.get)
+    monkeypatch.setattr("pysurgeon.training.engines.torch.can_differentiate", lambda: False)
+    monkeypatch.setattr("pysurgeon.training.engines.torch.find_spec", {}.get)
     with pytest.raises(TrainingError, match=r"pip install 'torch>=2\.4'$"):
         ensure_device("cpu", "torch")
 

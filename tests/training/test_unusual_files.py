@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 import pysurgeon as ps
 from pysurgeon.data import Dataset, load
 from pysurgeon.errors import DataError, TrainingError, UsageError
-from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.feeds import random_feeds
-from pysurgeon.graph.session import Session, output_error
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.session import Session, output_error
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, evaluate, training_report
-from pysurgeon.training.view import training_view
+from pysurgeon.training.derived_graph.derive import training_view
 
 RNG = np.random.default_rng(0)
 N = 60

@@ -10,15 +10,15 @@ from onnx import TensorProto, helper, numpy_helper
 from starts import text_model
 
 from pysurgeon.errors import TrainingError
-from pysurgeon.graph import Model, from_proto
-from pysurgeon.graph.session import Session
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.session import Session
 from pysurgeon.runtime import DEFAULT_TRAINER
 from pysurgeon.training import training_report, training_view
-from pysurgeon.training._engine import make_engine
-from pysurgeon.training.batch import free_batch
-from pysurgeon.training.head import head
+from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import plain_loss
 from pysurgeon.training.losses.targets import AsTheyAre
+from pysurgeon.training.task.head import head
 
 from .zoo import CLASSES, attention, cnn, engine_of, exported, gradients, losses_of, network, seeded
 

@@ -21,10 +21,10 @@ import pytest
 from engines import needs_ort
 
 from pysurgeon.errors import DataError, ModelError, TrainingError
-from pysurgeon.graph import _external
+from pysurgeon.graph import external_data
 from pysurgeon.training import LocalTrainer, Outcome, Schedule, State, TrainSettings, WorkerTrainer
-from pysurgeon.training._process import WorkerProcess
-from pysurgeon.training._transfer import Parcel, parcel, receive
+from pysurgeon.training.workers.process import WorkerProcess
+from pysurgeon.training.workers.shared_arrays import Parcel, parcel, receive
 
 from .zoo import exported, images, mlp, network
 
@@ -196,7 +196,7 @@ SCRIPT = """
 import os, sys, time
 import numpy as np
 from pysurgeon.data import Dataset, Split
-from pysurgeon.training._process import WorkerProcess
+from pysurgeon.training.workers.process import WorkerProcess
 part = Split(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]))
 data = Dataset.build("d", train=part, validation=part, test=part, classes=("a", "b"))
 worker = WorkerProcess(1)
@@ -258,7 +258,7 @@ def test_what_goes_through_the_socket_is_small() -> None:
 
 
 def test_models_that_no_message_holds_train_in_a_worker(trainer: WorkerTrainer, monkeypatch: Any) -> None:
-    monkeypatch.setattr(_external, "LARGEST_MESSAGE", 4096)
+    monkeypatch.setattr(external_data, "LARGEST_MESSAGE", 4096)
     model = network("mlp")
     with pytest.raises(ModelError, match="2 GB"):
         model.to_bytes()
@@ -270,7 +270,7 @@ def test_models_that_no_message_holds_train_in_a_worker(trainer: WorkerTrainer, 
 
 @needs_ort
 def test_what_is_not_trained_must_fit_into_a_message(monkeypatch: Any) -> None:
-    monkeypatch.setattr(_external, "LARGEST_MESSAGE", 4)
+    monkeypatch.setattr(external_data, "LARGEST_MESSAGE", 4)
     frozen = replace(SETTINGS, statistics="frozen")  # which then are constants
     with pytest.raises(TrainingError, match="what is not trained of the model"):
         LocalTrainer().train(network("cnn", dynamo=True), DATA, frozen, state=State(), steps=1, evaluate_every=0)

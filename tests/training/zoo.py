@@ -15,10 +15,11 @@ import onnx
 from onnx import helper, numpy_helper
 
 from pysurgeon.data import Dataset, Split
-from pysurgeon.graph import Array, Model, from_proto
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training import TrainingView
-from pysurgeon.training._engine import Engine, make_engine
+from pysurgeon.training.engines.engine import Engine, make_engine
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import plain_loss
 from pysurgeon.training.losses.targets import Classes

@@ -10,11 +10,11 @@ import numpy as np
 from pysurgeon.data import Dataset, LabelKind, Split, Task
 from pysurgeon.errors import DataError, UsageError
 from pysurgeon.graph import Array
-from pysurgeon.training.fit import written
-from pysurgeon.training.head import Head
 from pysurgeon.training.losses.shipped import LOSSES
 from pysurgeon.training.losses.targets import AsTheyAre, Classes, Labels, Numbers, Targets
 from pysurgeon.training.losses.weights import Importance, by_class, by_label
+from pysurgeon.training.task.binding import written
+from pysurgeon.training.task.head import Head
 
 
 @dataclass(frozen=True, eq=False)

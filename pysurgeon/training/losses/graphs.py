@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pysurgeon.errors import ModelError, UsageError
-from pysurgeon.graph import Array, Model, from_proto
-from pysurgeon.graph.session import Session
+from pysurgeon.graph import Array
+from pysurgeon.model import Model, from_proto
+from pysurgeon.model.session import Session
 from pysurgeon.training.losses.own import Sample
 from pysurgeon.training.losses.shipped import LOSSES
 

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from pysurgeon.data import Task
-from pysurgeon.graph import Array, Model
-from pysurgeon.graph.session import Session
+from pysurgeon.graph import Array
+from pysurgeon.model import Model
+from pysurgeon.model.session import Session
 from pysurgeon.training.losses.targets import Encoded, Targets
 
 LOSS, WEIGHT = "pysurgeon.loss", "weight"
@@ -26,7 +27,7 @@ class Taken:
     """A value of the model that losses are taken on.
 
     Attributes:
-        task: Says which end of the file is left out; see `pysurgeon.training.head`.
+        task: Says which end of the file is left out; see `pysurgeon.training.task.head`.
         output: Name of the output.
         value: Name of the value: the output, or the logits before it.
         nodes: Names of the nodes between.

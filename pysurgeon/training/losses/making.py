@@ -10,9 +10,7 @@ import numpy as np
 
 from pysurgeon.data import Dataset, Task
 from pysurgeon.errors import DataError, UsageError
-from pysurgeon.graph import Model
-from pysurgeon.training.fit import Fit, fit_input, output_shape, written
-from pysurgeon.training.head import Head, float_outputs, head
+from pysurgeon.model import Model
 from pysurgeon.training.losses.answers import (
     Answers,
     answers_of,
@@ -49,8 +47,10 @@ from pysurgeon.training.losses.targets import (
 )
 from pysurgeon.training.losses.wanted import Wanted
 from pysurgeon.training.losses.weights import ClassWeights, Importance, importance
-from pysurgeon.training.teacher import Teacher
-from pysurgeon.training.training_data import TrainingData
+from pysurgeon.training.task.binding import Fit, fit_input, output_shape, written
+from pysurgeon.training.task.head import Head, float_outputs, head
+from pysurgeon.training.task.teacher import Teacher
+from pysurgeon.training.task.training_data import TrainingData
 
 _FLOAT = np.dtype(np.float32)
 

@@ -8,13 +8,14 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.errors import ModelError, TrainingError
-from pysurgeon.graph import Model, from_proto, initializer, lowered
+from pysurgeon.graph import initializer
 from pysurgeon.graph.names import Names, value_names
+from pysurgeon.model import Model, from_proto, lowered
 from pysurgeon.training.losses.graphs import BATCH
 from pysurgeon.training.losses.loss import LOSS, WEIGHT, Loss, Term, fed_name
 
 if TYPE_CHECKING:
-    from pysurgeon.training.view import TrainingView
+    from pysurgeon.training.derived_graph.derive import TrainingView
 
 
 def joined(view: TrainingView, loss: Loss) -> tuple[ir.Model, list[ir.Node]]:

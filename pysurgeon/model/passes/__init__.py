@@ -1,0 +1,1 @@
+"""Named passes that bring a graph into its normal form."""

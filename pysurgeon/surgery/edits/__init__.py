@@ -1,0 +1,1 @@
+"""Edits as data, and the one place that performs them."""

@@ -1,0 +1,1 @@
+"""What a layer is: its weights, bias, activation and the blocks around it."""

@@ -1,0 +1,1 @@
+"""The graph that is differentiated, derived from the model."""

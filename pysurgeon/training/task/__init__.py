@@ -1,0 +1,1 @@
+"""What is learnt: data bound to a model, its head, targets and figures."""
