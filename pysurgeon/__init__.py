@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pysurgeon.api import apply, compare, doctor, evolve, inspect, recommend, resume, train
     from pysurgeon.errors import SurgeonError
-    from pysurgeon.evolution import EvolveResult, EvolveSettings, Observer
+    from pysurgeon.evolution import EvolveResult, Observer
     from pysurgeon.model import Model, load, save
     from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, TrainOutcome
+    from pysurgeon.settings import EvolveSettings
     from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
 
 __version__ = "0.1.0"
@@ -29,9 +30,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "pysurgeon.api": "apply compare doctor evolve inspect recommend resume train",
     "pysurgeon.errors": "SurgeonError",
-    "pysurgeon.evolution": "EvolveResult EvolveSettings Observer",
+    "pysurgeon.evolution": "EvolveResult Observer",
     "pysurgeon.model": "Model load save",
     "pysurgeon.results": "ApplyResult DoctorResult RecommendResult TrainOutcome",
+    "pysurgeon.settings": "EvolveSettings",
     "pysurgeon.surgery": "AddBypass Factorize InsertLayer Narrow RemoveLayer Widen parse",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -6,16 +6,16 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from pysurgeon.data import MATCH, Dataset, Reading, Source, name_of, read_names
 from pysurgeon.errors import DataWarning, UsageError
-from pysurgeon.evolution import EvolveSettings
 from pysurgeon.model import Model, load
-from pysurgeon.report import OPTIONS
+from pysurgeon.settings import EvolveSettings
+from pysurgeon.settings_schema import settings_in, with_new_names
 from pysurgeon.surgery import Operation, parse
 from pysurgeon.training import load_for
 
@@ -107,7 +107,7 @@ def settings_by_name(function: Callable[P, R]) -> Callable[P, R]:
 
 def settings_of(settings: object, data: object, options: Mapping[str, Any]) -> EvolveSettings:
     """The settings that a call asks for, one way or the other."""
-    changes = dict(options)
+    changes = with_new_names(EvolveSettings, options, stacklevel=5)
     if changes.get("classes") is not None and changes["classes"] != MATCH:
         changes["classes"] = read_names(changes["classes"])  # a file may be gone when a run goes on
     if isinstance(data, EvolveSettings):
@@ -115,7 +115,7 @@ def settings_of(settings: object, data: object, options: Mapping[str, Any]) -> E
         raise UsageError(message)
     if data is not None:
         changes["data"] = data.name if isinstance(data, Dataset) else name_of(data)
-    known = [f.name for f in fields(EvolveSettings)]
+    known = list(settings_in(EvolveSettings))
     for name in changes:
         if name not in known:
             raise UsageError(_unknown(name, known))
@@ -134,10 +134,5 @@ def settings_of(settings: object, data: object, options: Mapping[str, Any]) -> E
 
 def _unknown(name: str, known: list[str]) -> str:
     """What to say of a setting that there is none of."""
-    called = {option.removeprefix("--").replace("-", "_"): field for field, option in OPTIONS.items()}
-    if name in called:
-        return (
-            f"there is no setting {name!r}; what the command line calls {OPTIONS[called[name]]} is {called[name]} here"
-        )
     close = get_close_matches(name, known, 3) or known
     return f"there is no setting {name!r}; there {'is' if len(close) == 1 else 'are'} {', '.join(close)}"

@@ -84,8 +84,8 @@ def test_settings_may_be_given_one_by_one(start: ps.Model, tmp_path: Path) -> No
     assert changed.steps == 3
     with pytest.raises(UsageError, match="epochs"):
         ps.evolve(start, "digits", run=tmp_path / "run", epoch=2)
-    with pytest.raises(UsageError, match=r"rate is 0"):
-        ps.evolve(start, "digits", run=tmp_path / "run", rate=0)
+    with pytest.raises(UsageError, match=r"lr is 0"):
+        ps.evolve(start, "digits", run=tmp_path / "run", lr=0)
     with pytest.raises(UsageError, match="nothing to learn from"):
         ps.train(start, epochs=2)
 
@@ -171,9 +171,7 @@ def test_evolve_leaves_nothing_behind_where_it_cannot_begin(start: ps.Model, tmp
     with pytest.raises(DataError, match="7"):
         ps.evolve(model(mlp((6,), classes=7)), data=digits(), run=tmp_path / "run")
     with pytest.raises(Refused, match="460"):
-        ps.evolve(
-            start, settings=ps.EvolveSettings("digits", max_parameters=100, strategy="random"), run=tmp_path / "run"
-        )
+        ps.evolve(start, settings=ps.EvolveSettings("digits", max_params=100, strategy="random"), run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -253,9 +251,6 @@ def test_data_is_the_second_argument_of_every_function_that_takes_it() -> None:
         ({"settings": {"epochs": 3}}, "settings are of type dict; give an EvolveSettings"),
         ({"settings": "digits"}, "settings are of type str"),
         ({"observer": print}, "observer <built-in function print> has no method 'happened' and none 'training'"),
-        ({"lr": 1e-3}, "what the command line calls --lr is rate here"),
-        ({"max_params": 9}, "what the command line calls --max-params is max_parameters here"),
-        ({"time": 9}, "what the command line calls --time is time_limit here"),
         ({"epochs": "5"}, "epochs is '5'; it must be a number"),
         ({"steps": 5.5}, "steps is 5.5; it must be a whole number"),
         ({"batch_size": None}, "batch_size is None; it must be a whole number"),

@@ -63,7 +63,7 @@ def test_training_that_is_stopped_and_continued_equals_the_uninterrupted_one(
     assert checkpoint.exists()
     assert not out.exists()
     with pytest.raises(OutputExistsError, match=r"unfinished training of another model or with other settings"):
-        ps.train(start, settings=replace(settings, rate=1e-4), output=out)
+        ps.train(start, settings=replace(settings, lr=1e-4), output=out)
     with np.load(checkpoint) as archive:
         reached = json.loads(str(archive["pysurgeon"]))["step"]
     watching = Interrupter(10**9)

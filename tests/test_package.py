@@ -225,19 +225,16 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert {"inspect", "doctor", "recommend", "apply", "train", "evolve", "resume", "report", "compare"} == known
 
 
-def test_options_of_a_repeated_command_exist() -> None:
+def test_every_setting_is_an_option() -> None:
     """The report prints the command that repeats a run: every setting has an option, and the command line knows it."""
-    from dataclasses import fields
-
     from typer.main import get_command
 
     from pysurgeon.cli import app
-    from pysurgeon.evolution import EvolveSettings
-    from pysurgeon.report import command
+    from pysurgeon.settings import EvolveSettings
+    from pysurgeon.settings_schema import option, settings_in
 
     evolve = get_command(app).commands["evolve"]  # type: ignore[attr-defined]
     # What stays and what is trained is for `train` alone.
     train = get_command(app).commands["train"]  # type: ignore[attr-defined]
     known = {option for parameter in (*evolve.params, *train.params) for option in parameter.opts}
-    assert set(command.OPTIONS.values()) <= known
-    assert {field.name for field in fields(EvolveSettings)} == set(command.OPTIONS)
+    assert {option(name) for name in settings_in(EvolveSettings)} <= known

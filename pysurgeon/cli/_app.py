@@ -93,9 +93,9 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 def _said(error: Exception) -> str:
     """What an error says, on one line and in the words of the command line."""
     if isinstance(error, SettingError):
-        from pysurgeon.report.command import OPTIONS
+        from pysurgeon.settings_schema import option
 
-        return f"{OPTIONS[error.setting]} {error.trouble}"
+        return f"{option(error.setting)} {error.trouble}"
     if isinstance(error, SurgeonError):
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from pysurgeon.cli._app import app, err, guarded, opened, out, print_json, print_table
-from pysurgeon.cli._options import (
-    OUTPUT,
-    SEARCH,
-    DataName,
-    Fix,
-    Force,
-    Json,
-    ModelPath,
-    Objective,
-    OptionalData,
-    Seed,
-    Threads,
-    Trainer,
-)
-from pysurgeon.cli._reading import read_for, reads
-from pysurgeon.runtime import DEFAULT_TRAINER
+from pysurgeon.cli._options import OUTPUT, Fix, Force, Json, ModelPath
+from pysurgeon.cli._reading import read_for
+from pysurgeon.cli._settings import READING, takes
+from pysurgeon.settings import SEARCH
 
 # How many outputs are named before the rest is left out.
 _NAMES = 20
@@ -34,10 +22,10 @@ _NAMES = 20
 @guarded
 def inspect(model: ModelPath, fix: Fix = None, as_json: Json = False) -> None:
     """What a model is made of, what can be operated on and, if not, why."""
-    from pysurgeon import report
+    from pysurgeon import api, report
 
     loaded = opened(model, fix)
-    found = report.inspect(loaded)
+    found = api.inspect(loaded)
     if as_json:
         print_json(found.to_json())
         return
@@ -46,14 +34,10 @@ def inspect(model: ModelPath, fix: Fix = None, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: pysurgeon doctor model.onnx --data mine.npz")
 @guarded
-@reads
+@takes(("data", *READING, "seed", "threads", "trainer"), required=False)
 def doctor(
     model: ModelPath,
-    data: OptionalData = None,
-    reading: Any = None,
-    seed: Seed = 0,
-    threads: Threads = 1,
-    trainer: Trainer = DEFAULT_TRAINER,
+    given: Any = None,
     fix: Fix = None,
     as_json: Json = False,
 ) -> None:
@@ -61,8 +45,8 @@ def doctor(
     from pysurgeon import api, report
 
     loaded = opened(model, fix)
-    dataset = None if data is None else read_for(data, loaded, seed=seed, reading=reading)
-    found = api.doctor(loaded, dataset, threads=threads, trainer=trainer)
+    dataset = None if given["data"] is None else read_for(given, loaded)
+    found = api.doctor(loaded, dataset, threads=given["threads"], trainer=given["trainer"])
     if as_json:
         accuracy = {} if dataset is None else {"validation_accuracy": found.validation_accuracy, "metric": found.metric}
         nodes = [asdict(f) for f in found.nodes]
@@ -81,26 +65,17 @@ def doctor(
 
 @app.command(epilog="Example: pysurgeon recommend model.onnx --data digits --top 5")
 @guarded
-@reads
+@takes(("data", *READING, "price", "seed", "threads", "trainer"))
 def recommend(
     model: ModelPath,
-    data: DataName,
-    reading: Any = None,
+    given: Any = None,
     objective: Annotated[
-        Objective, typer.Option("--objective", rich_help_panel=SEARCH, help="What is to become better.")
+        Literal["accuracy", "size", "latency"],
+        typer.Option("--objective", rich_help_panel=SEARCH, help="What is to become better."),
     ] = "accuracy",
-    price: Annotated[
-        float,
-        typer.Option(
-            "--price", rich_help_panel=SEARCH, metavar="SHARE", help="Accuracy that 1 % more parameters has to buy."
-        ),
-    ] = 1e-4,
     top: Annotated[
         int, typer.Option("--top", rich_help_panel=OUTPUT, metavar="N", min=1, help="How many to show.")
     ] = 12,
-    seed: Seed = 0,
-    threads: Threads = 1,
-    trainer: Trainer = DEFAULT_TRAINER,
     fix: Fix = None,
     as_json: Json = False,
 ) -> None:
@@ -108,11 +83,10 @@ def recommend(
     from pysurgeon import api, report
 
     loaded = opened(model, fix)
-    dataset = read_for(data, loaded, seed=seed, reading=reading)
+    dataset = read_for(given, loaded)
     with err.status("looking at the model"):
-        found = api.recommend(
-            loaded, dataset, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer
-        )
+        how = {name: given[name] for name in ("price", "seed", "threads", "trainer")}
+        found = api.recommend(loaded, dataset, objective=objective, **how)
     shown = list(found.recommendations[:top])
     if as_json:
         print_json(report.recommend_json(shown, found.validation_accuracy, found.metric))
@@ -123,7 +97,7 @@ def recommend(
 
 @app.command(epilog="Example: pysurgeon apply model.onnx widen:conv1=64 insert:fc1 --data digits -o operated.onnx")
 @guarded
-@reads
+@takes(("data", *READING, "seed"), required=False)
 def apply(
     model: ModelPath,
     operations: Annotated[
@@ -141,9 +115,7 @@ def apply(
             "-o", "--output", rich_help_panel=OUTPUT, metavar="FILE", help="Where to write it; a dry run without."
         ),
     ] = None,
-    data: OptionalData = None,
-    reading: Any = None,
-    seed: Seed = 0,
+    given: Any = None,
     force: Force = False,
     fix: Fix = None,
     as_json: Json = False,
@@ -154,10 +126,10 @@ def apply(
     from pysurgeon.report.tables import GENERATED
     from pysurgeon.surgery import parse
 
-    parsed = [parse(text, seed=seed + k) for k, text in enumerate(operations)]
+    parsed = [parse(text, seed=given["seed"] + k) for k, text in enumerate(operations)]
     loaded = opened(model, fix)
     ensure_free([output] if output else [], force=force)
-    dataset = None if data is None else read_for(data, loaded, seed=seed, reading=reading)
+    dataset = None if given["data"] is None else read_for(given, loaded)
     if dataset is None and not all(operation.exact for operation in parsed):
         err.print(f"note: {GENERATED[0].lower()}{GENERATED[1:]}", markup=False, soft_wrap=True)
     result = api.apply(loaded, *parsed, data=dataset)
@@ -174,23 +146,20 @@ def apply(
 
 @app.command(epilog="Example: pysurgeon compare model.onnx operated.onnx --data digits")
 @guarded
-@reads
+@takes(("data", *READING, "seed", "threads"), required=False)
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", show_default=False)],
-    data: OptionalData = None,
-    reading: Any = None,
-    seed: Seed = 0,
-    threads: Threads = 1,
+    given: Any = None,
     as_json: Json = False,
 ) -> None:
     """Difference of outputs, test accuracy, parameters, MACs and latency of two models."""
-    from pysurgeon import report
+    from pysurgeon import api, report
 
     models = opened(a), opened(b)
-    dataset = None if data is None else read_for(data, *models, seed=seed, reading=reading)
+    dataset = None if given["data"] is None else read_for(given, *models)
     with err.status("comparing"):
-        found = report.compare(*models, dataset, threads=threads)
+        found = api.compare(*models, dataset, threads=given["threads"])
     if as_json:
         print_json(found.to_json())
         return

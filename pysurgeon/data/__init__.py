@@ -9,20 +9,8 @@ from pysurgeon.data.names import MATCH, read_names
 from pysurgeon.data.normalization import PUBLISHED, Normalization
 from pysurgeon.data.normalization import fit as fit_normalization
 from pysurgeon.data.split import Split
-from pysurgeon.data.types import (
-    Augment,
-    ImageSize,
-    Inputs,
-    LabelKind,
-    Names,
-    Normalize,
-    Numbers,
-    Part,
-    Reading,
-    Source,
-    Targets,
-    Task,
-)
+from pysurgeon.data.types import ImageSize, Inputs, LabelKind, Names, Numbers, Part, Reading, Source, Targets, Task
+from pysurgeon.settings import Augment, Normalize
 
 __all__ = [
     "MATCH",

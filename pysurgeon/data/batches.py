@@ -9,8 +9,9 @@ import numpy as np
 from pysurgeon.data.augment import FlipCrop
 from pysurgeon.data.dataset import Dataset
 from pysurgeon.data.random import Stream, generator
-from pysurgeon.data.types import Augment, Inputs, Labels, Part, Targets
+from pysurgeon.data.types import Inputs, Labels, Part, Targets
 from pysurgeon.errors import UsageError
+from pysurgeon.settings import Augment
 
 
 class Batches:

@@ -14,8 +14,9 @@ from pysurgeon.data.names import renumbering
 from pysurgeon.data.normalization import Normalization
 from pysurgeon.data.raw import numbered
 from pysurgeon.data.split import Split
-from pysurgeon.data.types import PART_TITLES, Floats, Inputs, LabelKind, Normalize, Order, Part, Samples, Targets, Task
+from pysurgeon.data.types import PART_TITLES, Floats, Inputs, LabelKind, Order, Part, Samples, Targets, Task
 from pysurgeon.errors import DataError, UsageError
+from pysurgeon.settings import Normalize
 
 
 @dataclass(frozen=True, eq=False)

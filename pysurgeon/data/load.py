@@ -22,8 +22,9 @@ from pysurgeon.data.random import Stream, generator
 from pysurgeon.data.raw import RawData
 from pysurgeon.data.split import Split
 from pysurgeon.data.stratify import cut
-from pysurgeon.data.types import PART_TITLES, ImageSize, Names, Normalize, Numbers, Part, Source, WantedSize
+from pysurgeon.data.types import PART_TITLES, ImageSize, Names, Numbers, Part, Source, WantedSize
 from pysurgeon.errors import DataError, SettingError, UsageError
+from pysurgeon.settings import Normalize
 
 _TEST_SHARE = 0.25
 _TEST_SEED = 0

@@ -11,8 +11,9 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from pysurgeon.data.types import Floats, Normalize, Numbers, Samples
+from pysurgeon.data.types import Floats, Numbers, Samples
 from pysurgeon.errors import SettingError, UsageError
+from pysurgeon.settings import Normalize
 
 _CHUNK = 256
 """Samples a step: the float64 copies of a step stay in the cache for small images."""

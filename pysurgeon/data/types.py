@@ -11,16 +11,13 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from pysurgeon.settings import Normalize
+
 Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 """Where data comes from: its name, a file, or arrays named as in an ``.npz`` file."""
 
 Part: TypeAlias = Literal["train", "validation", "test"]
 """The three parts of a data set. ``test`` is for one final report; whatever chooses looks at ``validation``."""
-
-Normalize: TypeAlias = Literal["auto", "standard", "unit", "none", "imagenet", "half", "clip"]
-"""``auto``: as the model's file says or as the model does best with, where a model is known, else ``standard``; ``standard``: zero mean and
-unit deviation per channel; ``unit``: pixels to 0..1; ``none``: raw values as float32; ``imagenet`` and ``clip``: pixels to 0..1, less the mean of
-those pictures and by their deviation, per channel; ``half``: pixels to -1..1."""
 
 Numbers: TypeAlias = str | float | Sequence[float]
 """One number, or one for each channel; as text with commas between them."""
@@ -53,9 +50,6 @@ class Reading(TypedDict, total=False):
 
 Order: TypeAlias = Literal["data", "given", "match"]
 """Whose order the classes are in, see `Dataset`."""
-
-Augment: TypeAlias = Literal["none", "flip-crop"]
-"""``flip-crop``: random horizontal flip and random crop after padding by 4 pixels, the recipe usual for CIFAR."""
 
 Task: TypeAlias = Literal["classification", "multi-label", "regression", "unlabelled", "several"]
 """``classification``: one class a sample, or at each of its places; ``multi-label``: each of several labels is there or is not;

@@ -20,8 +20,8 @@ from pysurgeon.evolution.run import (
     open_run,
     read,
 )
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
+from pysurgeon.settings import EvolveSettings
 
 __all__ = [
     "Checkpoint",

@@ -14,9 +14,9 @@ import numpy as np
 
 from pysurgeon.errors import OutputExistsError, RunError
 from pysurgeon.evolution.journal import read_arrays, write_file
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
+from pysurgeon.settings import EvolveSettings
 from pysurgeon.training import State
 
 _META = "pysurgeon"

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pysurgeon.diagnosis import growth
 from pysurgeon.evolution.branch import Branch
 from pysurgeon.evolution.pareto import crowding, fronts
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.model.costs import Costs, costs
+from pysurgeon.settings import EvolveSettings
 
 # Latencies that differ by less are the same: two measurements of one model do.
 _LATENCY_STEP = math.log(1.1)
@@ -46,12 +46,12 @@ class Fitness:
 
     def without_limits(self) -> Fitness:
         """The same where no limit counts yet."""
-        return replace(self, settings=replace(self.settings, max_parameters=None, max_macs=None, max_latency=None))
+        return replace(self, settings=replace(self.settings, max_params=None, max_macs=None, max_latency=None))
 
     def allowed(self, model_costs: Costs, latency: float) -> str:
         """Why a model breaks a limit, empty if it does not."""
         limits = (
-            ("parameters", model_costs.parameters, self.settings.max_parameters),
+            ("parameters", model_costs.parameters, self.settings.max_params),
             ("multiply-accumulate operations", model_costs.macs, self.settings.max_macs),
             ("ms latency", latency, self.settings.max_latency),
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pysurgeon.data import Batches, Dataset
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategy import Strategy
+from pysurgeon.settings import EvolveSettings
 from pysurgeon.training import Schedule, TrainSettings
-from pysurgeon.training.task.frozen import patterns
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,8 @@ class Plan:
         per_epoch = Batches(data, settings.batch_size, seed=settings.seed).steps_per_epoch
         total = settings.steps or max(1, round((settings.epochs or 0) * per_epoch))
         training = TrainSettings(
-            schedule=Schedule(settings.rate, total, warmup_steps=min(100, total // 20)),
-            batch_size=settings.batch_size,
-            optimizer=settings.optimizer,
-            weight_decay=settings.weight_decay,
-            augment=settings.augment,
-            class_weights=settings.class_weights,
-            label_smoothing=settings.label_smoothing,
-            micro_batch=settings.micro_batch,
-            statistics=settings.statistics,
-            freeze=patterns(settings.freeze),
-            train=patterns(settings.train),
-            device=settings.device,
-            seed=settings.seed,
-            threads=settings.threads,
+            schedule=Schedule(settings.lr, total, warmup_steps=min(100, total // 20)),
+            **settings.steps_alone(),
         )
         return Plan(per_epoch, Strategy.of(settings, total), training)
 

@@ -17,13 +17,13 @@ from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.journal import LINEAGE, Journal
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.lineage import ensure_sound
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.model import Model
 from pysurgeon.model.costs import costs
 from pysurgeon.model.dynamic_batch import free_batch
 from pysurgeon.model.fidelity import verify_loaded
 from pysurgeon.model.timing import latency
+from pysurgeon.settings import EvolveSettings
 from pysurgeon.training import WorkerTrainer, ensure_device, load_for, score_text
 from pysurgeon.widths.structure import Structure
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pysurgeon.evolution.race import Growing, Halving, Race
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategies.grow_and_cut import DOUBLINGS, LEVELS, by_cut, by_depth, by_doubling
 from pysurgeon.evolution.strategies.proposals import Propose, by_chance
 from pysurgeon.evolution.strategies.schiessler2021 import Trial, by_paper
+from pysurgeon.settings import EvolveSettings
 
 # Most members of a front that are carried on: each of them costs as much as a trunk.
 FRONT = 4

@@ -20,13 +20,13 @@ from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.race import Arena
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategies.proposals import Grounds
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.model import Model, load
 from pysurgeon.model.costs import costs
 from pysurgeon.model.fidelity import verify_result
 from pysurgeon.model.timing import latency, timed
+from pysurgeon.settings import EvolveSettings
 from pysurgeon.surgery import carry, operate
 from pysurgeon.training import (
     Evaluation,
@@ -405,9 +405,9 @@ class Surgeon:
         self._observer.happened(event)
 
     def _time_is_up(self, generation: int) -> bool:
-        if self.settings.time_limit is None:
+        if self.settings.time is None:
             return False
-        limit = self.settings.time_limit
+        limit = self.settings.time
 
         def compute() -> dict[str, Any]:
             spent = sum(e["seconds"] for e in self.journal.events if e["event"] == "trained") / self.settings.workers

@@ -1,6 +1,5 @@
 """Reports: what a person looks at, and what `--json` prints."""
 
-from pysurgeon.report.command import OPTIONS
 from pysurgeon.report.compare import Compared, Comparison, compare
 from pysurgeon.report.conclusions import caution, verdict
 from pysurgeon.report.json_output import (
@@ -33,7 +32,6 @@ from pysurgeon.report.tables import (
 )
 
 __all__ = [
-    "OPTIONS",
     "Compared",
     "Comparison",
     "InspectResult",

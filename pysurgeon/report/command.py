@@ -6,50 +6,8 @@ import shlex
 from dataclasses import fields
 from pathlib import Path
 
-from pysurgeon.evolution import EvolveSettings
-
-# What the command line calls the fields of the settings.
-OPTIONS = {
-    "data": "--data",
-    "data_dir": "--data-dir",
-    "limit": "--limit",
-    "normalize": "--normalize",
-    "mean": "--mean",
-    "std": "--std",
-    "classes": "--classes",
-    "validation": "--validation",
-    "epochs": "--epochs",
-    "steps": "--steps",
-    "generations": "--generations",
-    "branches": "--branches",
-    "strategy": "--strategy",
-    "keep": "--keep",
-    "objective": "--objective",
-    "tolerance": "--tolerance",
-    "price": "--price",
-    "max_parameters": "--max-params",
-    "max_macs": "--max-macs",
-    "max_latency": "--max-latency",
-    "batch_size": "--batch-size",
-    "rate": "--lr",
-    "optimizer": "--optimizer",
-    "weight_decay": "--weight-decay",
-    "augment": "--augment",
-    "loss": "--loss",
-    "teacher": "--teacher",
-    "class_weights": "--class-weights",
-    "label_smoothing": "--label-smoothing",
-    "micro_batch": "--micro-batch",
-    "statistics": "--statistics",
-    "freeze": "--freeze",
-    "train": "--train",
-    "trainer": "--trainer",
-    "device": "--device",
-    "seed": "--seed",
-    "threads": "--threads",
-    "workers": "--workers",
-    "time_limit": "--time",
-}
+from pysurgeon.settings import EvolveSettings
+from pysurgeon.settings_schema import option, settings_in
 
 
 def evolve_command(settings: EvolveSettings, start: Path) -> str:
@@ -60,14 +18,15 @@ def evolve_command(settings: EvolveSettings, start: Path) -> str:
         start: The start model's file.
     """
     words = ["pysurgeon", "evolve", str(start)]
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if value is None or (value == field.default and field.name not in ("data", "seed")):
+    defaults, said = {f.name: f.default for f in fields(settings)}, settings_in(EvolveSettings)
+    for name in said:
+        value = getattr(settings, name)
+        if value is None or (value == defaults[name] and name not in ("data", "seed")):
             continue
         if isinstance(value, tuple):
-            words += [word for each in value for word in (OPTIONS[field.name], each)]
+            words += [word for each in value for word in (option(name), each)]
         else:
-            words += [OPTIONS[field.name], _written(value) + ("s" if field.name == "time_limit" else "")]
+            words += [option(name), _written(value) + said[name].unit]
     return shlex.join(words)
 
 

@@ -108,7 +108,7 @@ def _beyond_limits(run: RunRecord) -> list[str]:
     assert run.result is not None
     figures, settings = run.result.figures, run.settings
     limits = (
-        ("parameters", figures.parameters, settings.max_parameters),
+        ("parameters", figures.parameters, settings.max_params),
         ("multiply-accumulate operations", figures.macs, settings.max_macs),
         ("ms of latency", figures.latency_ms, settings.max_latency),
     )

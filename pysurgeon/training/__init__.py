@@ -1,21 +1,18 @@
 """Training: a protocol, and the engines behind it: onnxruntime-training, or torch. Nothing else knows which one it is."""
 
 from pysurgeon.runtime import TrainerName
+from pysurgeon.settings import ClassWeights, Device, Optim, Statistics
 from pysurgeon.training.derived_graph.derive import NodeFact, TrainingView, training_report, training_view
 from pysurgeon.training.engines.engine import ensure_device
 from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.losses.making import metric
 from pysurgeon.training.losses.metrics import score_text
-from pysurgeon.training.losses.weights import ClassWeights
 from pysurgeon.training.protocol import (
-    Device,
-    Optim,
     Outcome,
     Point,
     Progress,
     Schedule,
     State,
-    Statistics,
     Trainer,
     TrainResult,
     TrainSettings,

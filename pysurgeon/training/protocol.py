@@ -9,16 +9,13 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from pysurgeon.data import Augment, Dataset
+from pysurgeon.data import Dataset
 from pysurgeon.model import Model
-from pysurgeon.training.losses.weights import ClassWeights
+from pysurgeon.settings import StepSettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-Optim = Literal["adamw", "sgd", "nesterov"]
-Statistics = Literal["batch", "frozen"]
-Device = Literal["cpu", "cuda"]
 # Samples that `Trainer.slope` looks at: twice as many rank operations no better.
 SLOPE_SAMPLES = 256
 
@@ -68,45 +65,16 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """How to train, whatever the model.
+class TrainSettings(StepSettings):
+    """How to train, whatever the model: how a step is taken, and its rate. One thread gives the same bits on every run.
 
     Attributes:
         schedule: Learning rate by step.
-        batch_size: Samples a step.
-        optimizer: `adamw`, `sgd` with momentum 0.9, or `nesterov`, the same with Nesterov's look ahead.
-        weight_decay: Weight decay, decoupled for `adamw`, added to the gradient otherwise; biases, norm parameters and
-            other vectors are spared.
         clip: Largest norm of the gradient over all parameters, `None` for no clipping.
-        augment: Augmentation of training batches.
-        class_weights: `balanced` makes up for classes and labels that are rare in the training part.
-        label_smoothing: Share of a label that is spread over all classes.
-        micro_batch: Most samples that the engine sees at once; the gradients of a batch's parts are added. `None` for
-            whole batches. Batch normalization sees the parts.
-        statistics: What batch normalization normalizes by: those of the `batch`, with running ones kept, or the `frozen`
-            running ones that it came with.
-        freeze: Patterns of the names of parameters that stay as they are; see `pysurgeon.training.task.frozen`.
-        train: Where there are any, parameters that match none of these stay as they are.
-        device: Where loss and gradients are computed.
-        seed: Batches, augmentation and the engine's own randomness derive from it.
-        threads: Threads of the engine. One thread gives the same bits on every run.
     """
 
     schedule: Schedule
-    batch_size: int = 128
-    optimizer: Optim = "adamw"
-    weight_decay: float = 0.01
     clip: float | None = 1.0
-    augment: Augment = "none"
-    class_weights: ClassWeights = "none"
-    label_smoothing: float = 0.0
-    micro_batch: int | None = None
-    statistics: Statistics = "batch"
-    freeze: tuple[str, ...] = ()
-    train: tuple[str, ...] = ()
-    device: Device = "cpu"
-    seed: int = 0
-    threads: int = 1
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from pysurgeon.report import from_journal, render
 from pysurgeon.training import LocalTrainer
 
 SETTINGS = EvolveSettings(
-    "digits", epochs=None, steps=24, generations=2, branches=1, batch_size=32, objective="pareto", time_limit=1e6
+    "digits", epochs=None, steps=24, generations=2, branches=1, batch_size=32, objective="pareto", time=1e6
 )
 Lines = list[dict[str, Any]]
 

@@ -158,11 +158,11 @@ def test_a_loss_that_is_not_finite_loses() -> None:
     ("limits", "word"),
     [
         ({}, ""),
-        ({"max_parameters": BEFORE.parameters, "max_macs": BEFORE.macs, "max_latency": 1.0}, ""),
-        ({"max_parameters": BEFORE.parameters - 1}, "parameters"),
+        ({"max_params": BEFORE.parameters, "max_macs": BEFORE.macs, "max_latency": 1.0}, ""),
+        ({"max_params": BEFORE.parameters - 1}, "parameters"),
         ({"max_macs": BEFORE.macs - 1}, "multiply-accumulate"),
         ({"max_latency": 0.99}, "latency"),
-        ({"max_parameters": 0}, "parameters"),
+        ({"max_params": 0}, "parameters"),
     ],
 )
 def test_limits_are_told_by_name(limits: dict[str, float], word: str) -> None:

@@ -92,14 +92,14 @@ def test_cuts_go_to_a_half_and_a_quarter_with_a_uniform_one_as_the_control() -> 
 
 
 @pytest.mark.parametrize(
-    "limit", [{"max_parameters": 400}, {"max_macs": 9_000}, {"max_parameters": 500, "max_macs": 9_000}], ids=str
+    "limit", [{"max_params": 400}, {"max_macs": 9_000}, {"max_params": 500, "max_macs": 9_000}], ids=str
 )
 def test_where_a_limit_is_broken_the_first_cut_is_to_the_limit(limit: dict[str, int]) -> None:
     first, *_ = by_cut([branch()], 0, [], grounds(**limit))
     size = costs(carried_out(START, first.operations))
-    assert size.parameters <= limit.get("max_parameters", math.inf)
+    assert size.parameters <= limit.get("max_params", math.inf)
     assert size.macs <= limit.get("max_macs", math.inf)
-    room = [m / s for m, s in ((limit.get("max_parameters"), size.parameters), (limit.get("max_macs"), size.macs)) if m]
+    room = [m / s for m, s in ((limit.get("max_params"), size.parameters), (limit.get("max_macs"), size.macs)) if m]
     assert min(room) < 1.6, "and not much further"
 
 
@@ -175,7 +175,7 @@ def test_layers_that_the_start_has_not_are_born_too() -> None:
 
 def test_a_sweep_takes_no_more_than_it_may_and_ends_at_the_end_of_its_schedule() -> None:
     start = model(mlp((3,)))
-    how = EvolveSettings("digits", limit=400, epochs=None, steps=10, batch_size=32, rate=0.01)
+    how = EvolveSettings("digits", limit=400, epochs=None, steps=10, batch_size=32, lr=0.01)
     networks = {f: scaled(start, f, calibrated(start, DATA), 0) for f in FACTORS}
     asked: list[int] = []
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pysurgeon.errors import RunError, UsageError
-from pysurgeon.evolution import EvolveSettings
+from pysurgeon.settings import EvolveSettings
+from pysurgeon.settings_schema import Range, settings_in
 
 maybe = st.one_of(st.none(), st.integers(1, 10**9))
 share = st.floats(0, 1e3)
@@ -33,19 +34,19 @@ settings = st.builds(
     objective=st.sampled_from(["accuracy", "size", "latency", "pareto"]),
     tolerance=share,
     price=share,
-    max_parameters=maybe,
+    max_params=maybe,
     max_macs=maybe,
     max_latency=st.one_of(st.none(), share),
-    rate=st.floats(1e-9, 1.0),
+    lr=st.floats(1e-9, 1.0),
     optimizer=st.sampled_from(["adamw", "sgd"]),
     seed=st.integers(0, 2**63),
-    time_limit=st.one_of(st.none(), share),
+    time=st.one_of(st.none(), share),
 )
 
 
 def test_paths_and_numbers_of_numpy_are_written_as_text_and_as_python_s() -> None:
-    exact = EvolveSettings("digits", data_dir="somewhere", seed=3, rate=0.5)
-    loose = EvolveSettings("digits", data_dir=Path("somewhere"), seed=np.int64(3), rate=np.float32(0.5))  # type: ignore[arg-type]
+    exact = EvolveSettings("digits", data_dir="somewhere", seed=3, lr=0.5)
+    loose = EvolveSettings("digits", data_dir=Path("somewhere"), seed=np.int64(3), lr=np.float32(0.5))  # type: ignore[arg-type]
     assert loose == exact
     assert json.dumps(loose.to_json()) == json.dumps(exact.to_json())
 
@@ -97,14 +98,13 @@ NAN, INF = float("nan"), float("inf")
         {"epochs": -1.0},
         {"epochs": NAN},
         {"epochs": INF},
-        {"epochs": None},
         {"epochs": 1, "steps": 1},
         {"epochs": None, "steps": 0},
         {"epochs": None, "steps": -3},
-        {"rate": 0.0},
-        {"rate": NAN},
-        {"rate": INF},
-        {"rate": -1e-3},
+        {"lr": 0.0},
+        {"lr": NAN},
+        {"lr": INF},
+        {"lr": -1e-3},
         {"weight_decay": -0.1},
         {"weight_decay": NAN},
         {"tolerance": -0.1},
@@ -113,8 +113,8 @@ NAN, INF = float("nan"), float("inf")
         {"price": INF},
         {"max_latency": -1.0},
         {"max_latency": NAN},
-        {"time_limit": -1.0},
-        {"time_limit": NAN},
+        {"time": -1.0},
+        {"time": NAN},
         {"validation": 0.0},
         {"validation": 1.0},
         {"validation": NAN},
@@ -134,3 +134,25 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     words = str(caught.value)
     assert "\n" not in words
     assert any(name in words for name in wrong) or "either" in words or "share" in words
+
+
+def test_old_names_are_taken_with_a_warning_and_read_from_older_runs() -> None:
+    now = EvolveSettings("digits", lr=0.5, max_params=9, time=3.0)
+    with pytest.warns(DeprecationWarning, match="the setting rate is called lr now"):
+        assert EvolveSettings("digits", rate=0.5, max_params=9, time=3.0) == now  # type: ignore[call-arg]
+    written = now.to_json()
+    for name, was in (("lr", "rate"), ("max_params", "max_parameters"), ("time", "time_limit")):
+        written[was] = written.pop(name)
+    assert EvolveSettings.from_json(written) == now
+
+
+def test_every_setting_is_explained_once() -> None:
+    for name, said in settings_in(EvolveSettings).items():
+        assert said.text.endswith("."), name
+        assert f"    {name}: {said.text}" in str(EvolveSettings.__doc__)
+
+
+@given(st.floats(allow_nan=True), st.floats(-9, 9), st.booleans())
+def test_ranges_hold_what_they_say(number: float, low: float, above: bool) -> None:
+    within = Range(above=low) if above else Range(at_least=low)
+    assert within.holds(number) == (low < number < INF if above else low <= number < INF)

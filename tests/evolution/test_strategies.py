@@ -181,7 +181,7 @@ def _kept(network: Model, name: str) -> int:
 PAPER = EvolveSettings(
     "digits", limit=400, epochs=None, steps=60, generations=2, batch_size=32, workers=1, strategy="paper"
 )
-FRONTIER = replace(PAPER, strategy="surgeon", objective="pareto", steps=120, rate=0.01)
+FRONTIER = replace(PAPER, strategy="surgeon", objective="pareto", steps=120, lr=0.01)
 
 
 def evolved(folder: Path, settings: EvolveSettings, *, until: int | None = None) -> EvolveResult | None:

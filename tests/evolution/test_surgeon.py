@@ -39,10 +39,10 @@ from pysurgeon.evolution import (
     go_on,
     read,
 )
-from pysurgeon.evolution.settings import Objective
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.model import Model, load
 from pysurgeon.model.costs import costs
+from pysurgeon.settings import Objective
 from pysurgeon.surgery import operate, parse
 from pysurgeon.training import LocalTrainer, Outcome, State, Trainer, TrainResult, evaluate
 
@@ -344,7 +344,7 @@ def test_workers_end_as_this_process_does(tmp_path: Path, finished: Path) -> Non
         {"steps": 2, "generations": 5},
         {"steps": 3, "generations": 1},
         {"optimizer": "sgd"},
-        {"time_limit": 0.0},
+        {"time": 0.0},
         {"augment": "flip-crop"},
         {"batch_size": 10_000},
     ],
@@ -355,9 +355,9 @@ def test_unusual_settings_come_to_an_end(tmp_path: Path, how: dict[str, Any]) ->
     result = evolved(tmp_path / "run", model(cnn()), given)
     events = lineage(tmp_path / "run")
     assert result.steps.trunk <= (given.steps or 0)
-    if "time_limit" not in how:
+    if "time" not in how:
         assert result.steps.trunk == given.steps
-    if given.generations == 0 or "time_limit" in how:
+    if given.generations == 0 or "time" in how:
         assert result.genome == ()
         assert not [e for e in events if e["event"] == "branched"]
     for event in events:
@@ -383,7 +383,7 @@ def test_for_size_a_network_that_is_too_large_shrinks(tmp_path: Path) -> None:
 def test_limits_hold_for_every_branch(tmp_path: Path) -> None:
     start = model(mlp((6,)))
     limit = costs(start).parameters + 40
-    evolved(tmp_path / "run", start, settings(max_parameters=limit, branches=3, strategy="random", seed=3))
+    evolved(tmp_path / "run", start, settings(max_params=limit, branches=3, strategy="random", seed=3))
     events = lineage(tmp_path / "run")
     assert all(e["parameters"] <= limit for e in events if e["event"] == "trained")
     refused = [e for e in events if e["event"] == "branched" and e["refused"]]
@@ -391,33 +391,33 @@ def test_limits_hold_for_every_branch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", [{"max_parameters": 900}, {"max_macs": 800}, {"max_parameters": 900, "max_macs": 700}], ids=str
+    "limit", [{"max_params": 900}, {"max_macs": 800}, {"max_params": 900, "max_macs": 700}], ids=str
 )
 @pytest.mark.parametrize("objective", ["accuracy", "size", "pareto"])
 @pytest.mark.parametrize("hidden", [6, 24])
 def test_a_result_keeps_the_limits_also_where_the_start_does_not(
     tmp_path: Path, limit: dict[str, int], objective: Objective, hidden: int
 ) -> None:
-    how = settings(**limit, objective=objective, steps=120, rate=0.01, generations=3)
+    how = settings(**limit, objective=objective, steps=120, lr=0.01, generations=3)
     result = evolved(tmp_path / "run", model(mlp((hidden,))), how)
-    assert result.result.parameters <= limit.get("max_parameters", math.inf)
+    assert result.result.parameters <= limit.get("max_params", math.inf)
     assert result.result.macs <= limit.get("max_macs", math.inf)
     for member in result.front:
-        assert member.figures.parameters <= limit.get("max_parameters", math.inf)
+        assert member.figures.parameters <= limit.get("max_params", math.inf)
 
 
 def test_a_start_beyond_the_limits_is_refused_where_nothing_cuts_it() -> None:
     start = model(mlp((6,)))
-    check(start, settings(max_parameters=100), digits())
+    check(start, settings(max_params=100), digits())
     with pytest.raises(
         Refused,
         match=r"no cut reaches the limit: with one unit in every width .* 85 parameters are more than the 50 allowed",
     ):
-        check(start, settings(max_parameters=50), digits())
+        check(start, settings(max_params=50), digits())
     with pytest.raises(Refused, match="no cut reaches the limit"):
-        check(start, settings(max_parameters=100, keep=("fc1",)), digits())
+        check(start, settings(max_params=100, keep=("fc1",)), digits())
     with pytest.raises(Refused, match=r"460 parameters are more than the 100 allowed.*leave out --strategy random"):
-        check(start, settings(max_parameters=100, strategy="random"), digits())
+        check(start, settings(max_params=100, strategy="random"), digits())
 
 
 def test_what_is_kept_is_not_touched(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_what_is_kept_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--keep 'conv.' fits no width and no layer of this model; there are fc1"):
         check(start, settings(keep=("fc1", "conv*")), digits())
     for strategy in ("surgeon", "random", "paper"):
-        how = settings(keep=("fc2",), steps=120, rate=0.01, generations=3, strategy=strategy)
+        how = settings(keep=("fc2",), steps=120, lr=0.01, generations=3, strategy=strategy)
         check(start, how, digits())
         result = evolved(tmp_path / strategy, start, how)
         assert load(result.output).tensor("fc2.weight").shape == (5, 6)
@@ -542,7 +542,7 @@ def test_a_start_that_fails_alone_leaves_the_result(tmp_path: Path) -> None:
 
 def test_a_learning_rate_that_is_too_large_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="smaller learning rate"):
-        evolved(tmp_path / "run", model(mlp((6,))), settings(rate=1e30, optimizer="sgd"))
+        evolved(tmp_path / "run", model(mlp((6,))), settings(lr=1e30, optimizer="sgd"))
 
 
 class Impatient(Silent):

@@ -32,7 +32,7 @@ def dataset(task: Any) -> Dataset:
 @pytest.mark.parametrize(("task", "metric"), [("multi-label", "label accuracy"), ("regression", "R²")])
 def test_a_run_for_labels_or_numbers(task: Any, metric: str, tmp_path: Path) -> None:
     settings = EvolveSettings(
-        task, epochs=None, steps=120, batch_size=32, rate=2e-2, generations=2, branches=2, workers=1
+        task, epochs=None, steps=120, batch_size=32, lr=2e-2, generations=2, branches=2, workers=1
     )
     data = dataset(task)
     result = ps.evolve(model(mlp((4,))), data, settings=settings, run=tmp_path / "run")

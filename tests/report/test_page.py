@@ -265,10 +265,10 @@ def test_a_result_beyond_the_tolerance_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ({"max_parameters": 100}, "The result has 139 parameters, more than the 100 allowed"),
+        ({"max_params": 100}, "The result has 139 parameters, more than the 100 allowed"),
         ({"max_macs": 60}, "The result has 120 multiply-accumulate operations, more than the 60 allowed"),
         ({"max_latency": 0.01}, "The result has 0.02 ms of latency, more than the 0.01 allowed"),
-        ({"max_parameters": 139, "max_macs": 120, "max_latency": 0.02}, ""),
+        ({"max_params": 139, "max_macs": 120, "max_latency": 0.02}, ""),
     ],
     ids=str,
 )

@@ -155,7 +155,7 @@ def test_the_command_names_what_differs_from_the_defaults(tmp_path: Path) -> Non
     run = from_journal(write_run(tmp_path / "my run"))
     command = evolve_command(run.settings, Path("my run/start.onnx"))
     assert command == (
-        "pysurgeon evolve 'my run/start.onnx' --data digits --steps 100 --generations 2 --branches 2 --seed 3 --workers 1"
+        "pysurgeon evolve 'my run/start.onnx' --data digits --seed 3 --steps 100 --generations 2 --branches 2 --workers 1"
     )
 
 

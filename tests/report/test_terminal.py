@@ -14,7 +14,6 @@ from rich.console import Console, RenderableType
 from pysurgeon.diagnosis import diagnose, recommend
 from pysurgeon.evolution import EvolveSettings, read
 from pysurgeon.evolution.race import Halving, rungs
-from pysurgeon.evolution.settings import Objective
 from pysurgeon.evolution.strategies.proposals import by_chance
 from pysurgeon.evolution.strategy import Round, Strategy
 from pysurgeon.model import from_proto
@@ -35,6 +34,7 @@ from pysurgeon.report import (
     widths_table,
 )
 from pysurgeon.report import _format as fmt
+from pysurgeon.settings import Objective
 from pysurgeon.surgery import Calibration, operate, parse
 from pysurgeon.widths.structure import Structure
 from tests.models import build

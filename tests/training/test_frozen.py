@@ -13,7 +13,7 @@ import pysurgeon as ps
 from pysurgeon.errors import TrainingError, UsageError
 from pysurgeon.model import from_proto
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, WorkerTrainer
-from pysurgeon.training.task.frozen import frozen, patterns
+from pysurgeon.training.task.frozen import frozen
 
 from .zoo import images, network
 
@@ -23,17 +23,17 @@ SETTINGS = TrainSettings(Schedule(1e-2, 20), batch_size=32)
 @pytest.mark.parametrize(
     ("freeze", "train", "expected"),
     [
-        ("conv1", None, {"conv1.weight", "conv1.bias"}),
-        ("conv*.weight", None, {"conv1.weight", "conv2.weight"}),
-        (None, "fc", {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}),
-        ("fc.bias", "fc,conv2", {"conv1.weight", "conv1.bias", "fc.bias"}),
+        (("conv1",), (), {"conv1.weight", "conv1.bias"}),
+        (("conv*.weight",), (), {"conv1.weight", "conv2.weight"}),
+        ((), ("fc",), {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}),
+        (("fc.bias",), ("fc", "conv2"), {"conv1.weight", "conv1.bias", "fc.bias"}),
     ],
 )
 def test_what_is_frozen_stays_to_the_bit(
-    trainer: LocalTrainer, freeze: str | None, train: str | None, expected: set[str]
+    trainer: LocalTrainer, freeze: tuple[str, ...], train: tuple[str, ...], expected: set[str]
 ) -> None:
     model, data = network("cnn", norm=False), images()
-    settings = replace(SETTINGS, freeze=patterns(freeze), train=patterns(train))
+    settings = replace(SETTINGS, freeze=freeze, train=train)
     result = trainer.train(model, data, settings, state=State(), steps=8, evaluate_every=0).model
     same = {n for n in model.trainable() if np.array_equal(model.tensor(n), result.tensor(n))}
     assert same == expected

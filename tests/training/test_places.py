@@ -130,7 +130,7 @@ def test_a_segmenter_learns_classes_of_pixels(trainer: LocalTrainer) -> None:
 def test_networks_of_places_are_evolved(tmp_path: Path, kind: str) -> None:
     """From labels, and then smaller without any."""
     model, arrays = (tagger(), sentences()) if kind == "tokens" else (exported(unet(), 1, 16, 16), discs())
-    learnt = ps.train(model, arrays, steps=150, rate=1e-2, batch_size=32)
+    learnt = ps.train(model, arrays, steps=150, lr=1e-2, batch_size=32)
     assert learnt.test_accuracy > 0.9
     options: dict[str, Any] = {"steps": 90, "generations": 2, "branches": 2, "workers": 1, "batch_size": 32}
     found = ps.evolve(

@@ -156,7 +156,7 @@ def _measure(grounds: Grounds) -> planning.Measure:
 
 def _excess(grounds: Grounds) -> planning.Measure:
     """By how much limits are broken: the largest logarithm; below 0 where there is room."""
-    parameters, macs = grounds.settings.max_parameters, grounds.settings.max_macs
+    parameters, macs = grounds.settings.max_params, grounds.settings.max_macs
 
     def beyond(size: Costs) -> float:
         found = [

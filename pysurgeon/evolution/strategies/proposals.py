@@ -14,9 +14,9 @@ from pysurgeon.diagnosis import Recommendation, Slopes, diagnose, recommend
 from pysurgeon.evolution.branch import Branch, Candidate
 from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.keep import Kept
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.evolution.strategies.random_operations import random_candidate
 from pysurgeon.model import Model
+from pysurgeon.settings import EvolveSettings
 from pysurgeon.surgery import Calibration
 from pysurgeon.widths.structure import Structure
 

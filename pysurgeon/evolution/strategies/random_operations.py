@@ -7,8 +7,8 @@ import numpy as np
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.branch import Candidate
 from pysurgeon.evolution.keep import Kept
-from pysurgeon.evolution.settings import EvolveSettings
 from pysurgeon.model.costs import costs
+from pysurgeon.settings import EvolveSettings
 from pysurgeon.surgery import (
     AddBypass,
     Calibration,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from pysurgeon.graph import Array
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
-from pysurgeon.training.protocol import Device, State, TrainSettings
+from pysurgeon.settings import Device
+from pysurgeon.training.protocol import State, TrainSettings
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -18,13 +18,14 @@ from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, sizes
 from pysurgeon.model import Model
 from pysurgeon.runtime import can_differentiate, onnxruntime
+from pysurgeon.settings import Device
 from pysurgeon.training.aligned import aligned
 from pysurgeon.training.derived_graph.derive import TrainingView, rounds, with_loss
 from pysurgeon.training.derived_graph.rewrites import FREEZING, REWRITES, Rewrite
 from pysurgeon.training.engines.ort_gradients import WITH_GRADIENT
 from pysurgeon.training.losses.loss import LOSS, Loss
 from pysurgeon.training.optimizer import Optimizer
-from pysurgeon.training.protocol import Device, State, TrainSettings
+from pysurgeon.training.protocol import State, TrainSettings
 
 _SILENT = 4
 # A card is to compute what the processor computes: TF32 leaves ten bits of a fraction, and up to a tenth of a gradient.

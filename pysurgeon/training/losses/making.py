@@ -11,6 +11,7 @@ import numpy as np
 from pysurgeon.data import Dataset, Task
 from pysurgeon.errors import DataError, UsageError
 from pysurgeon.model import Model
+from pysurgeon.settings import ClassWeights
 from pysurgeon.training.losses.answers import (
     Answers,
     answers_of,
@@ -46,7 +47,7 @@ from pysurgeon.training.losses.targets import (
     softmax,
 )
 from pysurgeon.training.losses.wanted import Wanted
-from pysurgeon.training.losses.weights import ClassWeights, Importance, importance
+from pysurgeon.training.losses.weights import Importance, importance
 from pysurgeon.training.task.binding import Fit, fit_input, output_shape, written
 from pysurgeon.training.task.head import Head, float_outputs, head
 from pysurgeon.training.task.teacher import Teacher

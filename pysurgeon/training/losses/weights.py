@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 
 from pysurgeon.data import Dataset
 from pysurgeon.errors import UsageError
 from pysurgeon.graph import Array
-
-ClassWeights: TypeAlias = Literal["none", "balanced"]
+from pysurgeon.settings import ClassWeights
 
 
 @dataclass(frozen=True)

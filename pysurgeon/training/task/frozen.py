@@ -9,11 +9,6 @@ from pysurgeon.errors import UsageError
 from pysurgeon.model import Model
 
 
-def patterns(text: str | None) -> tuple[str, ...]:
-    """Patterns that are written with commas between them."""
-    return tuple(filter(None, (part.strip() for part in (text or "").split(","))))
-
-
 def frozen(model: Model, freeze: Sequence[str], train: Sequence[str]) -> frozenset[str]:
     """Names of the parameters that are not trained.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.runtime import can_differentiate
-from pysurgeon.training.protocol import Device
+from pysurgeon.settings import Device
 
 if TYPE_CHECKING:
     from pysurgeon.training.derived_graph.derive import TrainingView

@@ -10,6 +10,7 @@ import torch
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
+from pysurgeon.settings import Device
 from pysurgeon.training.derived_graph.derive import TrainingView, with_loss
 from pysurgeon.training.engines.torch.dialect import TorchDialect
 from pysurgeon.training.engines.torch.node import CannotRunError, Node
@@ -17,7 +18,7 @@ from pysurgeon.training.engines.torch.optimizer import TorchOptimizer
 from pysurgeon.training.engines.torch.program import Program, reason
 from pysurgeon.training.engines.torch.types import tensor
 from pysurgeon.training.losses.loss import LOSS, Loss
-from pysurgeon.training.protocol import Device, State, TrainSettings
+from pysurgeon.training.protocol import State, TrainSettings
 
 
 class TorchEngine:
