@@ -92,7 +92,7 @@ def sweep(path: Path, seconds: float) -> Row:
         model = load(path)
         calibration = _calibration(model)
         structure = Structure(model)
-        outputs = calibration.check(model, [o.name for o in model.outputs])
+        outputs = calibration.holdout(model, [o.name for o in model.outputs])
         if not all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
             row.unusable = "its outputs are not finite"
             return row
@@ -109,7 +109,7 @@ def _calibration(model: Model) -> Calibration:
     one = sum(a.size for a in random_feeds(model, batch=1).values())
     samples = min(MOST, max(FEWEST, NUMBERS // max(1, one)))
     feeds, unseen = (_batches(model, samples, seed) for seed in (0, 1))
-    return Calibration(model, feeds, unseen=unseen)
+    return Calibration(model, feeds, holdout=unseen)
 
 
 def _batches(model: Model, samples: int, seed: int) -> dict[str, Array]:

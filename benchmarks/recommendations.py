@@ -39,7 +39,7 @@ from pysurgeon.evolution import Journal, Plan, SerialExecutor, Setup, Silent, Su
 from pysurgeon.evolution.branch import Branch, Candidate
 from pysurgeon.evolution.fitness import merit
 from pysurgeon.evolution.race import Arena
-from pysurgeon.evolution.strategies.proposals import Events, Grounds, recommendations
+from pysurgeon.evolution.strategies.proposals import Context, Events, recommendations
 from pysurgeon.graph import Array
 from pysurgeon.training import LocalTrainer
 from pysurgeon.widths.structure import Structure
@@ -125,11 +125,11 @@ ORDERS: dict[str, Callable[[Tried], float]] = {
 }
 
 
-def everything(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
+def everything(parents: Sequence[Branch], generation: int, events: Events, context: Context) -> list[Candidate]:  # noqa: ARG001
     """All operations that should gain, and some that should not."""
     (parent,) = parents
-    found = recommendations(Structure(parent.model), parent, "accuracy", grounds.settings.seed + generation, grounds)
-    draw = np.random.default_rng([grounds.settings.seed, generation, 99])
+    found = recommendations(Structure(parent.model), parent, "accuracy", context.settings.seed + generation, context)
+    draw = np.random.default_rng([context.settings.seed, generation, 99])
     losing = [r for r in found if r.expected_gain <= 0 and "steeper" not in r.evidence]
     drawn = {id(losing[k]) for k in draw.permutation(len(losing))[:LOSING]}
     return [

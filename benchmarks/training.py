@@ -5,7 +5,7 @@
 
 For each ONNX file of the folder (`python -m benchmarks.corpus export FOLDER` makes some hundred), in a process of its own:
 
-- the training view is made, random data of the model's shapes is made up (class labels where the output is ``(batch, k)``, else numbers);
+- the training graph is made, random data of the model's shapes is made up (class labels where the output is ``(batch, k)``, else numbers);
 - gradients are compared with central differences of the loss of the *original* file, computed by plain inference: along the gradient,
   and along a direction that gives every tensor the same weight, with fixed statistics of batch normalization. The error is that of the
   slopes over the larger of them; where rounding leaves no two digits of a difference, it is counted as not measurable;
@@ -40,7 +40,7 @@ from pysurgeon.data import Dataset, Split
 from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model, from_proto, load
-from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
 from pysurgeon.model.session import Session, output_error
 from pysurgeon.runtime import TrainerName
 from pysurgeon.training import (
@@ -50,7 +50,7 @@ from pysurgeon.training import (
     State,
     TrainSettings,
     fit_input,
-    training_view,
+    training_graph,
 )
 from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.loss import Loss
@@ -167,7 +167,7 @@ def sweep(arguments: argparse.Namespace) -> Row:
     try:
         model = load(arguments.folder)
         row.parameters = model.parameter_count()
-        _train(row, free_batch(model), arguments)
+        _train(row, make_batch_dynamic(model), arguments)
     except SurgeonError as error:
         row.refused = f"{type(error).__name__}: {error}"[:400]
     except Exception:  # noqa: BLE001  (whatever it is, it is a finding)
@@ -180,7 +180,7 @@ def _train(row: Row, model: Model, arguments: argparse.Namespace) -> None:
     data = made_up(model)
     row.task = data.task
     fit, loss = fit_input(model, data), make_loss(model, data)
-    view = training_view(model, data.task, trainer=trainer)
+    view = training_graph(model, data.task, trainer=trainer)
     row.rewritten = " ".join(sorted({f.operator for f in view.facts if f.status == "rewritten"}))
     row.slope_error = None if arguments.without_slopes else slopes(model, data, fit, loss, trainer)
     row.engine_error = beside(model, data, fit, loss) if arguments.beside else None
@@ -204,7 +204,7 @@ def _train(row: Row, model: Model, arguments: argparse.Namespace) -> None:
 
 def _back(model: Model, data: Dataset, fit: Fit, trained: Model, trainer: TrainerName) -> float:
     """How far the original file with what was learnt is from the view with what was learnt."""
-    view = training_view(model, data.task, trainer=trainer)
+    view = training_graph(model, data.task, trainer=trainer)
     inside = from_proto(view.proto)
     names = [n for n in (*view.trainable, *view.statistics) if n in inside.tensors()]
     inside = inside.with_tensors({name: trained.tensor(name) for name in names})
@@ -217,7 +217,7 @@ def _back(model: Model, data: Dataset, fit: Fit, trained: Model, trainer: Traine
 
 def _gradients(model: Model, data: Dataset, fit: Fit, loss: Loss, trainer: TrainerName) -> dict[str, Array]:
     """Of the first batch, with fixed statistics, in float64."""
-    engine = make_engine(trainer, training_view(model, loss, freeze_statistics=True, trainer=trainer), loss)
+    engine = make_engine(trainer, training_graph(model, loss, freeze_statistics=True, trainer=trainer), loss)
     x, y = next(iter(data.evaluation_batches("train", SAMPLES, raw=fit.raw)))
     engine.step(fit.feeds(x), loss.arrays(y))
     return {n: np.array(g, np.float64) for n, g in engine.gradients.items()}

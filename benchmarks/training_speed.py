@@ -9,7 +9,7 @@
 `epochs`: a step of torch (eager, fused AdamW), of the engine as its own API takes it (loss and gradients alone), of the engine as pysurgeon runs
 it (the same), and of pysurgeon (with its batches, its optimizer and all that is around them), in turns on the same data and threads. It is the time of the processor, which does not count what
 else goes on on the machine; on one thread and a quiet machine it is that of the clock. `trainers`: the same of torch and of pysurgeon on each of
-its engines. `cuda`: the same on a graphics card, by the clock. `branches`: steps a second of two workers on one thread each,
+its engines. `cuda`: the same on a GPU, by the clock. `branches`: steps a second of two workers on one thread each,
 and of one worker on two threads. `memory`: resident memory of a worker that trains one branch after the other.
 """
 
@@ -44,7 +44,7 @@ from pysurgeon.training import (
     WorkerTrainer,
     ensure_device,
     fit_input,
-    training_view,
+    training_graph,
 )
 from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import make_loss
@@ -219,7 +219,7 @@ def _computes(engine: TrainerName, device: Device) -> bool:
 
 
 def _now(device: Device) -> float:
-    """Of the processor, or of the clock when a card has done what it was given."""
+    """Of the processor, or of the clock when a GPU has done what it was given."""
     if device == "cpu":
         return time.process_time()
     torch.cuda.synchronize()
@@ -250,7 +250,7 @@ def _api(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int
     from onnxruntime.training import artifacts
     from onnxruntime.training.api import CheckpointState, Module
 
-    view = training_view(model)
+    view = training_graph(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -278,7 +278,7 @@ def _api(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int
 
 def _engine(model: Model, data: Dataset, batch: int, threads: int) -> Callable[[int], float]:
     loss, fit = make_loss(model, data), fit_input(model, data)
-    engine = make_engine("ort", training_view(model, loss), loss, threads=threads)
+    engine = make_engine("ort", training_graph(model, loss), loss, threads=threads)
     x, y = Batches(data, batch, seed=0).batch(0)
     feeds, targets = fit.feeds(x), loss.arrays(y)
 

@@ -28,8 +28,8 @@ from benchmarks.corpus.recipe import EXPORTED, Recipe
 from pysurgeon.errors import SurgeonError
 from pysurgeon.graph import Array
 from pysurgeon.model import load
-from pysurgeon.model.dynamic_batch import free_batch
-from pysurgeon.training import training_view
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
+from pysurgeon.training import training_graph
 from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import plain_loss
 from pysurgeon.training.losses.targets import AsTheyAre
@@ -84,8 +84,8 @@ def compare(name: str, path: Path) -> tuple[dict[str, float], int]:
     often = Counter([*keys, *turned])
     where = {key: (k, False) for k, key in enumerate(keys) if often[key] == 1}
     where |= {key: (k, True) for k, key in enumerate(turned) if key is not None and often[key] == 1}
-    model = free_batch(load(path))
-    view = training_view(model, "regression", freeze_statistics=True)
+    model = make_batch_dynamic(load(path))
+    view = training_graph(model, "regression", freeze_statistics=True)
     loss = plain_loss("squares", AsTheyAre(y.shape[1:], y.shape[1:]))
     engine = make_engine("ort", view, loss)
     feeds = {p.name: x.numpy().astype(p.dtype) for p, x in zip(model.inputs, draws, strict=True)}

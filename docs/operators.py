@@ -12,7 +12,7 @@ from pysurgeon.operators import OPERATORS
 HEAD = """# Operators
 
 What is inferred of every operator, from the families in `pysurgeon/operators/`; this file is written by `docs/operators.py`.
-*Since* is the operator set that it came with; files of set 7 and later are read. An operator that is not listed keeps the size of all
+*Since* is the opset that it came with; files of set 7 and later are read. An operator that is not listed keeps the size of all
 axes of its operands and results, and `pysurgeon inspect` names it.
 
 | operator | since | widths go along |

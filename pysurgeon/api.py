@@ -40,7 +40,7 @@ from pysurgeon.evolution import (
 )
 from pysurgeon.model import Model, ensure_free, load, save
 from pysurgeon.model.costs import costs
-from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
 from pysurgeon.model.fidelity import verify_loaded, verify_result
 from pysurgeon.report import Comparison, InspectResult, write_report
 from pysurgeon.report import compare as compare_models
@@ -242,7 +242,7 @@ def recommend(
         dataset.name, objective=objective, price=price, seed=seed, threads=threads, trainer=trainer, micro_batch=32
     )
     training = Plan.of(settings, dataset).training
-    model = free_batch(model)  # one sample is too little to look at a layer with
+    model = make_batch_dynamic(model)  # one sample is too little to look at a layer with
     calibration = calibrated(model, dataset, seed=seed)
     accuracy = evaluate(model, dataset, "validation", threads=threads).accuracy
     diagnosis = diagnose(Structure(model), calibration, threads=threads)

@@ -182,7 +182,7 @@ def _ensure_number(name: str, value: object, kinds: tuple[Any, ...], allowed: Ra
     # What counts as a number for Python: True, but not here.
     accepted = (*((int, float) if float in kinds else ()), *(k for k in kinds if isinstance(k, type)))
     if isinstance(value, bool) or not isinstance(value, (*accepted, *([NoneType] if NoneType in kinds else []))):
-        wanted = "a number" if float in kinds else "a whole number" if int in kinds else "text"
+        wanted = "a number" if float in kinds else "an integer" if int in kinds else "text"
         raise SettingError(name, f"is {value!r:.80}; it must be {wanted}")
     if allowed is not None and isinstance(value, int | float) and not allowed.holds(value):
         number = "" if int in kinds or allowed.below < math.inf else "a number "

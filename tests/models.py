@@ -498,7 +498,7 @@ _HEAD = '<ir_version: 8, opset_import: ["" : {opset}{more}]>'
 
 
 def _plain(opset: int) -> Callable[[], onnx.ModelProto]:
-    """A CNN without anything that depends on the version of the operator set, `w2` with transB = 0."""
+    """A CNN without anything that depends on the version of the opset, `w2` with transB = 0."""
 
     def make() -> onnx.ModelProto:
         return parsed(

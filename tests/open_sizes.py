@@ -31,7 +31,7 @@ def weight(rng: np.random.Generator, name: str, *shape: int) -> onnx.TensorProto
 def model(
     nodes: list[onnx.NodeProto], inputs: dict[str, list], outputs: dict[str, list], tensors: list
 ) -> onnx.ModelProto:
-    """A checked file of operator set 17."""
+    """A checked file of opset 17."""
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,

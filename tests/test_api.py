@@ -213,7 +213,7 @@ def test_what_is_no_model_no_operation_no_data_and_no_setting_is_said(start: ps.
     for call, words in (
         (lambda: ps.inspect(proto), "ModelProto cannot be loaded.*from_proto"),  # type: ignore[arg-type]
         (lambda: ps.apply(start, [ps.Widen("fc1", 8)]), "is no operation; give such as"),  # type: ignore[arg-type]
-        (lambda: ps.Widen("fc1", 8.0), "the size of Widen is 8.0; it must be a whole number"),  # type: ignore[arg-type]
+        (lambda: ps.Widen("fc1", 8.0), "the size of Widen is 8.0; it must be an integer"),  # type: ignore[arg-type]
         (lambda: ps.recommend(start, (1, 2)), "the data is of type tuple; give a name"),  # type: ignore[arg-type]
         (lambda: ps.recommend(start, None), "the data is of type NoneType; give a name"),  # type: ignore[arg-type]
         (lambda: ps.evolve(start, "digits", step=3, run=tmp_path / "run"), "no setting 'step'; there is steps"),
@@ -252,10 +252,10 @@ def test_data_is_the_second_argument_of_every_function_that_takes_it() -> None:
         ({"settings": "digits"}, "settings are of type str"),
         ({"observer": print}, "observer <built-in function print> has no method 'happened' and none 'training'"),
         ({"epochs": "5"}, "epochs is '5'; it must be a number"),
-        ({"steps": 5.5}, "steps is 5.5; it must be a whole number"),
-        ({"batch_size": None}, "batch_size is None; it must be a whole number"),
-        ({"workers": "2"}, "workers is '2'; it must be a whole number"),
-        ({"seed": True}, "seed is True; it must be a whole number"),
+        ({"steps": 5.5}, "steps is 5.5; it must be an integer"),
+        ({"batch_size": None}, "batch_size is None; it must be an integer"),
+        ({"workers": "2"}, "workers is '2'; it must be an integer"),
+        ({"seed": True}, "seed is True; it must be an integer"),
         ({"limit": 0}, "limit is 0; it must be at least 2"),
         ({"data_dir": 3}, "data_dir is 3; it must be text"),
         ({"objective": ["size"]}, r"objective is \['size'\]; it must be one of"),

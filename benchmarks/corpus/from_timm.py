@@ -63,7 +63,7 @@ _LARGER = {
     "pvt_v2_b2_li": 224,
 }
 # Not for the legacy exporter: the Unfold of halos has no dynamic sizes, `rms_norm` has no symbolic function, mixed rotary positions are
-# expanded with sizes of the trace, and `col2im` is beyond operator set 17.
+# expanded with sizes of the trace, and `col2im` is beyond opset 17.
 _DYNAMO_ONLY = (
     "eca_halonext26ts halonet26t lamhalobotnet50ts_256 test_vit4 vit_small_patch16_rope_mixed_224 volo_d1_224".split()
 )

@@ -117,7 +117,7 @@ def _arriving(structure: Structure, width: Width, error: Array, calibration: Cal
 def output_loss(before: Model, after: Model, calibration: Calibration) -> float:
     """Root mean square error of the outputs, relative to how they vary over the samples that nothing was fitted to, mean over the outputs."""
     names = [str(o.name) for o in before.outputs]
-    old, new = calibration.check(before, names), calibration.check(after, names)
+    old, new = calibration.holdout(before, names), calibration.holdout(after, names)
     lost = []
     for name in names:
         a, b = old[name].astype(np.float64), new[name].astype(np.float64)

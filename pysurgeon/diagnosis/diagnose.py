@@ -16,7 +16,7 @@ from pysurgeon.model.layers import Layer
 from pysurgeon.surgery import Calibration, RemoveLayer
 from pysurgeon.surgery.layers.weight_matrices import form_of
 from pysurgeon.surgery.methods.elimination import Elimination
-from pysurgeon.surgery.operations.factorize import largest_rank, looks_at, principal_directions
+from pysurgeon.surgery.operations.factorize import largest_rank, principal_directions, required_activations
 from pysurgeon.surgery.operations.narrow import cost_curve
 from pysurgeon.widths.structure import Structure, Width
 
@@ -138,9 +138,9 @@ def _looked_at(structure: Structure) -> Iterator[str]:
             yield from (read.value for read in width.reads)
             yield from (name for product in width.products for name in (product.value, product.other))
     for layer in structure.layers:
-        yield from RemoveLayer(layer.name).looks_at(structure)
+        yield from RemoveLayer(layer.name).required_activations(structure)
         with contextlib.suppress(Refused):
-            yield looks_at(structure, layer)
+            yield required_activations(structure, layer)
 
 
 def _width(structure: Structure, width: Width, calibration: Calibration) -> WidthDiagnosis:

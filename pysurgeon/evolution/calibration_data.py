@@ -38,7 +38,7 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
         return fit.feeds({k: a[start:end] for k, a in x.items()} if isinstance(x, dict) else x[start:end])
 
     unseen = part(seen, seen + spared) if spared else part(0, seen)
-    return Calibration(model, part(0, seen), unseen=unseen, seed=seed, axis=axis)
+    return Calibration(model, part(0, seen), holdout=unseen, seed=seed, axis=axis)
 
 
 def chance(data: Dataset) -> float:

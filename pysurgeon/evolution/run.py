@@ -20,7 +20,7 @@ from pysurgeon.evolution.lineage import ensure_sound
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.model import Model
 from pysurgeon.model.costs import costs
-from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
 from pysurgeon.model.fidelity import verify_loaded
 from pysurgeon.model.timing import latency
 from pysurgeon.settings import EvolveSettings
@@ -200,13 +200,13 @@ def ensure_within(model: Model, settings: EvolveSettings) -> None:
 def begin(model: Model, settings: EvolveSettings, folder: Path, *, force: bool = False) -> Journal:
     """Make the folder of a new run.
 
-    A model that was exported for one batch size is freed from it: one sample is too little to look at a layer with.
+    A model that was exported for one batch size is made dynamic: one sample is too little to look at a layer with.
 
     Raises:
         OutputExistsError: The folder holds something.
-        TrainingError: The model cannot be freed from its batch size.
+        TrainingError: The model cannot be made dynamic.
     """
-    return Journal.create(folder, settings.to_json(), free_batch(model).to_bytes(), force=force)
+    return Journal.create(folder, settings.to_json(), make_batch_dynamic(model).to_bytes(), force=force)
 
 
 def free_folder(model: str, data: str) -> Path:

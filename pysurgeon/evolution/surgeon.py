@@ -20,7 +20,7 @@ from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.race import Arena
-from pysurgeon.evolution.strategies.proposals import Grounds
+from pysurgeon.evolution.strategies.proposals import Context
 from pysurgeon.evolution.strategy import Strategy
 from pysurgeon.model import Model, load
 from pysurgeon.model.costs import costs
@@ -167,9 +167,9 @@ class Surgeon:
                 return self._executor.map(lambda model: slope(self._trainer, model, self.data, self._training), models)
 
             kept = Kept(self.settings.keep)
-            grounds = Grounds(self.settings, self._start, self.data, self._calibration, self._fitness, kept, slopes)
+            context = Context(self.settings, self._start, self.data, self._calibration, self._fitness, kept, slopes)
             now = self._strategy.rounds[generation]
-            found = now.propose(parents, generation, self.journal.events, grounds)
+            found = now.propose(parents, generation, self.journal.events, context)
             return {
                 "generation": generation,
                 "begin": now.begin,

@@ -26,7 +26,7 @@ class Builder:
 
     Args:
         node: The node to replace; it lies in a graph.
-        opset: Version of the standard operator set of the model.
+        opset: Version of the standard opset of the model.
         names: Those that are free in the graph.
         kind: What the new names say behind that of the node.
     """
@@ -77,19 +77,19 @@ class Builder:
         return values
 
     def reduce(self, op_type: str, x: ir.Value, axes: Sequence[int], *, keepdims: bool) -> ir.Value:
-        """A reduction, its axes given in the way of the model's operator set."""
+        """A reduction, its axes given in the way of the model's opset."""
         if self.opset >= (13 if op_type == "ReduceSum" else 18):
             return self.op(op_type, x, self.integers(axes), keepdims=int(keepdims))
         return self.op(op_type, x, axes=list(axes), keepdims=int(keepdims))
 
     def unsqueeze(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-        """New axes of size 1, given in the way of the model's operator set."""
+        """New axes of size 1, given in the way of the model's opset."""
         if self.opset >= 13:
             return self.op("Unsqueeze", x, self.integers(axes))
         return self.op("Unsqueeze", x, axes=list(axes))
 
     def squeeze(self, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-        """Without axes of size 1, given in the way of the model's operator set."""
+        """Without axes of size 1, given in the way of the model's opset."""
         if self.opset >= 13:
             return self.op("Squeeze", x, self.integers(axes))
         return self.op("Squeeze", x, axes=list(axes))

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from pysurgeon.graph.tensors import sizes
 
 
-def letters(node: ir.Node) -> tuple[list[str], str] | None:
+def subscripts(node: ir.Node) -> tuple[list[str], str] | None:
     """The letters of every operand of an Einsum and of its result.
 
     Axes behind an ellipsis get letters that nothing else has. A result that is not written down has all letters that occur once, in

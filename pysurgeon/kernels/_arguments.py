@@ -85,7 +85,7 @@ def as_ranks(rank: int | Sequence[int], matrices: Sequence[FloatArray]) -> list[
     """Returns the rank for every matrix, at most its smaller side.
 
     Raises:
-        UsageError: A rank is negative or no whole number, or their number is not that of the matrices.
+        UsageError: A rank is negative or no integer, or their number is not that of the matrices.
     """
     given: list[Any] = [rank] * len(matrices) if isinstance(rank, int | np.integer) else list(rank)
     if len(given) != len(matrices):
@@ -93,7 +93,7 @@ def as_ranks(rank: int | Sequence[int], matrices: Sequence[FloatArray]) -> list[
         raise UsageError(msg)
     for i, value in enumerate(given):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-            msg = f"The rank for matrix {i} is {value!r}, expected a whole number from 0."
+            msg = f"The rank for matrix {i} is {value!r}, expected an integer from 0."
             raise UsageError(msg)
     return [min(int(value), *matrix.shape) for value, matrix in zip(given, matrices, strict=True)]
 
@@ -136,10 +136,10 @@ def check_threads(threads: int) -> None:
     """Refuses a number of threads that is none.
 
     Raises:
-        UsageError: It is no whole number from 1.
+        UsageError: It is no integer from 1.
     """
     if not isinstance(threads, int | np.integer) or isinstance(threads, bool) or threads < 1:
-        msg = f"threads is {threads!r}, expected a whole number from 1."
+        msg = f"threads is {threads!r}, expected an integer from 1."
         raise UsageError(msg)
 
 
@@ -154,7 +154,7 @@ def as_gather(
     blocks = as_floats(source, "source", 3)
     given = np.asarray(index)
     if given.ndim != 1 or (given.size > 0 and given.dtype.kind not in "iu"):
-        msg = f"index has shape {given.shape} and type {given.dtype}, expected one axis of whole numbers."
+        msg = f"index has shape {given.shape} and type {given.dtype}, expected one axis of integers."
         raise DataError(msg)
     n = blocks.shape[1]
     outside = np.flatnonzero((given < -1) | (given >= n))

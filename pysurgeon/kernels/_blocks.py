@@ -13,7 +13,7 @@ def gather_blocks(source: npt.ArrayLike, index: npt.ArrayLike, scale: npt.ArrayL
 
     Args:
         source: Float32, ``(outer, n, inner)``. It is not modified.
-        index: Whole numbers, ``(m,)``, each from 0 to ``n - 1``, or -1 for a block of zeros.
+        index: integers, ``(m,)``, each from 0 to ``n - 1``, or -1 for a block of zeros.
         scale: Float32, ``(m,)``.
         threads: How many threads share the work.
 
@@ -22,7 +22,7 @@ def gather_blocks(source: npt.ArrayLike, index: npt.ArrayLike, scale: npt.ArrayL
 
     Raises:
         DataError: The shapes do not fit together, or an index is out of range.
-        UsageError: ``threads`` is no whole number from 1.
+        UsageError: ``threads`` is no integer from 1.
     """
     check_threads(threads)
     return _native.gather_blocks(*as_gather(source, index, scale), threads)
@@ -43,7 +43,7 @@ def map_blocks(source: npt.ArrayLike, matrix: npt.ArrayLike, *, threads: int = 1
 
     Raises:
         DataError: The shapes do not fit together.
-        UsageError: ``threads`` is no whole number from 1.
+        UsageError: ``threads`` is no integer from 1.
     """
     check_threads(threads)
     return _native.map_blocks(*as_map(source, matrix), threads)

@@ -38,7 +38,7 @@ def singular_values(matrices: Iterable[npt.ArrayLike], *, threads: int = 1) -> l
     Raises:
         DataError: A matrix is not 2-D, not real or not finite, or has a singular value beyond float32; the message
             names its index.
-        UsageError: ``threads`` is no whole number from 1.
+        UsageError: ``threads`` is no integer from 1.
     """
     check_threads(threads)
     return _native.singular_values(as_matrices(matrices), True, threads)
@@ -75,7 +75,7 @@ def truncated_svd(
         DataError: A matrix is not 2-D, not real or not finite, or has a singular value beyond float32; the message
             names its index.
         UsageError: A rank is negative, their number is not that of the matrices, a share is not from 0 to 1, not
-            exactly one of ``rank``, ``tolerance`` and ``energy`` is given, or ``threads`` is no whole number from 1.
+            exactly one of ``rank``, ``tolerance`` and ``energy`` is given, or ``threads`` is no integer from 1.
     """
     check_threads(threads)
     check_one_of(rank, tolerance, energy)

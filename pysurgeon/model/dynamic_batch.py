@@ -18,7 +18,7 @@ from pysurgeon.model.session import Session, all_taken
 
 # A batch size that no other size is a multiple of: whatever holds it is the batch, or is multiplied with it.
 _MARK = 10_007
-_SIZES = 3  # of other open dimensions, at which a freed model is compared
+_SIZES = 3  # of other open dimensions, at which a dynamic model is compared
 _LARGEST = 64  # elements of a constant that shapes may depend on
 _CHOICES, _TRIALS = 200, 8  # ways to read the shapes that are looked at, and that are tried out
 
@@ -37,7 +37,7 @@ def fixed_batch(model: Model) -> int | None:
     return model.inputs[0].shape[0]
 
 
-def free_batch(model: Model) -> Model:
+def make_batch_dynamic(model: Model) -> Model:
     """The same network for any batch size; the model itself if it is one already.
 
     The first dimension of the inputs and of the outputs becomes symbolic, and shapes inside are followed through the graph:
@@ -58,20 +58,20 @@ def free_batch(model: Model) -> Model:
             return tried
         reason = tried
     message = (
-        f"the model was exported for a batch of {batch} and cannot be freed from it ({reason}); export it again with "
+        f"the model was exported for a batch of {batch} and cannot be made dynamic ({reason}); export it again with "
         "a dynamic batch dimension (dynamic_axes or dynamic_shapes of torch.onnx.export)"
     )
     raise TrainingError(message)
 
 
 def _tried(model: Model, batch: int, plan: _Plan) -> Model | str:
-    """The freed model, or why it is none."""
+    """The dynamic model, or why it is none."""
     try:
-        freed = _freed(model, batch, plan)
-        _compare(model, freed, batch)
+        dynamic = _made_dynamic(model, batch, plan)
+        _compare(model, dynamic, batch)
     except (ModelError, TrainingError) as error:
         return str(error)
-    return freed
+    return dynamic
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def reshaped(node: ir.Node, axis: int) -> Array:
     return np.array([-1 if k == axis else d for k, d in enumerate(sizes(node.outputs[0]) or ())], dtype=np.int64)
 
 
-def _freed(model: Model, batch: int, plan: _Plan) -> Model:
+def _made_dynamic(model: Model, batch: int, plan: _Plan) -> Model:
     clone = model.ir.clone()
     graph = clone.graph
     # A clone has the nodes of its original in the same order.
@@ -291,20 +291,20 @@ def _repeated(graph: ir.Graph, node: ir.Node, position: int, axis: int, fed: ir.
     return new("Expand", first, new("Concat", *parts, axis=0))
 
 
-def _compare(model: Model, freed: Model, batch: int) -> None:
-    """See that a freed model gives for every sample what the model gives, whatever other dimensions are open.
+def _compare(model: Model, dynamic: Model, batch: int) -> None:
+    """See that a dynamic model gives for every sample what the model gives, whatever other dimensions are open.
 
     Raises:
         TrainingError: It does not.
     """
     count = 2 * batch + 1
-    out = next((port.name for port in freed.outputs if port.dtype.kind == "f"), None)
+    out = next((port.name for port in dynamic.outputs if port.dtype.kind == "f"), None)
     if out is None:
         message = "none of its outputs holds floats, by which it could be seen that samples do not mix"
         raise TrainingError(message)
-    alone, whole = Session(model), Session(freed)
+    alone, whole = Session(model), Session(dynamic)
     for dimensions in itertools.islice(all_taken(model), _SIZES):
-        given = random_feeds(freed, batch=count, dimensions=dimensions)
+        given = random_feeds(dynamic, batch=count, dimensions=dimensions)
         feeds = {name: np.resize(x, (count, *x.shape[1:])) for name, x in given.items()}
         together: Array = whole.run(feeds)[out]
         # The last two overlap the first, so that the same samples stand in other places of the batch.

@@ -75,7 +75,7 @@ class Model:
 
     @property
     def opset(self) -> int:
-        """Version of the standard operator set."""
+        """Version of the standard opset."""
         return self.ir.graph.opset_imports.get("", 0)
 
     def tensor(self, name: str) -> Array:

@@ -1,6 +1,6 @@
-"""Models of newer operator sets than the engine reads, in an older one.
+"""Models of newer opsets than the engine reads, in an older one.
 
-Most of what operator sets 22 and later changed is types: bfloat16, and floats and integers of 4 bits and fewer. A model
+Most of what opsets 22 and later changed is types: bfloat16, and floats and integers of 4 bits and fewer. A model
 that uses none of them means the same in the older set. Operators that are new there mostly come with a definition by others,
 which takes their place. What is left is refused with the reason.
 
@@ -26,15 +26,15 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def lowered(proto: onnx.ModelProto, target: int) -> onnx.ModelProto:
-    """The same model in an older operator set.
+    """The same model in an older opset.
 
     Args:
-        proto: Valid, of operator set `target` or later, with the types of its initializers among its values. It may be
+        proto: Valid, of opset `target` or later, with the types of its initializers among its values. It may be
             modified. Tensors may be references.
-        target: The operator set.
+        target: The opset.
 
     Raises:
-        ModelError: An operator means something that the older operator set has no words for.
+        ModelError: An operator means something that the older opset has no words for.
     """
     import onnx.inliner
 
@@ -46,14 +46,14 @@ def lowered(proto: onnx.ModelProto, target: int) -> onnx.ModelProto:
             proto = onnx.inliner.inline_local_functions(proto)
     if proto.functions:
         names = sorted(f.name for f in proto.functions)
-        message = f"its function {names[0]!r} cannot be written out, which operator set {target} asks for"
+        message = f"its function {names[0]!r} cannot be written out, which opset {target} asks for"
         raise ModelError(message)
     proto = _written_out(proto, version, target)
     shapes = _shapes(proto)
     for node in _nodes(proto.graph):
         reason = difference(node, version, target, shapes)
         if reason is not None:
-            message = f"{reason}, and operator set {target} has nothing like it"
+            message = f"{reason}, and opset {target} has nothing like it"
             raise ModelError(message)
         _drop_defaults(node, version, target)
     for entry in proto.opset_import:
@@ -63,13 +63,13 @@ def lowered(proto: onnx.ModelProto, target: int) -> onnx.ModelProto:
 
 
 def difference(node: onnx.NodeProto, version: int, target: int, shapes: Shapes) -> str | None:
-    """What a node of one operator set means that it would not mean in an older one; `None` if it is the same in both.
+    """What a node of one opset means that it would not mean in an older one; `None` if it is the same in both.
 
     Which types go in is not looked at: the engine says that better.
 
     Args:
-        node: A node of operator set `version`.
-        version: Its operator set.
+        node: A node of opset `version`.
+        version: Its opset.
         target: The older one.
         shapes: Of values, where they are known.
 
@@ -80,12 +80,12 @@ def difference(node: onnx.NodeProto, version: int, target: int, shapes: Shapes) 
         return None
     new, old = _schema(node.op_type, version), _schema(node.op_type, target)
     if new is None:
-        return f"operator {node.op_type} is not known in operator set {version}"
+        return f"operator {node.op_type} is not known in opset {version}"
     if old is None:
-        return f"operator {node.op_type} came with operator set {new.since_version}"
+        return f"operator {node.op_type} came with opset {new.since_version}"
     if new.since_version == old.since_version:
         return None
-    changed = f"operator {node.op_type} of operator set {new.since_version}"
+    changed = f"operator {node.op_type} of opset {new.since_version}"
     if len(node.input) > old.max_input or len(node.output) > old.max_output:
         return f"{changed} has inputs or outputs of its own"
     for ours, theirs in ((new.inputs, old.inputs), (new.outputs, old.outputs)):
@@ -134,7 +134,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _written_out(proto: onnx.ModelProto, version: int, target: int) -> onnx.ModelProto:
-    """Replace what the older operator set does not have by its definition, where it has one."""
+    """Replace what the older opset does not have by its definition, where it has one."""
     import onnx.inliner
 
     for _ in range(_ROUNDS):
@@ -153,9 +153,7 @@ def _written_out(proto: onnx.ModelProto, version: int, target: int) -> onnx.Mode
         try:
             proto = onnx.inliner.inline_selected_functions(proto, ids, inline_schema_functions=True)
         except (RuntimeError, TypeError) as error:  # a failed assertion, or a version of onnx that cannot do this
-            message = (
-                f"operator {min(found)} cannot be written out in those of operator set {target} ({first_line(error)})"
-            )
+            message = f"operator {min(found)} cannot be written out in those of opset {target} ({first_line(error)})"
             raise ModelError(message) from error
     return proto
 
@@ -169,7 +167,7 @@ def _spell_defaults(node: onnx.NodeProto, schema: onnx.defs.OpSchema) -> None:
 
 
 def _drop_defaults(node: onnx.NodeProto, version: int, target: int) -> None:
-    """Take away attributes that the older operator set does not know. They say what it does anyway."""
+    """Take away attributes that the older opset does not know. They say what it does anyway."""
     new, old = _schema(node.op_type, version), _schema(node.op_type, target)
     if node.domain not in _STANDARD or new is None or old is None:
         return

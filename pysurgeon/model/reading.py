@@ -61,12 +61,12 @@ def read(
         ModelError: It is not a valid model.
     """
     if not proto.graph.node or not proto.opset_import:
-        message = f"{origin} is not an ONNX model: it has no nodes or no operator set; export it again"
+        message = f"{origin} is not an ONNX model: it has no nodes or no opset; export it again"
         raise ModelError(message)
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
     if version < OLDEST_OPSET:
         message = (
-            f"{origin} uses operator set {version}; {OLDEST_OPSET} is the oldest that is read: convert it with "
+            f"{origin} uses opset {version}; {OLDEST_OPSET} is the oldest that is read: convert it with "
             "onnx.version_converter"
         )
         raise ModelError(message)

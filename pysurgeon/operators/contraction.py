@@ -6,7 +6,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from pysurgeon.graph.einsum import letters
+from pysurgeon.graph.einsum import subscripts
 from pysurgeon.graph.nodes import describe, operand
 from pysurgeon.graph.tensors import sizes
 from pysurgeon.graph.terms import Prod, Term, size
@@ -129,7 +129,7 @@ def matmul_macs(node: ir.Node) -> int:
 
 def einsum(constraints: Constraints, node: ir.Node) -> None:
     """Every letter is one term; what is not in the result is contracted if two operands have it."""
-    known = letters(node)
+    known = subscripts(node)
     if known is None:
         equation = node.attributes.get_string("equation", "")
         constraints.pin_node(node, f"{describe(node)}: its equation {equation!r} could not be followed")
@@ -157,7 +157,7 @@ def einsum(constraints: Constraints, node: ir.Node) -> None:
 
 def einsum_macs(node: ir.Node) -> int:
     """One sample: the product of all sizes in the equation; an unknown one, or a leading batch, counts as one."""
-    parts, _ = letters(node) or ([], "")
+    parts, _ = subscripts(node) or ([], "")
     found: dict[str, int] = {}
     for value, names in zip(node.inputs, parts, strict=False):
         for name, d in zip(names, (sizes(value) if value is not None else None) or (), strict=False):

@@ -42,7 +42,7 @@ class ModelDocument:
         macs: Multiply-accumulate operations for one sample.
         macs_at: The sizes that open dimensions are taken to have for that.
         not_finite: Weights that hold infinite values or NaN, with how many.
-        opset: Version of the standard operator set.
+        opset: Version of the standard opset.
         ir_version: Version of the file format.
         inputs: What is fed.
         outputs: What comes out.

@@ -32,7 +32,7 @@ class Calibration:
     Args:
         model: The model; the batch stays useful for every model edited from it.
         feeds: Arrays by input name, several batches one after another where the model's batch is fixed; standard normal input of the model's shape where `None`.
-        unseen: More of it, that nothing is fitted to and operations are verified on; `feeds` where `None`.
+        holdout: More of it, that nothing is fitted to and operations are verified on; `feeds` where `None`.
         seed: Which rows of activations are sampled.
         axis: Which axis of the feeds counts the samples: 1 for models that want time first.
     """
@@ -42,14 +42,14 @@ class Calibration:
         model: Model,
         feeds: Mapping[str, Array] | None = None,
         *,
-        unseen: Mapping[str, Array] | None = None,
+        holdout: Mapping[str, Array] | None = None,
         seed: int = 0,
         axis: int = 0,
     ) -> None:
-        if feeds is None and unseen is None:
-            unseen = _random(model, 16, seed=1)
+        if feeds is None and holdout is None:
+            holdout = _random(model, 16, seed=1)
         self.feeds = dict(feeds) if feeds is not None else _random(model, 64, seed=0)
-        self.unseen = dict(unseen) if unseen is not None else self.feeds
+        self.holdout_feeds = dict(holdout) if holdout is not None else self.feeds
         self.seed, self.axis = seed, axis
         self.compute = 0  # multiply-accumulate operations of all forward passes so far
         # Weak: a run sees many models, and what is known of one goes with it.
@@ -65,13 +65,13 @@ class Calibration:
             known.update(self._ran(model, missing, self.feeds))
         return {n: self.feeds[n] if n in self.feeds else known[n] for n in names}
 
-    def check(self, model: Model, names: list[str]) -> dict[str, Array]:
+    def holdout(self, model: Model, names: list[str]) -> dict[str, Array]:
         """The values of these names on the samples that nothing was fitted to."""
         known = self._checked.setdefault(model, {})
-        missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.unseen]
+        missing = [n for n in dict.fromkeys(names) if n not in known and n not in self.holdout_feeds]
         if missing:
-            known.update(self._ran(model, missing, self.unseen, compared=True))
-        return {n: self.unseen[n] if n in self.unseen else known[n] for n in names}
+            known.update(self._ran(model, missing, self.holdout_feeds, compared=True))
+        return {n: self.holdout_feeds[n] if n in self.holdout_feeds else known[n] for n in names}
 
     def _ran(
         self, model: Model, names: list[str], feeds: Mapping[str, Array], *, compared: bool = False
@@ -82,7 +82,7 @@ class Calibration:
     def samples(self, feeds: Mapping[str, Array] | None = None) -> int:
         """How many samples are fed: all of them, or those of some feeds."""
         if feeds is None:
-            return self.samples(self.feeds) + self.samples(self.unseen)
+            return self.samples(self.feeds) + self.samples(self.holdout_feeds)
         return max((a.shape[self.axis] for a in feeds.values() if a.ndim > self.axis), default=1)
 
     def rounding(self, model: Model, names: list[str]) -> float:
@@ -95,9 +95,9 @@ class Calibration:
             name: (a * (1 + np.copysign(0.5 * np.finfo(a.dtype).eps, rng.standard_normal(a.shape)))).astype(a.dtype)
             if np.issubdtype(a.dtype, np.floating)
             else a
-            for name, a in self.unseen.items()
+            for name, a in self.holdout_feeds.items()
         }
-        return output_error(self.check(model, names), _run(model, names, moved, compared=True))
+        return output_error(self.holdout(model, names), _run(model, names, moved, compared=True))
 
     def nothing_in_the_way(self) -> None:
         """Said by an operation that wants no samples, once it has found nothing in the graph that speaks against it."""

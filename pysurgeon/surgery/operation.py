@@ -75,7 +75,7 @@ class Operation(ABC):
     exact: ClassVar[bool]
 
     def __post_init__(self) -> None:
-        """Take whole numbers of any type.
+        """Take integers of any type.
 
         Raises:
             UsageError: A number is not whole.
@@ -86,7 +86,7 @@ class Operation(ABC):
                 try:
                     object.__setattr__(self, field.name, operator.index(given))
                 except TypeError as error:
-                    message = f"the {field.name} of {type(self).__name__} is {given!r}; it must be a whole number"
+                    message = f"the {field.name} of {type(self).__name__} is {given!r}; it must be an integer"
                     raise UsageError(message) from error
 
     @property
@@ -171,7 +171,7 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
     calibration = calibration or Calibration(model)
     names = [str(o.name) for o in model.outputs]
     # Before anything is fitted: a fit would complain of what comes of it, and not of the model.
-    reference = calibration.check(model, names)
+    reference = calibration.holdout(model, names)
     if not all(np.isfinite(array).all() for array in reference.values()):
         why = model.why_not_finite()
         message = (
@@ -186,7 +186,7 @@ def operate(model: Model, operation: Operation, calibration: Calibration | None 
         message = f"{operation} cannot be fitted: the activations are too large to be squared ({trouble})"
         raise Refused(message) from trouble
     result = apply_edit(plan.edit)
-    error = output_error(reference, calibration.check(result, names))
+    error = output_error(reference, calibration.holdout(result, names))
     if operation.exact and not error <= EXACT:
         granted = max(EXACT, min(LARGEST_ROUNDING, calibration.rounding(model, names)))
         if not error <= granted:
@@ -219,7 +219,7 @@ def site_error(before: Model, after: Model, places: tuple[Place, ...], calibrati
         return None
     outputs = {str(o.name) for o in after.outputs}
     names = [p.before if p.before in outputs else p.after for p in places]
-    old, new = calibration.check(before, [p.before for p in places]), calibration.check(after, names)
+    old, new = calibration.holdout(before, [p.before for p in places]), calibration.holdout(after, names)
     sums: dict[str, Array] = {}
     for place, name in zip(places, names, strict=True):
         a, b = (np.moveaxis(x, place.axis, -1).astype(np.float64) for x in (old[place.before], new[name]))

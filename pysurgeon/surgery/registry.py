@@ -51,7 +51,7 @@ def parse(text: str, *, seed: int = 0) -> Operation:
         make, form = _SIZED[kind]
         site, equals, number = rest.rpartition("=")
         if not equals or not site or not _WHOLE.fullmatch(number):
-            message = f"{text!r} is not of the form {kind}:{form} with a whole number"
+            message = f"{text!r} is not of the form {kind}:{form} with an integer"
             raise UsageError(message)
         return make(site, int(number), seed)
     if kind in _PLAIN and rest:

@@ -2,7 +2,7 @@
 
 from pysurgeon.runtime import TrainerName
 from pysurgeon.settings import ClassWeights, Device, Optim, Statistics
-from pysurgeon.training.derived_graph.derive import NodeFact, TrainingView, training_report, training_view
+from pysurgeon.training.derived_graph.derive import NodeFact, TrainingGraph, training_graph, training_report
 from pysurgeon.training.engines.engine import ensure_device
 from pysurgeon.training.local import LocalTrainer
 from pysurgeon.training.losses.making import metric
@@ -45,7 +45,7 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "TrainerName",
-    "TrainingView",
+    "TrainingGraph",
     "WorkerTrainer",
     "as_expected",
     "ensure_device",
@@ -55,7 +55,7 @@ __all__ = [
     "metric",
     "paired",
     "score_text",
+    "training_graph",
     "training_report",
-    "training_view",
     "with_input_metadata",
 ]

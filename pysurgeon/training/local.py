@@ -10,9 +10,9 @@ import numpy as np
 from pysurgeon.data import Batches, Dataset
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
-from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
-from pysurgeon.training.derived_graph.derive import training_view
+from pysurgeon.training.derived_graph.derive import training_graph
 from pysurgeon.training.engines.engine import Engine, make_engine
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import make_loss, teacher_of
@@ -58,7 +58,7 @@ class LocalTrainer:
         """
         fit, loss = fit_input(model, data), make_loss(model, data)
         fixed = () if settings is None else frozen(model, settings.freeze, settings.train)
-        view = training_view(model, loss, trainer=self.name, shapes=fit.shapes, frozen=fixed)
+        view = training_graph(model, loss, trainer=self.name, shapes=fit.shapes, frozen=fixed)
         batches = _Taught(Batches(data, _TRIAL_BATCH, seed=0, raw=fit.raw), data, fit, loss)
         make_engine(self.name, view, loss).step(*batches.fed(0))
 
@@ -102,7 +102,7 @@ class LocalTrainer:
 def _prepared(trainer: TrainerName, model: Model, data: Dataset, settings: TrainSettings) -> tuple[Fit, Loss, Engine]:
     fit = fit_input(model, data)
     loss = make_loss(model, data, class_weights=settings.class_weights, smoothing=settings.label_smoothing)
-    view = training_view(
+    view = training_graph(
         model,
         loss,
         freeze_statistics=settings.statistics == "frozen",
@@ -161,7 +161,7 @@ class _Stretch:
         self._optimizer = self._engine.optimizer(settings, state)
         batches = Batches(data, settings.batch_size, seed=settings.seed, augment=settings.augment, raw=self._fit.raw)
         self._batches = _Taught(batches, data, self._fit, self._loss)
-        self._inference = free_batch(model)
+        self._inference = make_batch_dynamic(model)
         self._history: list[Point] = []
         self._losses: list[float] = []
         self._step = state.step

@@ -186,7 +186,7 @@ def test_classes_of_places_are_read_and_some_do_not_count():
     [
         ({"y_train": np.full((12, 3), -1)}, "no label at all"),
         ({"y_train": np.full(12, 3), "ignore": 3}, "labels must be of places"),
-        ({"y_train": np.zeros((12, 3, 3), int), "ignore": 0.5}, "one whole number"),
+        ({"y_train": np.zeros((12, 3, 3), int), "ignore": 0.5}, "one integer"),
         (
             {"y_train": np.eye(4, dtype=int)[np.random.default_rng(3).integers(0, 4, 12)]},
             "one-hot rows take the argmax",

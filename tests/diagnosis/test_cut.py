@@ -21,7 +21,7 @@ SHAPES = {"mlp": mlp((24, 16)), "cnn": cnn(8)}
 def looked_at(name: str) -> tuple[Structure, Calibration]:
     network = model(SHAPES[name])
     x = digits().normalized(digits().train.x[:400])
-    return Structure(network), Calibration(network, {"x": x[:300]}, unseen={"x": x[300:]})
+    return Structure(network), Calibration(network, {"x": x[:300]}, holdout={"x": x[300:]})
 
 
 def parameters(size: Costs) -> float:
@@ -61,7 +61,7 @@ def test_idle_units_go_first_and_for_nothing() -> None:
     weight[:, 5:15] = 0  # nobody reads them
     structure, calibration = looked_at("mlp")
     idle = with_tensor(network, "fc2.weight", weight)
-    calibration = Calibration(idle, calibration.feeds, unseen=calibration.unseen)
+    calibration = Calibration(idle, calibration.feeds, holdout=calibration.holdout_feeds)
     structure = Structure(idle)
     found = curves(structure, calibration)
     most = costs(outlined(structure, {"fc1": 14})).parameters

@@ -265,14 +265,14 @@ def test_predicted_error_of_narrowing_is_what_the_readers_lose() -> None:
     network = model(mlp((12,)))
     calibration = on_digits(network)
     # The last layer is the only reader, so what it loses is measured on the outputs less its bias.
-    outputs = calibration.check(network, ["y"])["y"] - network.tensor("fc2.bias")
+    outputs = calibration.holdout(network, ["y"])["y"] - network.tensor("fc2.bias")
     found = recommend(diagnose(Structure(network), calibration), calibration, accuracy=0.5)
     narrowings = [r for r in found if isinstance(r.operation, Narrow)]
     assert narrowings
     for r in narrowings:
         done = operate(network, r.operation, calibration)
         # The bias takes up a constant, and so it is a part of what is compared.
-        after = calibration.check(done.model, ["y"])["y"] - network.tensor("fc2.bias")
+        after = calibration.holdout(done.model, ["y"])["y"] - network.tensor("fc2.bias")
         error = np.sqrt(np.square(after - outputs).sum() / np.square(outputs).sum())
         assert done.record.site_error == pytest.approx(error, rel=1e-5)
         assert done.record.predicted_error == pytest.approx(error, rel=0.3, abs=0.002)
@@ -286,13 +286,13 @@ def test_predicted_error_of_factors_is_that_of_the_output() -> None:
     found = recommend(diagnose(Structure(network), calibration), calibration, accuracy=0.5)
     factorizations = [r for r in found if isinstance(r.operation, Factorize) and r.operation.layer == "fc1"]
     assert factorizations
-    before = calibration.check(network, ["a1"])["a1"] - network.tensor("fc1.bias")
+    before = calibration.holdout(network, ["a1"])["a1"] - network.tensor("fc1.bias")
     for r in factorizations:
         done = operate(network, r.operation, calibration)
         smaller = done.model
         relu = next(node for node in smaller.nodes if node.op_type == "Relu")
         name = str(relu.inputs[0].name)
-        after = calibration.check(smaller, [name])[name] - network.tensor("fc1.bias")
+        after = calibration.holdout(smaller, [name])[name] - network.tensor("fc1.bias")
         error = np.sqrt(np.square(after - before).sum() / np.square(before).sum())
         assert done.record.site_error == pytest.approx(error, rel=1e-4)
         assert r.evidence["predicted_error"] == pytest.approx(error, rel=0.15)

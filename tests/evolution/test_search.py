@@ -22,7 +22,7 @@ from pysurgeon.evolution.plan import Plan
 from pysurgeon.evolution.race import Arena, Growing
 from pysurgeon.evolution.rivals import FACTORS, born, scaled, sweep
 from pysurgeon.evolution.strategies.grow_and_cut import by_cut, by_doubling
-from pysurgeon.evolution.strategies.proposals import Grounds
+from pysurgeon.evolution.strategies.proposals import Context
 from pysurgeon.model import Model
 from pysurgeon.model.costs import costs
 from pysurgeon.surgery import operate, parse
@@ -33,10 +33,10 @@ DATA = digits()
 START = model(cnn(8))
 
 
-def grounds(network: Model = START, **settings: Any) -> Grounds:
+def context(network: Model = START, **settings: Any) -> Context:
     how = EvolveSettings("digits", **settings)
     fitness = Fitness(how, costs(network), chance(DATA), len(DATA.validation))
-    return Grounds(how, network, DATA, calibrated(network, DATA), fitness, Kept(how.keep))
+    return Context(how, network, DATA, calibrated(network, DATA), fitness, Kept(how.keep))
 
 
 def branch(name: str = "start", accuracy: float = 0.9, network: Model = START, parent: str | None = None) -> Branch:
@@ -50,12 +50,12 @@ def carried_out(network: Model, operations: tuple[str, ...]) -> Model:
 
 
 def test_a_doubling_doubles_every_width_that_can_be_and_keeps_the_function() -> None:
-    (candidate,) = by_doubling([branch()], 0, [], grounds())
+    (candidate,) = by_doubling([branch()], 0, [], context())
     before = {w.name: w.size for w in Structure(START).widths if w.resizable and w.exact}
     after = {w.name: w.size for w in Structure(carried_out(START, candidate.operations)).widths}
     assert before
     assert all(after[name] == 2 * size for name, size in before.items())
-    (candidate,) = by_doubling([branch()], 0, [], grounds(keep=("conv1",)))
+    (candidate,) = by_doubling([branch()], 0, [], context(keep=("conv1",)))
     assert not [text for text in candidate.operations if "conv1" in text]
 
 
@@ -65,14 +65,14 @@ def test_doubling_ends_where_one_has_lost_and_where_a_network_would_be_too_large
             {"event": "candidates", "generation": 0, "parents": ["start"]},
             {"event": "selected", "generation": 0, "winner": winner},
         ]
-        assert len(by_doubling([branch()], 1, events, grounds())) == found
+        assert len(by_doubling([branch()], 1, events, context())) == found
     large = carried_out(START, ("widen:conv1=64", "widen:conv2=128"))
-    small = replace(grounds(), fitness=Fitness(EvolveSettings("digits"), costs(model(cnn(1)))))
+    small = replace(context(), fitness=Fitness(EvolveSettings("digits"), costs(model(cnn(1)))))
     assert by_doubling([branch(network=large)], 0, [], small) == []
 
 
 def test_cuts_go_to_a_half_and_a_quarter_with_a_uniform_one_as_the_control() -> None:
-    found = by_cut([branch()], 0, [], grounds(objective="size"))
+    found = by_cut([branch()], 0, [], context(objective="size"))
     assert [c.origin for c in found[:3]] == ["cut", "cut", "uniform"]
     others = [carried_out(START, c.operations) for c in found[3:]]
     assert others
@@ -95,7 +95,7 @@ def test_cuts_go_to_a_half_and_a_quarter_with_a_uniform_one_as_the_control() -> 
     "limit", [{"max_params": 400}, {"max_macs": 9_000}, {"max_params": 500, "max_macs": 9_000}], ids=str
 )
 def test_where_a_limit_is_broken_the_first_cut_is_to_the_limit(limit: dict[str, int]) -> None:
-    first, *_ = by_cut([branch()], 0, [], grounds(**limit))
+    first, *_ = by_cut([branch()], 0, [], context(**limit))
     size = costs(carried_out(START, first.operations))
     assert size.parameters <= limit.get("max_params", math.inf)
     assert size.macs <= limit.get("max_macs", math.inf)
@@ -104,7 +104,7 @@ def test_where_a_limit_is_broken_the_first_cut_is_to_the_limit(limit: dict[str, 
 
 
 def test_a_network_that_has_learnt_nothing_is_not_cut() -> None:
-    assert by_cut([branch(accuracy=chance(DATA))], 0, [], grounds()) == []
+    assert by_cut([branch(accuracy=chance(DATA))], 0, [], context()) == []
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.pareto import dominates
 from pysurgeon.evolution.race import Arena, Growing, Halving, Race
-from pysurgeon.evolution.strategies.proposals import Grounds, by_chance
+from pysurgeon.evolution.strategies.proposals import Context, by_chance
 from pysurgeon.evolution.strategies.schiessler2021 import Trial, by_paper, score
 from pysurgeon.evolution.strategy import FRONT
 from pysurgeon.model import Model, load
@@ -130,14 +130,14 @@ def test_the_paper_lists_the_best_of_each_kind(start: Any) -> None:
     data = digits()
     calibration = calibrated(network, data)
     settings = EvolveSettings("digits", strategy="paper")
-    grounds = Grounds(settings, network, data, calibration, Fitness(settings, costs(network)), Kept())
+    context = Context(settings, network, data, calibration, Fitness(settings, costs(network)), Kept())
     parents = [
         branch("start", network=network),
         branch("other", network=operate(network, parse(_narrow(network))).model),
     ]
-    found = by_paper(parents, 0, [], grounds)
-    assert found == by_paper(parents, 0, [], grounds)
-    assert found != by_paper(parents, 1, [], grounds)
+    found = by_paper(parents, 0, [], context)
+    assert found == by_paper(parents, 0, [], context)
+    assert found != by_paper(parents, 1, [], context)
     assert [c.origin for c in found].count("random") == 1
     operations = {p.id: p.model for p in parents}
     few = many = 0
@@ -158,8 +158,8 @@ def test_the_paper_lists_the_best_of_each_kind(start: Any) -> None:
 def test_no_branch_does_what_another_one_does(generation: int) -> None:
     data = digits()
     settings = EvolveSettings("digits", branches=12)
-    grounds = Grounds(settings, START, data, calibrated(START, data), Fitness(settings, costs(START)), Kept())
-    found = [c.operations for c in by_chance([branch("start")], generation, [], grounds)]
+    context = Context(settings, START, data, calibrated(START, data), Fitness(settings, costs(START)), Kept())
+    found = [c.operations for c in by_chance([branch("start")], generation, [], context)]
     assert len(found) > 8
     assert len(set(found)) == len(found)
 

@@ -83,7 +83,7 @@ def test_gather_refuses_what_is_out_of_range(backend: ModuleType, wrong):
     ("source", "index", "scale", "message"),
     [
         (np.zeros((2, 3)), [0], [1.0], "3 axes"),
-        (np.zeros((2, 3, 1)), [0.0], [1.0], "whole numbers"),
+        (np.zeros((2, 3, 1)), [0.0], [1.0], "integers"),
         (np.zeros((2, 3, 1)), [[0]], [1.0], "one axis"),
         (np.zeros((2, 3, 1)), [0], [1.0, 2.0], "one factor for each"),
         (np.zeros((2, 3, 1)), [0], 1.0, "1 axes"),

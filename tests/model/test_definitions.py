@@ -18,7 +18,7 @@ from pysurgeon.model.definitions import DEFINITIONS
 from pysurgeon.model.definitions.microsoft import DOMAIN
 from pysurgeon.model.session import Session, output_error
 from pysurgeon.surgery import Widen, operate
-from pysurgeon.training import training_view
+from pysurgeon.training import training_graph
 from pysurgeon.widths.structure import Structure
 
 # `~` stands for the domain.
@@ -188,7 +188,7 @@ def test_a_definition_means_what_the_operator_does(name, opset):
 def test_what_is_written_out_is_trained_and_operated_on(name):
     message = file(CASES[name], 17)
     model = from_proto(message)
-    assert set(training_view(model, "regression").trainable) == set(model.trainable())
+    assert set(training_graph(model, "regression").trainable) == set(model.trainable())
     feeds = fed(message)
     reference = Session(model).run(feeds)
     for width in Structure(model).widths:

@@ -165,14 +165,14 @@ def test_initializer_with_too_few_bytes():
 def test_no_operator_set():
     proto = models.build("cnn.legacy")
     del proto.opset_import[:]
-    with pytest.raises(ModelError, match="no operator set"):
+    with pytest.raises(ModelError, match="no opset"):
         from_proto(proto)
 
 
 def test_operators_older_than_numpys_broadcasting():
     proto = models.build("plain_opset11")
     proto.opset_import[0].version = 6
-    with pytest.raises(ModelError, match="operator set 6"):
+    with pytest.raises(ModelError, match="opset 6"):
         from_proto(proto)
 
 

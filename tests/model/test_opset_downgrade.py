@@ -1,4 +1,4 @@
-"""Models of newer operator sets than the engine reads."""
+"""Models of newer opsets than the engine reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def head(opset: int) -> str:
 
 
 def cnn(opset: int) -> onnx.ModelProto:
-    """Operators that operator sets 22, 23 and 24 all have new versions of."""
+    """Operators that opsets 22, 23 and 24 all have new versions of."""
     return models.parsed(
         f"""{head(opset)} cnn (float[N, 2, 6, 6] x) => (float[N, 4] y) {{
             a = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w1, b1)
@@ -50,7 +50,7 @@ def cnn(opset: int) -> onnx.ModelProto:
 
 
 def transformer(opset: int, attention: str = "<q_num_heads = 2, kv_num_heads = 2>") -> onnx.ModelProto:
-    """One block with the operators that came with operator set 23. Its weights are large enough to be lent."""
+    """One block with the operators that came with opset 23. Its weights are large enough to be lent."""
     return models.parsed(
         f"""{head(opset)} block (float[N, 5, 16] x) => (float[N, 5, 16] y) {{
             n = RMSNormalization <axis = -1> (x, s)
@@ -195,9 +195,7 @@ def test_a_new_operator_without_a_definition():
         a = Relu (x)
         y = TensorScatter (a, u, k)
     }}"""
-    with pytest.raises(
-        ModelError, match=r"TensorScatter came with operator set 24.*opset_version=21 or lower"
-    ) as error:
+    with pytest.raises(ModelError, match=r"TensorScatter came with opset 24.*opset_version=21 or lower") as error:
         Session(from_proto(onnx.parser.parse_model(text)))
     assert "\n" not in str(error.value)
 
@@ -250,11 +248,11 @@ def test_what_is_the_same(made, version, target):
 @pytest.mark.parametrize(
     ("made", "version", "target", "reason"),
     [
-        (node("RMSNormalization"), 23, 21, "RMSNormalization came with operator set 23"),
-        (node("Cast", to=1, round_mode="down"), 24, 21, "Cast of operator set 24 has 'round_mode'"),
-        (node("DequantizeLinear", output_dtype=10), 23, 21, "DequantizeLinear of operator set 23 has 'output_dtype'"),
+        (node("RMSNormalization"), 23, 21, "RMSNormalization came with opset 23"),
+        (node("Cast", to=1, round_mode="down"), 24, 21, "Cast of opset 24 has 'round_mode'"),
+        (node("DequantizeLinear", output_dtype=10), 23, 21, "DequantizeLinear of opset 23 has 'output_dtype'"),
         (node("MaxPool", kernel_shape=[2, 2], ceil_mode=1), 22, 21, "ceil_mode"),
-        (node("Upsample"), 25, 21, "Upsample is not known in operator set 25"),
+        (node("Upsample"), 25, 21, "Upsample is not known in opset 25"),
         (helper.make_node("ReduceMax", ["x", "axes"], ["y"]), 18, 13, "inputs or outputs of its own"),
         (helper.make_node("Relu6", ["x"], ["y"]), 22, 21, "Relu6 is not known"),
         (node("BatchNormalization"), 14, 9, "takes or gives other values"),
@@ -296,7 +294,7 @@ def test_definitions_that_cannot_be_written_out():
     """They depend on types, and nothing says what type a weight has."""
     proto = transformer(23)
     del proto.graph.initializer[:]
-    with pytest.raises(ModelError, match="cannot be written out in those of operator set 21"):
+    with pytest.raises(ModelError, match="cannot be written out in those of opset 21"):
         lowered(proto, 21)
 
 

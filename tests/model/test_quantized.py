@@ -44,7 +44,7 @@ def quantized(name: str, folder: Path, *, per_channel: bool) -> Path:
 
 
 def run(path: Path, feeds: dict[str, Array]) -> dict[str, Array]:
-    """As the file says: without fusions, which compute in whole numbers."""
+    """As the file says: without fusions, which compute in integers."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -80,7 +80,7 @@ def test_weights_come_back(name, per_channel, tmp_path):
 
 
 def text(body: str) -> Model:
-    """A model whose weights are whole numbers."""
+    """A model whose weights are integers."""
     return from_proto(
         onnx.parser.parse_model(
             f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3] x) => (float[N, 3] y)

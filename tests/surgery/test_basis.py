@@ -91,7 +91,7 @@ def test_scores_of_the_best_basis(size):
     """As near to the scores as the singular value decomposition says, and nearer than any two bases that were drawn."""
     model = attention()
     name = width_of(model, "wq")
-    calibration = Calibration(model, feeds(0), unseen=feeds(1))
+    calibration = Calibration(model, feeds(0), holdout=feeds(1))
     done = operate(model, Narrow(name, size), calibration)
     known = Session(model, ["q", "k", "s"]).run(feeds(0))
     q, k = (known[n].astype(np.float64) for n in "qk")
@@ -116,7 +116,7 @@ def test_a_basis_costs_less_than_fewer_units():
     for tensor in ("wq", "wv"):
         s = Structure(model)
         width = s.width(width_of(model, tensor))
-        calibration = Calibration(model, feeds(0), unseen=feeds(1))
+        calibration = Calibration(model, feeds(0), holdout=feeds(1))
         contraction = contraction_of(s, width)
         assert contraction is not None
         cost = bases(contraction, s, calibration).cost

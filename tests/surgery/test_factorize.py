@@ -295,7 +295,7 @@ def test_the_prediction_is_the_error_on_other_samples(kind):
     """Of the layer's output before its bias, root mean square."""
     model = layer_of(kind)
     feeds, unseen = feeds_of(model, 300, 0), feeds_of(model, 2000, 1)
-    done = operate(model, Factorize(Structure(model).layers[0].name, 2), Calibration(model, feeds, unseen=unseen))
+    done = operate(model, Factorize(Structure(model).layers[0].name, 2), Calibration(model, feeds, holdout=unseen))
     nothing = model.with_tensors({"w": np.zeros_like(model.tensor("w"))})
     a, b, bias = (Session(m).run(unseen)["y"].astype(np.float64) for m in (model, done.model, nothing))
     assert done.record.site_error == pytest.approx(np.linalg.norm(a - b) / np.linalg.norm(a - bias), rel=1e-5)
@@ -307,7 +307,7 @@ def test_of_a_cell_the_error_is_that_of_what_its_gates_get(kind):
     model = layer_of(kind)
     feeds, unseen = anisotropic(model, 1, 300), anisotropic(model, 2, 300)
     name = Structure(model).layers[0].name
-    done = operate(model, Factorize(name, 2), Calibration(model, feeds, unseen=unseen, axis=1))
+    done = operate(model, Factorize(name, 2), Calibration(model, feeds, holdout=unseen, axis=1))
     before = model.tensor("w").reshape(-1, 9).astype(np.float64)
     reduce, expand = (done.model.tensor(f"{name}.{p}.weight").astype(np.float64) for p in ("reduce", "expand"))
     after = expand.reshape(-1, 2) @ reduce.T
@@ -475,7 +475,7 @@ def test_fused_queries_keys_and_values_are_one_matrix():
             w=(9, 27),
         )
     )
-    calibration = Calibration(model, feeds_of(model, 200, 1), unseen=feeds_of(model, 200, 2))
+    calibration = Calibration(model, feeds_of(model, 200, 1), holdout=feeds_of(model, 200, 2))
     (layer,) = Structure(model).layers
     done = operate(model, Factorize(layer.name, 5), calibration)
     assert done.model.tensor(f"{layer.name}.expand.weight").shape == (5, 27)
@@ -530,7 +530,7 @@ def test_directions_that_were_not_seen_are_those_of_the_weight(kind):
     """Two samples show two directions; the third one is that which the weight holds most of beside them."""
     model = layer_of(kind)
     feeds = random_feeds(model, batch=2, seed=0)
-    done = operate(model, Factorize("y", 3), Calibration(model, feeds, unseen=random_feeds(model, seed=1)))
+    done = operate(model, Factorize("y", 3), Calibration(model, feeds, holdout=random_feeds(model, seed=1)))
     reduce, expand = (done.model.tensor(f"y.{p}.weight").astype(np.float64) for p in ("reduce", "expand"))
     weight = model.tensor("w").astype(np.float64)
     q = np.linalg.qr((feeds["x"] @ weight).T)[0]

@@ -168,7 +168,7 @@ def test_the_prediction_is_the_error_of_a_linear_readout_on_other_samples(seed):
     model, feeds = correlated_readout(seed)
     unseen = {"x": np.random.default_rng(seed + 100).standard_normal((2000, 8)).astype(np.float32)}
     for size in (11, 8, 5, 2):
-        done = operate(model, Narrow("h", size), Calibration(model, feeds, unseen=unseen))
+        done = operate(model, Narrow("h", size), Calibration(model, feeds, holdout=unseen))
         a, b = (Session(m).run(unseen)["y"].astype(np.float64) for m in (model, done.model))
         measured = np.linalg.norm(a - b) / np.linalg.norm(a)
         assert done.record.site_error == pytest.approx(measured, rel=1e-5)
@@ -182,7 +182,7 @@ def test_the_cost_curve_is_what_other_samples_show(samples):
     for seed in range(8):
         model, feeds = correlated_readout(seed)
         unseen = {"x": np.random.default_rng(seed + 100).standard_normal((2000, 8)).astype(np.float32)}
-        calibration = Calibration(model, {"x": feeds["x"][:samples]}, unseen=unseen)
+        calibration = Calibration(model, {"x": feeds["x"][:samples]}, holdout=unseen)
         s = Structure(model)
         curve = cost_curve(s, s.width("h"), calibration)
         for size in (10, 8, 6):
@@ -279,7 +279,7 @@ def test_readers_in_a_stream_are_fitted_one_after_another(name, width):
     """What comes from behind another reader, or from behind a norm, has changed by more than the units that went."""
     model, w = loaded(name), structure(name).width(width)
     feeds, unseen = (random_feeds(model, batch=300, seed=k) for k in (0, 1))
-    done = operate(model, Narrow(width, w.size // 2), Calibration(model, feeds, unseen=unseen))
+    done = operate(model, Narrow(width, w.size // 2), Calibration(model, feeds, holdout=unseen))
     assert done.record.site_error > 0.05
     assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.1)
 
@@ -315,7 +315,7 @@ def test_what_is_added_to_a_reader_is_not_what_it_gives(added, size):
         {"x": np.concatenate([random_feeds(model, seed=10 * k + j)["x"] for j in range(40)])} for k in (0, 50)
     )
     width = next(w for w in Structure(model).widths if w.resizable)
-    done = operate(model, Narrow(width.name, min(size, width.size - 1)), Calibration(model, feeds, unseen=unseen))
+    done = operate(model, Narrow(width.name, min(size, width.size - 1)), Calibration(model, feeds, holdout=unseen))
     assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.3, abs=1e-5)
 
 
@@ -408,6 +408,6 @@ def test_a_reader_that_is_used_twice_is_one():
         )
     ).with_tensors({"b1": np.zeros(12, np.float32)})
     feeds, unseen = (random_feeds(model, batch=400, seed=k) for k in (0, 1))
-    done = operate(model, Narrow("a", 8), Calibration(model, feeds, unseen=unseen))
+    done = operate(model, Narrow("a", 8), Calibration(model, feeds, holdout=unseen))
     assert done.record.site_error > 0.01
     assert done.record.predicted_error == pytest.approx(done.record.site_error, rel=0.15)

@@ -71,7 +71,9 @@ def _largest(structure: Structure, name: str) -> int:
 @given(model=networks(), seed=st.integers(0, 2**31))
 def test_ten_operations_one_after_another(model, seed):
     rng = np.random.default_rng(seed)
-    calibration = Calibration(model, random_feeds(model, batch=24, seed=1), unseen=random_feeds(model, batch=8, seed=2))
+    calibration = Calibration(
+        model, random_feeds(model, batch=24, seed=1), holdout=random_feeds(model, batch=8, seed=2)
+    )
     first = model
     for _ in range(LENGTH):
         operation = drawn(Structure(model), rng)

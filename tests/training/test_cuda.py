@@ -1,4 +1,4 @@
-"""Training on a graphics card gives what training on the processor does. Skipped where no engine sees a card."""
+"""Training on a GPU gives what training on the processor does. Skipped where no engine sees a GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pysurgeon.training import (
     TrainSettings,
     WorkerTrainer,
     ensure_device,
-    training_view,
+    training_graph,
 )
 from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.protocol import Device
@@ -35,7 +35,7 @@ TOLERANCE = 5e-3  # a normalization by the batch makes much of rounding
 
 
 def missing(name: TrainerName) -> str:
-    """Why an engine cannot compute on a card, nothing if it can."""
+    """Why an engine cannot compute on a GPU, nothing if it can."""
     try:
         ensure_device("cuda", name)
     except TrainingError as error:
@@ -50,7 +50,7 @@ if all(MISSING.values()):
 
 @pytest.fixture(params=[name for name, why in MISSING.items() if not why])
 def engine(request: pytest.FixtureRequest) -> TrainerName:
-    """An engine that can compute on a card."""
+    """An engine that can compute on a GPU."""
     name: TrainerName = request.param
     return name
 
@@ -59,7 +59,7 @@ def step(
     name: TrainerName, model: Model, x: Array, targets: Any, device: Device, *, times: int = 1
 ) -> dict[str, Array]:
     """Gradients and statistics, and the loss under an empty name."""
-    view = training_view(model, trainer=name)
+    view = training_graph(model, trainer=name)
     made = make_engine(name, view, CROSS_ENTROPY, device=device)
     for k in range(times):
         value = made.step({model.inputs[0].name: x}, targets, add=k > 0)

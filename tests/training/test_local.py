@@ -15,7 +15,7 @@ from pysurgeon.data import Batches
 from pysurgeon.errors import DataError, TrainingError
 from pysurgeon.model import Model
 from pysurgeon.training import LocalTrainer, Outcome, Schedule, State, TrainResult, TrainSettings, evaluate
-from pysurgeon.training.derived_graph.derive import training_view
+from pysurgeon.training.derived_graph.derive import training_graph
 
 from .zoo import cnn, engine_of, exported, gradients, images, mlp, network, quiet
 
@@ -70,7 +70,7 @@ def test_gradients_are_those_of_torch(trainer: LocalTrainer, norm: bool) -> None
 
     module, model = cnn(norm=norm), network("cnn", norm=norm, dynamo=True)
     x, y = Batches(images(), 32, seed=0).batch(0)
-    view = training_view(model, trainer=trainer.name)
+    view = training_graph(model, trainer=trainer.name)
     engine = engine_of(view, trainer=trainer.name)
     loss = gradients(engine, view, x, y)
     module.train()
@@ -82,7 +82,7 @@ def test_gradients_are_those_of_torch(trainer: LocalTrainer, norm: bool) -> None
 
 
 def test_gradients_do_not_add_up_over_steps(trainer: LocalTrainer) -> None:
-    view = training_view(network("mlp"), trainer=trainer.name)
+    view = training_graph(network("mlp"), trainer=trainer.name)
     engine = engine_of(view, trainer=trainer.name)
     x, y = Batches(images(), 32, seed=0).batch(0)
     gradients(engine, view, x, y)

@@ -25,7 +25,7 @@ from pysurgeon.training import (
     WorkerTrainer,
     evaluate,
     fit_input,
-    training_view,
+    training_graph,
 )
 from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import make_loss, teacher_of
@@ -80,7 +80,7 @@ def check(trainer: LocalTrainer, model: Model, data: Dataset, torch_loss: Callab
     expected.backward()
     fit, loss, teacher = fit_input(model, data), make_loss(model, data), teacher_of(data)
     taught = {} if teacher is None else teacher.values(data, loss.taught, data.train.x)
-    engine = make_engine(trainer.name, training_view(model, loss, trainer=trainer.name), loss)
+    engine = make_engine(trainer.name, training_graph(model, loss, trainer=trainer.name), loss)
     found = engine.step(fit.feeds(data.train.x), loss.arrays(data.train.y, taught))
     assert found == pytest.approx(expected.item(), rel=2e-5)
     for name, parameter in parameters.items():
@@ -307,7 +307,7 @@ def test_an_output_may_be_the_loss(trainer: LocalTrainer) -> None:
     model = from_proto(text_model(signature, lines, {"w": w}))
     data = with_goal(dataset(), model, "cost=itself", None)
     loss = make_loss(model, data)
-    engine = make_engine(trainer.name, training_view(model, loss, trainer=trainer.name), loss)
+    engine = make_engine(trainer.name, training_graph(model, loss, trainer=trainer.name), loss)
     x = data.train.x
     found = engine.step({"x": x}, loss.arrays(data.train.y))
     assert found == pytest.approx(((x @ w) ** 2).mean(), rel=1e-5)
@@ -462,7 +462,7 @@ def test_several_outputs_have_labels_of_their_own(
     goal = with_goal(data, model, text, None)
     expected, theirs = torch_two_headed(model, arrays, boxes, kinds)
     loss = make_loss(model, goal)
-    engine = make_engine(trainer.name, training_view(model, loss, trainer=trainer.name), loss)
+    engine = make_engine(trainer.name, training_graph(model, loss, trainer=trainer.name), loss)
     assert engine.step({"x": arrays["x_train"]}, loss.arrays(goal.train.y)) == pytest.approx(expected, rel=1e-5)
     for name, gradient in engine.gradients.items():
         np.testing.assert_allclose(gradient, theirs[name], atol=2e-5 * np.abs(theirs[name]).max())

@@ -15,7 +15,7 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model, from_proto
 from pysurgeon.model.session import Session, output_error
-from pysurgeon.training import training_report, training_view
+from pysurgeon.training import training_graph, training_report
 from pysurgeon.training.derived_graph.rewrites import REWRITES
 from pysurgeon.training.engines.ort_gradients import WITH_GRADIENT
 
@@ -334,7 +334,7 @@ def measured_gradient(model: Model, x: Array, shape: tuple[int, ...]) -> Array:
 
 def check(case: Case) -> None:
     model, x = case.model(), inputs(case)
-    view = training_view(model)
+    view = training_graph(model)
     onnx.checker.check_model(view.proto, full_check=True)
     assert output_error(Session(model).run(x), Session(from_proto(view.proto)).run(x)) < 2e-6
     engine = engine_of(view)
@@ -369,7 +369,7 @@ def test_every_operator_of_the_tables_is_tested() -> None:
 def test_an_operator_without_gradient_or_rewrite_is_refused_by_name(op_type: str) -> None:
     model = Case((node(op_type),)).model()
     with pytest.raises(TrainingError, match=f"node 'the_{op_type}' cannot be trained through.*{op_type}"):
-        training_view(model)
+        training_graph(model)
     (fact,) = [f for f in training_report(model) if f.status == "no gradient"]
     assert (fact.node, fact.operator) == (f"the_{op_type}", op_type)
 
@@ -392,12 +392,12 @@ def test_a_rewrite_that_does_not_apply_says_why() -> None:
         (node("Resize", "h", "", "s", mode="cubic"),), {"s": np.array([1, 1, 2, 2], np.float32)}, IMAGE
     ).model()
     with pytest.raises(TrainingError, match=r"node 'the_Resize'.*only nearest and linear"):
-        training_view(model)
+        training_graph(model)
 
 
 def test_softplus_has_a_gradient_at_zero_and_no_overflow_far_out() -> None:
     case = Case((node("Softplus"),), weight=np.zeros(TABLE, np.float32))
-    view = training_view(case.model())
+    view = training_graph(case.model())
     engine = engine_of(view)
     gradients(engine, view, np.zeros((2, *TABLE), np.float32), LABELS)
     at_zero = engine.gradients["w"].copy()

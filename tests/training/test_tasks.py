@@ -25,7 +25,7 @@ from pysurgeon.training import (
     WorkerTrainer,
     evaluate,
     fit_input,
-    training_view,
+    training_graph,
 )
 from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.loss import Loss
@@ -49,7 +49,7 @@ def engine_gradients(
     trainer: LocalTrainer, model: Model, data: Dataset, loss: Loss, rows: slice = slice(None)
 ) -> tuple[float, dict[str, Array]]:
     fit = fit_input(model, data)
-    engine = make_engine(trainer.name, training_view(model, loss, trainer=trainer.name), loss)
+    engine = make_engine(trainer.name, training_graph(model, loss, trainer=trainer.name), loss)
     found = engine.step(fit.feeds(data.train.x[rows]), loss.arrays(data.train.y[rows]))
     return found, {name: g.copy() for name, g in engine.gradients.items()}
 
@@ -180,7 +180,7 @@ def test_frozen_statistics_stay_and_gradients_are_those_of_torch_at_inference(tr
     module.eval()
     torch.nn.functional.cross_entropy(module(torch.from_numpy(x)), torch.from_numpy(y)).backward()
     loss = make_loss(model, data)
-    view = training_view(model, loss, freeze_statistics=True, trainer=trainer.name)
+    view = training_graph(model, loss, freeze_statistics=True, trainer=trainer.name)
     engine = make_engine(trainer.name, view, loss)
     engine.step({model.inputs[0].name: x}, loss.arrays(y))
     for name, parameter in module.named_parameters():
@@ -212,7 +212,7 @@ def test_a_final_sigmoid_is_recognised_and_stays_in_the_file(trainer: LocalTrain
     model = from_proto(text_model("m (float[N, 3, 8, 8] x) => (float[N, 5] y)", lines, tensors))
     assert (head(model, "multi-label").kind, head(model, "multi-label").logits) == ("probabilities", "z")
     assert head(model, "regression").kind == "logits"
-    view = training_view(model, "multi-label", trainer=trainer.name)
+    view = training_graph(model, "multi-label", trainer=trainer.name)
     assert [n.op_type for n in view.proto.graph.node] == ["Flatten", "MatMul"]
     data = dataset(MULTI, task="multi-label")
     found, _ = engine_gradients(trainer, model, data, make_loss(model, data))

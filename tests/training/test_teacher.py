@@ -32,7 +32,7 @@ SETTINGS = TrainSettings(Schedule(2e-2, 200), batch_size=32)
 
 
 def detector(hidden: int = 12, *, seed: int = 0) -> Model:
-    """Three outputs of floats and one of whole numbers, for samples without labels."""
+    """Three outputs of floats and one of integers, for samples without labels."""
     rng = np.random.default_rng(seed)
     lines = [
         "a = MatMul (x, w)",

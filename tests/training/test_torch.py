@@ -27,8 +27,8 @@ from pysurgeon.training import (
     TrainSettings,
     WorkerTrainer,
     ensure_device,
+    training_graph,
     training_report,
-    training_view,
 )
 from pysurgeon.training.derived_graph.rewrites import REWRITES
 from pysurgeon.training.engines.engine import make_engine
@@ -63,7 +63,7 @@ def both(model: Model, x: Array, targets: dict[str, Array], loss: Loss, **option
     """Gradients and statistics by each engine, and the loss under an empty name."""
     found = []
     for name in ("ort", "torch"):
-        view = training_view(model, trainer=name, **options)
+        view = training_graph(model, trainer=name, **options)
         engine = make_engine(name, view, loss)
         value = engine.step({model.inputs[0].name: x}, targets)
         tensors = engine.tensors()
@@ -140,7 +140,7 @@ OWN = {
 def test_what_only_torch_trains_has_a_right_gradient(case: Case) -> None:
     model, x = case.model(), inputs(case)
     assert "no gradient" not in {f.status for f in training_report(model, trainer="torch")}
-    view = training_view(model, trainer="torch")
+    view = training_graph(model, trainer="torch")
     engine = make_engine("torch", view, CROSS_ENTROPY)
     engine.step({"x": x}, CROSS_ENTROPY.arrays(LABELS))
     expected = measured_gradient(model, x, case.shape)
@@ -158,13 +158,13 @@ def test_torch_has_a_function_for_whatever_views_are_made_of() -> None:
 def test_an_operator_without_a_function_is_refused_by_name() -> None:
     model = Case((node("Hardmax"),)).model()
     with pytest.raises(TrainingError, match=r"node 'the_Hardmax'.*trainer torch has no function.*Hardmax"):
-        training_view(model, trainer="torch")
+        training_graph(model, trainer="torch")
     # Also where no gradient passes: it has to be computed.
     aside = Case((node("Hardmax", out="r"), node("Greater", "r", "z", out="g"), node("Where", "g", "h", "z")), ZERO)
     if can_differentiate():
-        training_view(aside.model(), trainer="ort")
+        training_graph(aside.model(), trainer="ort")
     with pytest.raises(TrainingError, match="Hardmax"):
-        training_view(aside.model(), trainer="torch")
+        training_graph(aside.model(), trainer="torch")
 
 
 def test_a_form_without_a_function_is_refused_with_the_reason() -> None:
@@ -172,7 +172,7 @@ def test_a_form_without_a_function_is_refused_with_the_reason() -> None:
     (fact,) = [f for f in training_report(model, trainer="torch") if f.status == "no gradient"]
     assert fact.operator == "Resize"
     with pytest.raises(TrainingError, match="the_Resize"):
-        training_view(model, trainer="torch")
+        training_graph(model, trainer="torch")
 
 
 ZERO = {"z": np.float32(0.5).reshape(())}
@@ -319,7 +319,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     import torch
 
     if torch.cuda.is_available():
-        pytest.skip("there is a graphics card")
+        pytest.skip("there is a GPU")
     with pytest.raises(TrainingError, match=r"cuda needs a build of torch.*sees none"):
         ensure_device("cuda", "torch")
 
@@ -358,7 +358,7 @@ def test_what_an_onnxruntime_can_do_is_known_without_it(tmp_path: Any, monkeypat
 
 
 def test_a_step_that_fails_says_where(trainer: LocalTrainer) -> None:
-    view = training_view(network("mlp"), trainer=trainer.name)
+    view = training_graph(network("mlp"), trainer=trainer.name)
     engine = make_engine(trainer.name, view, CROSS_ENTROPY)
     with pytest.raises(TrainingError, match="cannot take a step"):
         engine.step({view.proto.graph.input[0].name: np.zeros((2, 3, 9, 9), np.float32)}, CROSS_ENTROPY.arrays(LABELS))

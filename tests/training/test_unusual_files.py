@@ -18,7 +18,7 @@ from pysurgeon.model import Model, from_proto
 from pysurgeon.model.feeds import random_feeds
 from pysurgeon.model.session import Session, output_error
 from pysurgeon.training import LocalTrainer, Schedule, State, TrainSettings, evaluate, training_report
-from pysurgeon.training.derived_graph.derive import training_view
+from pysurgeon.training.derived_graph.derive import training_graph
 
 RNG = np.random.default_rng(0)
 N = 60
@@ -81,7 +81,7 @@ def test_quantized_activations_round_and_pass_the_gradient(trainer: str) -> None
     shapes = {**SIZES, "s": (16,), "b": (16,)}
     exact, stepped = (from_proto(net(ports + body, **shapes)) for body in (plain, rounded))
     dataset = data(x=FEATURES)
-    assert set(training_view(stepped, trainer=trainer).trainable) == {"w1", "s", "b", "w2"}
+    assert set(training_graph(stepped, trainer=trainer).trainable) == {"w1", "s", "b", "w2"}
     assert slopes(stepped, dataset, trainer) == pytest.approx(slopes(exact, dataset, trainer), rel=0.1)
 
 
@@ -136,7 +136,7 @@ def test_a_transpose_without_an_order(trainer: str) -> None:
             w2=(16, 3),
         )
     )
-    (node,) = [n for n in training_view(model, trainer=trainer).ir.graph if n.op_type == "Transpose"]
+    (node,) = [n for n in training_graph(model, trainer=trainer).ir.graph if n.op_type == "Transpose"]
     assert tuple(node.attributes["perm"].as_ints()) == (1, 0)
     assert slopes(model, data(x=FEATURES), trainer) > 0
 
@@ -177,7 +177,7 @@ def test_a_branch_on_what_is_fed(trainer: str) -> None:
     assert fact.status == "no gradient"
     assert "--fix flag=VALUE" in fact.detail
     with pytest.raises(TrainingError, match="--fix flag=VALUE"):
-        training_view(from_proto(proto), trainer=trainer)
+        training_graph(from_proto(proto), trainer=trainer)
     for behind in (True, False):
         proto = branching(behind=behind)
         for value in (True, 0):

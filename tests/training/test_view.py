@@ -1,4 +1,4 @@
-"""The training view and the report about it."""
+"""The training graph and the report about it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from starts import text_model
 
 from pysurgeon.errors import TrainingError
 from pysurgeon.model import Model, from_proto
-from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
 from pysurgeon.model.session import Session
 from pysurgeon.runtime import DEFAULT_TRAINER
-from pysurgeon.training import training_report, training_view
+from pysurgeon.training import training_graph, training_report
 from pysurgeon.training.engines.engine import make_engine
 from pysurgeon.training.losses.making import plain_loss
 from pysurgeon.training.losses.targets import AsTheyAre
@@ -39,7 +39,7 @@ def dense(*tail: str, opset: int = 17, dtype: int = TensorProto.FLOAT) -> Model:
 def test_every_node_of_an_ordinary_network_trains(dynamo: bool) -> None:
     model = exported(cnn(), 3, 8, 8, dynamo=dynamo)
     before = model.to_bytes()
-    view = training_view(model)
+    view = training_graph(model)
     assert set(view.trainable) == set(model.trainable())
     assert {fact.status for fact in view.facts} == {"trains"}
     assert [fact.operator for fact in view.facts] == [node.op_type for node in model.nodes]
@@ -48,7 +48,7 @@ def test_every_node_of_an_ordinary_network_trains(dynamo: bool) -> None:
 
 def test_batch_normalization_keeps_its_statistics_apart() -> None:
     model = network("cnn", dynamo=True)
-    view = training_view(model)
+    view = training_graph(model)
     assert len(view.statistics) == 4
     assert not set(view.statistics) & set(view.trainable)
     (first, _) = [f for f in view.facts if f.operator == "BatchNormalization"]
@@ -59,21 +59,21 @@ def test_batch_normalization_keeps_its_statistics_apart() -> None:
 def test_a_final_softmax_is_left_out_of_the_view_and_stays_in_the_model(operator: str, kind: str) -> None:
     model = dense(operator, "Identity")
     assert (head(model).kind, head(model).logits) == (kind, "z")
-    view = training_view(model)
+    view = training_graph(model)
     assert [node.op_type for node in view.proto.graph.node] == ["MatMul"]
     assert [f.status for f in view.facts] == ["trains", "rewritten", "rewritten"]
     assert [node.op_type for node in model.nodes] == ["MatMul", operator, "Identity"]
 
 
 def test_a_softmax_in_the_middle_stays() -> None:
-    view = training_view(dense("Softmax", "Relu"))
+    view = training_graph(dense("Softmax", "Relu"))
     assert [node.op_type for node in view.proto.graph.node] == ["MatMul", "Softmax", "Relu"]
 
 
 @pytest.mark.parametrize("opset", [9, 11, 12, 13, 17, 21, 22, 24])
 def test_operator_sets_that_are_supported(opset: int) -> None:
     model = dense("Relu", "Softmax", opset=opset)
-    view = training_view(model)
+    view = training_graph(model)
     gradients(engine_of(view, classes=3), view, np.ones((2, 4), np.float32), np.array([0, 1]), classes=3)
     assert view.trainable == ("w",)
     assert model.opset == opset
@@ -93,7 +93,7 @@ def test_newer_operators_train_by_their_definitions(opset: int, line: str) -> No
     body = f"h = MatMul (x, w)\n{line}"
     tensors = {"w": rng.standard_normal((4, 6)), "scale": np.ones(6)}
     model = from_proto(text_model("m (float[N, 5, 4] x) => (float[N, 5, 6] y)", [body], tensors, opset=opset))
-    view = training_view(model, "regression")
+    view = training_graph(model, "regression")
     assert view.proto.opset_import[0].version == 21
     assert "w" in view.trainable
     x = rng.standard_normal((2, 5, 4)).astype(np.float32)
@@ -114,13 +114,13 @@ def test_newer_operators_train_by_their_definitions(opset: int, line: str) -> No
 def test_an_operator_set_that_cannot_be_translated_is_refused_with_the_reason() -> None:
     lines = ["h = MatMul (x, w)", "y = MaxPool <kernel_shape = [3], strides = [3], pads = [0, 1], ceil_mode = 1> (h)"]
     proto = text_model("m (float[N, 3, L] x) => (float[N, 3, K] y)", lines, {"w": np.ones((9, 9))}, opset=22)
-    with pytest.raises(TrainingError, match=r"operator set 22, and training knows those up to 21.*ceil_mode"):
-        training_view(from_proto(proto))
+    with pytest.raises(TrainingError, match=r"opset 22, and training knows those up to 21.*ceil_mode"):
+        training_graph(from_proto(proto))
 
 
 def test_parameters_that_are_not_float32_are_refused() -> None:
     with pytest.raises(TrainingError, match=r"'w' is float64.*float32"):
-        training_view(dense("Relu", dtype=TensorProto.DOUBLE))
+        training_graph(dense("Relu", dtype=TensorProto.DOUBLE))
 
 
 def test_what_does_not_lead_to_the_loss_is_frozen_with_the_reason() -> None:
@@ -134,7 +134,7 @@ def test_what_does_not_lead_to_the_loss_is_frozen_with_the_reason() -> None:
     facts = {fact.node: fact for fact in training_report(model)}
     assert facts["aside"].status == facts["floor"].status == "frozen"
     assert "does not lead to output 'z'" in facts["aside"].detail
-    assert training_view(model).trainable == ("w",)
+    assert training_graph(model).trainable == ("w",)
 
 
 def test_a_network_without_parameters_is_refused() -> None:
@@ -142,7 +142,7 @@ def test_a_network_without_parameters_is_refused() -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     with pytest.raises(TrainingError, match="nothing to train"):
-        training_view(model)
+        training_graph(model)
 
 
 @pytest.mark.parametrize("dynamo", [False, True])
@@ -150,13 +150,13 @@ def test_a_network_without_parameters_is_refused() -> None:
 def test_a_fixed_batch_size_is_freed(dynamo: bool, batch: int) -> None:
     model = exported(cnn(), 3, 8, 8, dynamo=dynamo, dynamic=False, batch=batch)
     assert model.inputs[0].shape[0] == batch
-    freed = free_batch(model)
+    freed = make_batch_dynamic(model)
     x = np.random.default_rng(0).standard_normal((7, 3, 8, 8)).astype(np.float32)
     together = Session(freed).run(x)[freed.outputs[0].name]
     apart = Session(model).run(x[:batch])[model.outputs[0].name]
     np.testing.assert_allclose(together[:batch], apart, atol=1e-5)
     assert set(freed.tensors()) >= set(model.trainable())
-    view = training_view(model)
+    view = training_graph(model)
     gradients(engine_of(view), view, x, np.arange(7) % 5)
 
 
@@ -164,12 +164,12 @@ def test_a_fixed_batch_size_is_freed(dynamo: bool, batch: int) -> None:
 def test_attention_with_a_fixed_batch_size_is_freed(dynamo: bool) -> None:
     # The batch is merged with the heads, stands second after a permutation, and hides in constants.
     model = exported(attention(), 3, 8, 8, dynamo=dynamo, dynamic=False, batch=1)
-    freed = free_batch(model)
+    freed = make_batch_dynamic(model)
     x = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
     together = Session(freed).run(x)[freed.outputs[0].name]
     apart = [Session(model).run(x[k : k + 1])[model.outputs[0].name] for k in range(6)]
     np.testing.assert_allclose(together, np.concatenate(apart), atol=1e-5)
-    view = training_view(model)
+    view = training_graph(model)
     gradients(engine_of(view), view, x, np.arange(6) % 5)
 
 
@@ -190,12 +190,12 @@ def test_attention_with_time_first_and_a_token_of_its_own_is_freed(batch: int) -
             return self.head((x + self.attend(x, x, x)[0])[0])
 
     model = exported(seeded(0, Net), 8, 3, 3, dynamic=False, batch=batch)
-    freed = free_batch(model)
+    freed = make_batch_dynamic(model)
     x = np.random.default_rng(0).standard_normal((6, 8, 3, 3)).astype(np.float32)
     together = Session(freed).run(x)[freed.outputs[0].name]
     apart = [Session(model).run(x[k : k + batch])[model.outputs[0].name] for k in range(0, 6, batch)]
     np.testing.assert_allclose(together, np.concatenate(apart), atol=1e-5)
-    view = training_view(model)
+    view = training_graph(model)
     gradients(engine_of(view), view, x, np.arange(6) % 5)
 
 
@@ -209,7 +209,7 @@ def test_a_model_of_which_no_output_holds_floats_is_not_freed() -> None:
     )
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     with pytest.raises(TrainingError, match="none of its outputs holds floats"):
-        free_batch(model)
+        make_batch_dynamic(model)
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
@@ -226,7 +226,7 @@ def test_initial_states_of_a_fixed_batch_are_freed(kind: str) -> None:
             return self.head(self.cell(x.transpose(0, 1))[0][-1])
 
     model = exported(seeded(0, Net), 7, 6, dynamic=False, batch=2)
-    freed = free_batch(model)
+    freed = make_batch_dynamic(model)
     x = np.random.default_rng(0).standard_normal((6, 7, 6)).astype(np.float32)
     apart = [Session(model).run(x[k : k + 2])[model.outputs[0].name] for k in (0, 2, 4)]
     np.testing.assert_allclose(Session(freed).run(x)[freed.outputs[0].name], np.concatenate(apart), atol=1e-6)
@@ -234,7 +234,7 @@ def test_initial_states_of_a_fixed_batch_are_freed(kind: str) -> None:
 
 def test_a_free_batch_size_costs_nothing() -> None:
     model = network("mlp")
-    assert free_batch(model) is model
+    assert make_batch_dynamic(model) is model
 
 
 def test_a_network_that_mixes_its_samples_is_refused() -> None:
@@ -248,7 +248,7 @@ def test_a_network_that_mixes_its_samples_is_refused() -> None:
     graph = helper.make_graph(nodes, "g", [x], [y], [weight])
     model = from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
     with pytest.raises(TrainingError, match=r"exported for a batch of 2.*dynamic"):
-        training_view(model)
+        training_graph(model)
 
 
 @needs_ort
@@ -259,7 +259,7 @@ def test_quantized_weights_are_named_as_the_reason_why_nothing_is_trained() -> N
         " { w = DequantizeLinear <axis = 0, block_size = 2> (q, s) y = MatMul (x, w) }"
     )
     model = from_proto(onnx.parser.parse_model(text))
-    for look in (training_report, training_view):
+    for look in (training_report, training_graph):
         with pytest.raises(TrainingError, match=r"nothing to train.*the weights are quantized"):
             look(model)
 
@@ -270,4 +270,4 @@ def test_weights_with_one_step_are_trained() -> None:
         " <int8[3, 2] q = {1, 2, 3, 4, 5, 6}, float s = {0.1}, int8 z = {0}>"
         " { w = DequantizeLinear (q, s, z) y = MatMul (x, w) }"
     )
-    assert list(training_view(from_proto(onnx.parser.parse_model(text))).trainable) == ["w"]
+    assert list(training_graph(from_proto(onnx.parser.parse_model(text))).trainable) == ["w"]

@@ -18,7 +18,7 @@ from pysurgeon.data import Dataset, Split
 from pysurgeon.graph import Array
 from pysurgeon.model import Model, from_proto
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
-from pysurgeon.training import TrainingView
+from pysurgeon.training import TrainingGraph
 from pysurgeon.training.engines.engine import Engine, make_engine
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.making import plain_loss
@@ -135,12 +135,12 @@ def attention(*, seed: int = 0) -> Any:
     return seeded(seed, Net)
 
 
-def engine_of(view: TrainingView, *, classes: int = len(CLASSES), trainer: TrainerName = DEFAULT_TRAINER) -> Engine:
+def engine_of(view: TrainingGraph, *, classes: int = len(CLASSES), trainer: TrainerName = DEFAULT_TRAINER) -> Engine:
     """An engine on a view, for plain cross-entropy."""
     return make_engine(trainer, view, cross_entropy(classes))
 
 
-def gradients(engine: Engine, view: TrainingView, x: Array, y: Array, *, classes: int = len(CLASSES)) -> float:
+def gradients(engine: Engine, view: TrainingGraph, x: Array, y: Array, *, classes: int = len(CLASSES)) -> float:
     """Loss and gradients of a batch for the one input of a view."""
     return engine.step({view.proto.graph.input[0].name: x}, cross_entropy(classes).arrays(y))
 

@@ -236,7 +236,7 @@ def _labels_of(
     number = np.asarray(ignored)
     if number.size != 1 or number.dtype.kind not in "iu" or labels.ndim == 1:
         message = (
-            f"ignore of {origin} is {number!s:.40}; it must be one whole number, that of the places without a class, and labels "
+            f"ignore of {origin} is {number!s:.40}; it must be one integer, that of the places without a class, and labels "
             "must be of places (n, places...)"
         )
         raise DataError(message)

@@ -14,7 +14,7 @@ from pysurgeon.diagnosis import cut as planning
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.branch import Branch, Candidate, Origin
 from pysurgeon.evolution.fitness import knows
-from pysurgeon.evolution.strategies.proposals import Events, Grounds, recommendations
+from pysurgeon.evolution.strategies.proposals import Context, Events, recommendations
 from pysurgeon.model.costs import Costs, costs
 from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Operation, RemoveLayer, Widen, apply_edit
 from pysurgeon.widths.structure import Structure
@@ -27,7 +27,7 @@ _LARGEST = 32
 LEVELS = 2
 
 
-def by_doubling(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:
+def by_doubling(parents: Sequence[Branch], generation: int, events: Events, context: Context) -> list[Candidate]:
     """All widths doubled, for each parent; nothing once a doubling has lost, or a network would be too large to train."""
     if generation and _lost(generation - 1, events):
         return []
@@ -37,20 +37,20 @@ def by_doubling(parents: Sequence[Branch], generation: int, events: Events, grou
         doubled = [
             Widen(w.name, 2 * w.size)
             for w in structure.widths
-            if w.resizable and (w.exact or w.averaged) and not grounds.kept.width(structure, w)
+            if w.resizable and (w.exact or w.averaged) and not context.kept.width(structure, w)
         ]
         texts = tuple(str(x) for x in doubled)
-        if texts and _growth(structure, doubled, grounds) <= math.log(_LARGEST):
-            found.append(Candidate("doubled", texts, _seed(grounds, generation), parent=parent.id))
+        if texts and _growth(structure, doubled, context) <= math.log(_LARGEST):
+            found.append(Candidate("doubled", texts, _seed(context, generation), parent=parent.id))
     return found
 
 
-def _growth(structure: Structure, doubled: Sequence[Widen], grounds: Grounds) -> float:
+def _growth(structure: Structure, doubled: Sequence[Widen], context: Context) -> float:
     """How much larger than the start a model would be: the logarithm, of parameters or of operations, whichever grows more; infinite if refused."""
-    model, start = structure.model, grounds.fitness.start
+    model, start = structure.model, context.fitness.start
     try:
         for operation in doubled:
-            model = apply_edit(operation.outline(Structure(model), grounds.calibration))
+            model = apply_edit(operation.outline(Structure(model), context.calibration))
     except Refused:
         return math.inf
     after = costs(model)
@@ -65,13 +65,13 @@ def _lost(generation: int, events: Events) -> bool:
     return selected["winner"] in candidates["parents"]
 
 
-def by_depth(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
+def by_depth(parents: Sequence[Branch], generation: int, events: Events, context: Context) -> list[Candidate]:  # noqa: ARG001
     """The layers and bypasses whose gradients promise most, each alone; none that more than doubles the costs."""
     parent = parents[0]
     structure, now = Structure(parent.model), costs(parent.model)
-    ranking = recommendations(structure, parent, "accuracy", _seed(grounds, generation), grounds)
+    ranking = recommendations(structure, parent, "accuracy", _seed(context, generation), context)
     worth = [r for r in ranking if r.score > 0 and r.macs <= now.macs and r.parameters <= now.parameters]
-    return _first(worth, (InsertLayer, AddBypass), parent, generation, grounds)
+    return _first(worth, (InsertLayer, AddBypass), parent, generation, context)
 
 
 def _first(
@@ -79,44 +79,44 @@ def _first(
     kinds: tuple[type[Operation], ...],
     parent: Branch,
     generation: int,
-    grounds: Grounds,
+    context: Context,
 ) -> list[Candidate]:
     """The first recommendations of some kinds on different sites, each alone."""
     found: dict[str, Candidate] = {}
-    seed = _seed(grounds, generation)
+    seed = _seed(context, generation)
     for r in ranking:
-        if isinstance(r.operation, kinds) and len(found) < grounds.settings.branches:
+        if isinstance(r.operation, kinds) and len(found) < context.settings.branches:
             text = str(r.operation)
             candidate = Candidate("recommended", (text,), seed, r.expected_gain, {text: r.evidence}, parent.id)
             found.setdefault(r.operation.site, candidate)
     return list(found.values())
 
 
-def by_cut(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
+def by_cut(parents: Sequence[Branch], generation: int, events: Events, context: Context) -> list[Candidate]:  # noqa: ARG001
     """All widths cut at once, under one price, to some levels of cost; and a uniform cut to the middle one as the control.
 
     Where nothing may grow, also layers that can go or be factorized, each alone.
     """
     found: dict[tuple[str, tuple[str, ...]], Candidate] = {}
     for parent in parents:
-        if not knows(parent, grounds.fitness) and _excess(grounds)(costs(parent.model)) <= 0:
+        if not knows(parent, context.fitness) and _excess(context)(costs(parent.model)) <= 0:
             continue  # what a network that has learnt nothing can do without, says nothing
         structure = Structure(parent.model)
-        curves = planning.curves(structure, grounds.calibration, kept=partial(grounds.kept.width, structure))
+        curves = planning.curves(structure, context.calibration, kept=partial(context.kept.width, structure))
         if not curves:
             continue
-        planned = [(goal, plan) for goal in _goals(structure, grounds) if (plan := _planned(structure, curves, goal))]
+        planned = [(goal, plan) for goal in _goals(structure, context) if (plan := _planned(structure, curves, goal))]
         made: list[tuple[Origin, planning.Cut]] = [("cut", plan) for _, plan in planned]
         if planned:
             made.append(("uniform", planning.uniform(structure, curves, *planned[len(planned) // 2][0])))
         for origin, plan in made:
-            candidate = _cut(origin, plan, structure, parent, _seed(grounds, generation))
+            candidate = _cut(origin, plan, structure, parent, _seed(context, generation))
             if candidate.operations:
                 found.setdefault((candidate.parent, candidate.operations), candidate)
-        if not grounds.settings.may_grow:
-            purpose: Purpose = "latency" if grounds.settings.objective == "latency" else "size"
-            ranking = recommendations(structure, parent, purpose, _seed(grounds, generation), grounds)
-            for candidate in _first(ranking, (RemoveLayer, Factorize), parent, generation, grounds):
+        if not context.settings.may_grow:
+            purpose: Purpose = "latency" if context.settings.objective == "latency" else "size"
+            ranking = recommendations(structure, parent, purpose, _seed(context, generation), context)
+            for candidate in _first(ranking, (RemoveLayer, Factorize), parent, generation, context):
                 found.setdefault((parent.id, candidate.operations), candidate)
     return list(found.values())
 
@@ -132,9 +132,9 @@ def _planned(structure: Structure, curves: Sequence[planning.Curve], goal: Goal)
         return None
 
 
-def _goals(structure: Structure, grounds: Grounds) -> list[Goal]:
+def _goals(structure: Structure, context: Context) -> list[Goal]:
     """What networks that are cut may cost: levels below the parent, but none that breaks a limit; the limit itself in their place."""
-    measure, excess = _measure(grounds), _excess(grounds)
+    measure, excess = _measure(context), _excess(context)
     now = costs(structure.model)
     levels = [measure(now) - halvings * math.log(2) for halvings in range(1, LEVELS + 1)]
     beyond = excess(now)
@@ -144,9 +144,9 @@ def _goals(structure: Structure, grounds: Grounds) -> list[Goal]:
     return [(excess, 0.0), *((excess, -halvings * math.log(2)) for halvings in range(1, LEVELS))]
 
 
-def _measure(grounds: Grounds) -> planning.Measure:
+def _measure(context: Context) -> planning.Measure:
     """What cuts are to save: parameters for `size`, operations for `latency`, else both; logarithms, relative to the start."""
-    objective, start = grounds.settings.objective, grounds.fitness.start
+    objective, start = context.settings.objective, context.fitness.start
     if objective == "size":
         return lambda size: math.log(max(1, size.parameters) / max(1, start.parameters))
     if objective == "latency":
@@ -154,9 +154,9 @@ def _measure(grounds: Grounds) -> planning.Measure:
     return lambda size: growth(start, size)
 
 
-def _excess(grounds: Grounds) -> planning.Measure:
+def _excess(context: Context) -> planning.Measure:
     """By how much limits are broken: the largest logarithm; below 0 where there is room."""
-    parameters, macs = grounds.settings.max_params, grounds.settings.max_macs
+    parameters, macs = context.settings.max_params, context.settings.max_macs
 
     def beyond(size: Costs) -> float:
         found = [
@@ -176,5 +176,5 @@ def _cut(origin: Origin, plan: planning.Cut, structure: Structure, parent: Branc
     return Candidate(origin, tuple(evidence), seed, 0.0, evidence, parent.id)
 
 
-def _seed(grounds: Grounds, generation: int) -> int:
-    return int(np.random.default_rng([grounds.settings.seed, generation, 7]).integers(2**31))
+def _seed(context: Context, generation: int) -> int:
+    return int(np.random.default_rng([context.settings.seed, generation, 7]).integers(2**31))

@@ -27,7 +27,7 @@ _DRAWS = 20
 
 
 @dataclass(frozen=True)
-class Grounds:
+class Context:
     """What proposals rest on.
 
     Attributes:
@@ -52,20 +52,20 @@ class Grounds:
 class Propose(Protocol):
     """A way to propose."""
 
-    def __call__(self, parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:
+    def __call__(self, parents: Sequence[Branch], generation: int, events: Events, context: Context) -> list[Candidate]:
         """Operations on some of the parents.
 
         Args:
             parents: The branches that are carried on.
             generation: Counted from 0.
             events: The lineage so far.
-            grounds: What proposals rest on.
+            context: What proposals rest on.
         """
 
 
-def by_chance(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
+def by_chance(parents: Sequence[Branch], generation: int, events: Events, context: Context) -> list[Candidate]:  # noqa: ARG001
     """Random operations alone: the control. As many as there are that differ; small models may have fewer."""
-    count, rng = grounds.settings.branches + 1, np.random.default_rng([grounds.settings.seed, generation, 7])
+    count, rng = context.settings.branches + 1, np.random.default_rng([context.settings.seed, generation, 7])
     found: list[Candidate] = []
     taken: set[tuple[str, tuple[str, ...]]] = set()
     structures = [Structure(p.model) for p in parents]
@@ -73,7 +73,7 @@ def by_chance(parents: Sequence[Branch], generation: int, events: Events, ground
         if len(found) == count:
             break
         k = int(rng.integers(len(parents))) if len(parents) > 1 else 0
-        candidate = random_candidate(structures[k], grounds.calibration, grounds.settings, rng, grounds.kept)
+        candidate = random_candidate(structures[k], context.calibration, context.settings, rng, context.kept)
         if candidate is None:
             break
         if (parents[k].id, candidate.operations) not in taken:
@@ -83,7 +83,7 @@ def by_chance(parents: Sequence[Branch], generation: int, events: Events, ground
 
 
 def recommendations(
-    structure: Structure, parent: Branch, purpose: Purpose, seed: int, grounds: Grounds
+    structure: Structure, parent: Branch, purpose: Purpose, seed: int, context: Context
 ) -> list[Recommendation]:
     """What a parent might gain from, best first.
 
@@ -92,15 +92,15 @@ def recommendations(
         parent: To be operated on.
         purpose: What for.
         seed: For what the operations draw at random.
-        grounds: What proposals rest on.
+        context: What proposals rest on.
     """
     ranking = recommend(
-        diagnose(structure, grounds.calibration, threads=grounds.settings.threads),
-        grounds.calibration,
+        diagnose(structure, context.calibration, threads=context.settings.threads),
+        context.calibration,
         accuracy=max(0.0, parent.accuracy),  # numbers may be predicted worse than by their mean
         objective=purpose,
-        price=grounds.settings.price,
+        price=context.settings.price,
         seed=seed,
-        slopes=grounds.slopes,
+        slopes=context.slopes,
     )
-    return [r for r in ranking if not grounds.kept.forbids(structure, r.operation, grounds.calibration)]
+    return [r for r in ranking if not context.kept.forbids(structure, r.operation, context.calibration)]

@@ -30,7 +30,7 @@ from pysurgeon import kernels
 from pysurgeon.errors import Refused
 from pysurgeon.evolution.branch import Branch, Candidate, Origin
 from pysurgeon.evolution.race import Arena
-from pysurgeon.evolution.strategies.proposals import Events, Grounds
+from pysurgeon.evolution.strategies.proposals import Context, Events
 from pysurgeon.model.costs import costs
 from pysurgeon.model.layers import Layer
 from pysurgeon.surgery import (
@@ -63,10 +63,10 @@ class _Listed:
     operation: Operation
 
 
-def by_paper(parents: Sequence[Branch], generation: int, events: Events, grounds: Grounds) -> list[Candidate]:  # noqa: ARG001
+def by_paper(parents: Sequence[Branch], generation: int, events: Events, context: Context) -> list[Candidate]:  # noqa: ARG001
     """The best operation of each kind over all parents by its key, and one of the others at random."""
-    rng = np.random.default_rng([grounds.settings.seed, generation, 21])
-    listed = [x for parent in parents for x in _listed(parent, grounds)]
+    rng = np.random.default_rng([context.settings.seed, generation, 21])
+    listed = [x for parent in parents for x in _listed(parent, context)]
     listed.sort(key=lambda x: (-x.key, x.parent, str(x.operation)))
     best: dict[str, _Listed] = {}
     for x in listed:
@@ -83,17 +83,17 @@ def _candidate(origin: Origin, listed: _Listed, seed: int) -> Candidate:
     return Candidate(origin, (text,), seed, evidence={text: {"sort_key": listed.key}}, parent=listed.parent)
 
 
-def _listed(parent: Branch, grounds: Grounds) -> Iterator[_Listed]:
+def _listed(parent: Branch, context: Context) -> Iterator[_Listed]:
     structure = Structure(parent.model)
     hidden = [(layer, width) for layer in structure.layers if (width := _written(structure, layer)) is not None]
     for place, (layer, width) in enumerate(hidden, start=1):
         for x in _of_layer(parent.id, structure, layer, width, place / len(hidden)):
             try:
-                after = costs(apply_edit(x.operation.outline(structure, grounds.calibration)))
+                after = costs(apply_edit(x.operation.outline(structure, context.calibration)))
             except Refused:
                 continue
-            if not grounds.fitness.allowed(after, 0.0) and not grounds.kept.forbids(
-                structure, x.operation, grounds.calibration
+            if not context.fitness.allowed(after, 0.0) and not context.kept.forbids(
+                structure, x.operation, context.calibration
             ):
                 yield x
 

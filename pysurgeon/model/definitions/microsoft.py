@@ -55,7 +55,7 @@ def quick_gelu(build: Builder) -> ir.Value:
 def layer_norm(
     build: Builder, x: ir.Value, scale: ir.Value | None, bias: ir.Value | None, default: float = _SKIP_EPSILON
 ) -> ir.Value:
-    """Along the last axis; with an operator of its own where the operator set has one."""
+    """Along the last axis; with an operator of its own where the opset has one."""
     epsilon = build.node.attributes.get_float("epsilon", default)
     if build.opset >= 17:
         return build.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=epsilon)
@@ -75,7 +75,7 @@ def _over_root_mean_square(build: Builder, x: ir.Value, epsilon: float) -> ir.Va
 
 
 def own_layer_norm(build: Builder) -> ir.Value:
-    """LayerNormalization before operator set 17."""
+    """LayerNormalization before opset 17."""
     _last_axis(build)
     _unused(build, 1, 2)
     return layer_norm(build, build.x(), build.input(1), build.input(2), 1e-5)
@@ -279,7 +279,7 @@ def _kept(build: Builder, mask: ir.Value, source: ir.Value) -> ir.Value:
 def _causal(build: Builder, q: ir.Value, source: ir.Value) -> ir.Value:
     """(T, S): nothing up to the diagonal, and behind it what lets nothing through."""
     if build.opset < 14:
-        message = "operator sets before 14 have no triangles"
+        message = "opsets before 14 have no triangles"
         raise CannotWriteError(message)
     shape = build.op("Concat", build.extent(q, 1), build.extent(source, 1), axis=0)
     full = build.op("ConstantOfShape", shape, value=ir.tensor(np.array([_NEVER], np.float32)))
@@ -345,7 +345,7 @@ _DEFINITIONS: dict[str, Definition] = {
 DOMAIN = "com.microsoft"
 DEFINITIONS = {(DOMAIN, name): d for name, d in _DEFINITIONS.items()}
 
-# onnxruntime puts these into the standard domain, where the first came with operator set 17, and the other never did.
+# onnxruntime puts these into the standard domain, where the first came with opset 17, and the other never did.
 _STRAY = {"LayerNormalization": 17, "SimplifiedLayerNormalization": sys.maxsize}
 
 
@@ -355,7 +355,7 @@ def strays_apart(proto: onnx.ModelProto, version: int) -> Iterator[bool]:
 
     Args:
         proto: Not modified in the end.
-        version: Its standard operator set.
+        version: Its standard opset.
 
     Yields:
         Whether there are any.

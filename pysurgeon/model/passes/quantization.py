@@ -1,6 +1,6 @@
 """Weights that are stored in few bits, read as float32.
 
-A quantized file holds whole numbers where it had weights, and a DequantizeLinear behind each of them. No step of an optimizer fits into
+A quantized file holds integers where it had weights, and a DequantizeLinear behind each of them. No step of an optimizer fits into
 eight bits, nor the share of a unit that was split. What DequantizeLinear gives is what the model computes with, so the function stays; so
 do the steps that activations are rounded to.
 """

@@ -47,7 +47,7 @@ class Walk(Protocol):
         """Whether a number is at least 1 wherever the file runs."""
 
     def opset(self, node: ir.Node) -> int:
-        """The version of a node's operator set."""
+        """The version of a node's opset."""
 
 
 Rule: TypeAlias = Callable[[Any, ir.Node], "list[Dims] | None"]

@@ -132,7 +132,7 @@ class _Walk:
         self._sizes.update(dims)
 
     def opset(self, node: ir.Node) -> int:
-        """The version of a node's operator set."""
+        """The version of a node's opset."""
         return self._opsets.get(node.domain, 1)
 
     def _input(self, value: ir.Value) -> None:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array, count_uses, sizes
-from pysurgeon.graph.einsum import letters
+from pysurgeon.graph.einsum import subscripts
 from pysurgeon.graph.nodes import STUMBLED
 from pysurgeon.model.layers import Layer
 from pysurgeon.widths.structure import Structure
@@ -288,7 +288,7 @@ def _matmul(layer: Layer, shape: tuple[int, ...]) -> Form:
 
 
 def _einsum(layer: Layer, shape: tuple[int, ...]) -> Form:
-    known = letters(layer.node)
+    known = subscripts(layer.node)
     if known is not None and len(known[0]) == 2:
         parts, result = known
         weight, data = parts[layer.weight_position], parts[1 - layer.weight_position]

@@ -123,7 +123,7 @@ class Directions:
         return float(np.sqrt(self.energy[rank:].sum() / max(self.energy.sum(), 1e-300)))
 
 
-def looks_at(structure: Structure, layer: Layer) -> str:
+def required_activations(structure: Structure, layer: Layer) -> str:
     """The value whose Gram matrix tells the principal directions.
 
     Raises:
@@ -148,7 +148,7 @@ def principal_directions(structure: Structure, layer: Layer, calibration: Calibr
 
 
 def _principal_directions(structure: Structure, layer: Layer, calibration: Calibration) -> Directions:
-    form, name = form_of(structure, layer), looks_at(structure, layer)
+    form, name = form_of(structure, layer), required_activations(structure, layer)
     matrices = weight_matrices(structure, layer, form)
     value = calibration.activations(structure.model, [name])[name]
     rows = form.taken(value, by_sample=not calibration.axis) if _by_inputs(form) else form.given(value)

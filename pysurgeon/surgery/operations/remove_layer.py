@@ -72,7 +72,7 @@ class RemoveLayer(Operation):
         except Refused:
             return self.plan(structure, calibration).edit
 
-    def looks_at(self, structure: Structure) -> tuple[str, ...]:
+    def required_activations(self, structure: Structure) -> tuple[str, ...]:
         """The values that tell what a residual branch gives, where the layer ends one."""
         branch = branch_of(site_of(structure.layer(self.layer)))
         return () if branch is None else (str(branch.value.name), str(branch.total.name))

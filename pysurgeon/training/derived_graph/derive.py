@@ -1,4 +1,4 @@
-"""The training view: a graph derived from the user's whose every node has a gradient. The user's graph is never replaced.
+"""The training graph: a graph derived from the user's whose every node has a gradient. The user's graph is never replaced.
 
 Values keep their names, so what was learnt goes back into the user's graph by the names of its initializers.
 """
@@ -17,10 +17,10 @@ from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array, CannotWriteError
 from pysurgeon.graph.names import Names, value_names
 from pysurgeon.model import Model, at_sizes, from_proto, lowered
-from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.training.derived_graph.rewrites import Builder
-from pysurgeon.training.engines.engine import Dialect, make_dialect
+from pysurgeon.training.engines.engine import EngineSupport, make_support
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.merge import joined
 from pysurgeon.training.task.head import Head, head
@@ -55,7 +55,7 @@ class NodeFact:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingView:
+class TrainingGraph:
     """A graph that the engine can differentiate.
 
     Attributes:
@@ -82,7 +82,7 @@ class TrainingView:
         return Model(self.ir).tensor(name)
 
 
-def training_view(
+def training_graph(
     model: Model,
     what: Task | Loss = "classification",
     *,
@@ -90,7 +90,7 @@ def training_view(
     trainer: TrainerName = DEFAULT_TRAINER,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     frozen: Collection[str] = (),
-) -> TrainingView:
+) -> TrainingGraph:
     """Derive the graph that is trained in the user's place.
 
     Args:
@@ -103,15 +103,15 @@ def training_view(
         frozen: Names of the parameters that stay as they are.
 
     Raises:
-        TrainingError: The engine is not installed, a node has no gradient, the operator set cannot be translated, the batch size is fixed and cannot
-            be freed, parameters are not float32, or there is nothing to train.
+        TrainingError: The engine is not installed, a node has no gradient, the opset cannot be translated, the batch size is fixed and cannot
+            be dynamic, parameters are not float32, or there is nothing to train.
     """
     _check_types(model)
-    dialect = make_dialect(trainer, freeze_statistics=freeze_statistics)
-    freed = free_batch(model)
-    if shapes and any(v.shape is None or _is_open(v.shape) for node in freed.nodes for v in node.outputs):
-        freed = at_sizes(freed, shapes)
-    view = _derive(freed, _ends(model, what), dialect, freeze_statistics=freeze_statistics, frozen=frozen)
+    support = make_support(trainer, freeze_statistics=freeze_statistics)
+    dynamic = make_batch_dynamic(model)
+    if shapes and any(v.shape is None or _is_open(v.shape) for node in dynamic.nodes for v in node.outputs):
+        dynamic = at_sizes(dynamic, shapes)
+    view = _derive(dynamic, _ends(model, what), support, freeze_statistics=freeze_statistics, frozen=frozen)
     for fact in view.facts:
         if fact.status == "no gradient":
             message = f"node {fact.node!r} cannot be trained through: {fact.detail}"
@@ -133,11 +133,11 @@ def training_report(
 
     Raises:
         TrainingError: The engine is not installed, or the model as a whole cannot be trained, whatever its nodes: its
-            operator set cannot be translated, its batch size is fixed and cannot be freed, or nothing in it is trained.
+            opset cannot be translated, its batch size is fixed and cannot be made dynamic, or nothing in it is trained.
     """
     _check_types(model)
     ends = _ends(model, task)
-    view = _derive(free_batch(model), ends, make_dialect(trainer), freeze_statistics=False)
+    view = _derive(make_batch_dynamic(model), ends, make_support(trainer), freeze_statistics=False)
     if not view.trainable and not any(fact.status == "no gradient" for fact in view.facts):
         raise TrainingError(_nothing_to_train(model, ends))
     return view.facts
@@ -174,11 +174,11 @@ def _check_types(model: Model) -> None:
 def _derive(
     model: Model,
     ends: tuple[Head, ...],
-    dialect: Dialect,
+    support: EngineSupport,
     *,
     freeze_statistics: bool,
     frozen: Collection[str] = (),
-) -> TrainingView:
+) -> TrainingGraph:
     graph_model = _lifted(model).ir.clone()
     graph = graph_model.graph
     _name_nodes(graph)
@@ -196,11 +196,11 @@ def _derive(
     outputs = " or ".join(dict.fromkeys(repr(end.output) for end in ends))
     for name in operators.keys() - alive - facts.keys():
         facts[name] = NodeFact(name, operators[name], "frozen", f"it does not lead to output {outputs}")
-    _rewrite(graph, list(graph), frozenset(trainable), dialect, facts)
+    _rewrite(graph, list(graph), frozenset(trainable), support, facts)
 
     used = {value.name for node in graph for value in node.inputs if value is not None}
     graph_model.ir_version = min(graph_model.ir_version, NEWEST_IR)
-    return TrainingView(
+    return TrainingGraph(
         graph_model,
         tuple(str(output.name) for output in graph.outputs),
         tuple(name for name in trainable if name in used),
@@ -210,7 +210,7 @@ def _derive(
 
 
 def _lifted(model: Model) -> Model:
-    """The model in an operator set that the loss and the rewrites exist in; functions of its own are inlined."""
+    """The model in an opset that the loss and the rewrites exist in; functions of its own are inlined."""
     if model.ir.functions:
         clone = model.ir.clone()
         common.InlinePass()(clone)
@@ -221,10 +221,10 @@ def _lifted(model: Model) -> Model:
 
     if model.opset > NEWEST_OPSET:
         try:
-            return from_proto(lowered(model.to_proto(), NEWEST_OPSET), origin="the model, in an older operator set,")
+            return from_proto(lowered(model.to_proto(), NEWEST_OPSET), origin="the model, in an older opset,")
         except ModelError as error:
             message = (
-                f"the model uses operator set {model.opset}, and training knows those up to {NEWEST_OPSET}: {error}; export "
+                f"the model uses opset {model.opset}, and training knows those up to {NEWEST_OPSET}: {error}; export "
                 f"it again with opset_version={NEWEST_OPSET} or lower"
             )
             raise TrainingError(message) from error
@@ -233,11 +233,11 @@ def _lifted(model: Model) -> Model:
         proto = onnx.version_converter.convert_version(model.to_proto(), LIFTED_OPSET)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         message = (
-            f"the model uses operator set {model.opset}, and its operators cannot be lifted to {LIFTED_OPSET} "
+            f"the model uses opset {model.opset}, and its operators cannot be lifted to {LIFTED_OPSET} "
             f"({str(error).strip().splitlines()[0][:120]}): export it again with opset_version={LIFTED_OPSET}"
         )
         raise TrainingError(message) from error
-    return from_proto(proto, origin="the model, lifted to a newer operator set,")
+    return from_proto(proto, origin="the model, lifted to a newer opset,")
 
 
 def _name_nodes(graph: ir.Graph) -> None:
@@ -268,13 +268,13 @@ def _cut(graph: ir.Graph, wanted: list[str]) -> None:
     graph.outputs.extend(values[name] for name in wanted)
 
 
-def with_loss(view: TrainingView, loss: Loss, dialect: Dialect) -> ir.Model:
+def with_loss(view: TrainingGraph, loss: Loss, support: EngineSupport) -> ir.Model:
     """A view with a loss behind it: one graph, whose only output is the loss.
 
     Args:
         view: Not modified.
         loss: Made for the same model.
-        dialect: Of the engine.
+        support: Of the engine.
 
     Raises:
         TrainingError: A node of the loss has no gradient, or cannot be computed.
@@ -283,7 +283,7 @@ def with_loss(view: TrainingView, loss: Loss, dialect: Dialect) -> ir.Model:
     facts: dict[str, NodeFact] = {}
     ends = {str(name) for name in view.outputs}
     active = {value for node in model.graph for value in node.outputs if str(value.name) in ends}
-    _rewrite(model.graph, nodes, frozenset(view.trainable), dialect, facts, active)
+    _rewrite(model.graph, nodes, frozenset(view.trainable), support, facts, active)
     for fact in facts.values():
         if fact.status == "no gradient":
             message = f"the loss cannot be trained with, at its node {fact.node!r}: {fact.detail}"
@@ -295,7 +295,7 @@ def _rewrite(
     graph: ir.Graph,
     nodes: Sequence[ir.Node],
     trainable: frozenset[str],
-    dialect: Dialect,
+    support: EngineSupport,
     facts: dict[str, NodeFact],
     active: set[ir.Value] | None = None,
 ) -> None:
@@ -305,7 +305,7 @@ def _rewrite(
         graph: Of the nodes.
         nodes: In topological order.
         trainable: Names of the initializers that get a gradient.
-        dialect: Of the engine.
+        support: Of the engine.
         facts: Are added.
         active: Values that a gradient goes to beside these initializers.
     """
@@ -319,11 +319,11 @@ def _rewrite(
     for node in nodes:
         idle = _why_idle(node, active, wanted)
         if idle:
-            lack = dialect.lacks(node, opset)
+            lack = support.lacks(node, opset)
             note(node, "no gradient" if lack else "frozen", lack + _advice(node) if lack else idle)
             continue
         floats = [output for output in node.outputs if _is_float(output)]
-        rewrite = dialect.rewrite(node, wanted, opset)
+        rewrite = support.rewrite(node, wanted, opset)
         if rewrite is not None:
             builder = Builder(node, opset, names, trainable)
             try:
@@ -336,7 +336,7 @@ def _rewrite(
             note(node, "rewritten", rewrite.how)
             continue
         active.update(floats or (node.outputs if rounds(node) else ()))
-        lack = dialect.lacks_gradient(node, opset)
+        lack = support.lacks_gradient(node, opset)
         note(node, "no gradient" if lack else "trains", lack + _advice(node) if lack else _what_trains(node, trainable))
 
 

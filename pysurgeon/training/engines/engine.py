@@ -1,4 +1,4 @@
-"""What every engine gives, loss and gradients of a training view, and which engine is meant by a name.
+"""What every engine gives, loss and gradients of a training graph, and which engine is meant by a name.
 
 An engine is imported when it is first asked for, and no other one with it.
 """
@@ -17,7 +17,7 @@ from pysurgeon.training.protocol import State, TrainSettings
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from pysurgeon.training.derived_graph.derive import TrainingView
+    from pysurgeon.training.derived_graph.derive import TrainingGraph
     from pysurgeon.training.derived_graph.rewrites import Rewrite
     from pysurgeon.training.losses.loss import Loss
 
@@ -28,7 +28,7 @@ _MODULES: dict[TrainerName, str] = {
 
 
 class Engine(Protocol):
-    """A training view made ready to be differentiated."""
+    """A training graph made ready to be differentiated."""
 
     @property
     def gradients(self) -> Mapping[str, Array]:
@@ -81,7 +81,7 @@ class Optimizer(Protocol):
         """The moments as they are now; the arrays may be the optimizer's own."""
 
 
-class Dialect(Protocol):
+class EngineSupport(Protocol):
     """What an engine can differentiate, as training views are made for it."""
 
     def rewrite(self, node: ir.Node, wanted: Collection[ir.Value], opset: int) -> Rewrite | None:
@@ -90,7 +90,7 @@ class Dialect(Protocol):
         Args:
             node: Of the graph that becomes the view.
             wanted: The values that a gradient arrives at.
-            opset: Version of the standard operator set.
+            opset: Version of the standard opset.
         """
 
     def lacks_gradient(self, node: ir.Node, opset: int) -> str:
@@ -103,15 +103,15 @@ class Dialect(Protocol):
 class _Module(Protocol):
     """What the module of an engine holds."""
 
-    def make_engine(self, view: TrainingView, loss: Loss, *, threads: int, device: Device) -> Engine: ...
+    def make_engine(self, view: TrainingGraph, loss: Loss, *, threads: int, device: Device) -> Engine: ...
 
-    def make_dialect(self, *, freeze_statistics: bool) -> Dialect: ...
+    def make_support(self, *, freeze_statistics: bool) -> EngineSupport: ...
 
     def ensure_device(self, device: Device) -> None: ...
 
 
 def make_engine(
-    trainer: TrainerName, view: TrainingView, loss: Loss, *, threads: int = 1, device: Device = "cpu"
+    trainer: TrainerName, view: TrainingGraph, loss: Loss, *, threads: int = 1, device: Device = "cpu"
 ) -> Engine:
     """Make a view ready to be differentiated.
 
@@ -128,7 +128,7 @@ def make_engine(
     return _module(trainer).make_engine(view, loss, threads=threads, device=device)
 
 
-def make_dialect(trainer: TrainerName, *, freeze_statistics: bool = False) -> Dialect:
+def make_support(trainer: TrainerName, *, freeze_statistics: bool = False) -> EngineSupport:
     """What an engine can differentiate.
 
     Args:
@@ -138,7 +138,7 @@ def make_dialect(trainer: TrainerName, *, freeze_statistics: bool = False) -> Di
     Raises:
         TrainingError: The engine is not installed.
     """
-    return _module(trainer).make_dialect(freeze_statistics=freeze_statistics)
+    return _module(trainer).make_support(freeze_statistics=freeze_statistics)
 
 
 def ensure_device(device: Device, trainer: TrainerName = DEFAULT_TRAINER) -> None:

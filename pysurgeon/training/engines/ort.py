@@ -1,4 +1,4 @@
-"""onnxruntime-training: loss and gradients of a training view. It can end the process it runs in.
+"""onnxruntime-training: loss and gradients of a training graph. It can end the process it runs in.
 
 The engine has a class for training steps, whose graph copies every gradient into a buffer of its own, and whose artifacts go through files
 that hold at most 2 GB. Here the same gradient graph runs in a session: it reads the parameters where they are and writes the gradients where
@@ -20,7 +20,7 @@ from pysurgeon.model import Model
 from pysurgeon.runtime import can_differentiate, onnxruntime
 from pysurgeon.settings import Device
 from pysurgeon.training.aligned import aligned
-from pysurgeon.training.derived_graph.derive import TrainingView, rounds, with_loss
+from pysurgeon.training.derived_graph.derive import TrainingGraph, rounds, with_loss
 from pysurgeon.training.derived_graph.rewrites import FREEZING, REWRITES, Rewrite
 from pysurgeon.training.engines.ort_gradients import WITH_GRADIENT
 from pysurgeon.training.losses.loss import LOSS, Loss
@@ -28,7 +28,7 @@ from pysurgeon.training.optimizer import Optimizer
 from pysurgeon.training.protocol import State, TrainSettings
 
 _SILENT = 4
-# A card is to compute what the processor computes: TF32 leaves ten bits of a fraction, and up to a tenth of a gradient.
+# A GPU is to compute what the processor computes: TF32 leaves ten bits of a fraction, and up to a tenth of a gradient.
 _PROVIDERS: dict[Device, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
@@ -46,7 +46,7 @@ class OrtEngine:
         TrainingError: The engine refuses the graph or lacks the device, or a parameter gets no gradient.
     """
 
-    def __init__(self, view: TrainingView, loss: Loss, *, threads: int, device: Device) -> None:
+    def __init__(self, view: TrainingGraph, loss: Loss, *, threads: int, device: Device) -> None:
         ensure_device(device)
         _refuse_open_windows(view)
         ort = onnxruntime()
@@ -102,7 +102,7 @@ class OrtEngine:
         return float(self._loss)
 
     def _bind_parameters(self) -> None:
-        """On the processor the session reads them where they are ever after; a card is given a copy of what they are now."""
+        """On the processor the session reads them where they are ever after; a GPU is given a copy of what they are now."""
         for name, array in self.parameters.items():
             self._binding.bind_cpu_input(name, array)
 
@@ -116,15 +116,15 @@ class OrtEngine:
         return copies | {name: value.numpy().copy() for name, value in self._statistics.items()}
 
 
-def make_engine(view: TrainingView, loss: Loss, *, threads: int, device: Device) -> OrtEngine:
+def make_engine(view: TrainingGraph, loss: Loss, *, threads: int, device: Device) -> OrtEngine:
     """See `pysurgeon.training.engines.engine.make_engine`."""
     return OrtEngine(view, loss, threads=threads, device=device)
 
 
-def make_dialect(*, freeze_statistics: bool) -> OrtDialect:
-    """See `pysurgeon.training.engines.engine.make_dialect`."""
+def make_support(*, freeze_statistics: bool) -> OrtSupport:
+    """See `pysurgeon.training.engines.engine.make_support`."""
     ensure_device("cpu")
-    return OrtDialect(freeze_statistics=freeze_statistics)
+    return OrtSupport(freeze_statistics=freeze_statistics)
 
 
 def ensure_device(device: Device) -> None:
@@ -146,8 +146,8 @@ def ensure_device(device: Device) -> None:
         raise TrainingError(message)
 
 
-class OrtDialect:
-    """See `pysurgeon.training.engines.engine.Dialect`."""
+class OrtSupport:
+    """See `pysurgeon.training.engines.engine.EngineSupport`."""
 
     def __init__(self, *, freeze_statistics: bool) -> None:
         self._rewrites = {**REWRITES, **(FREEZING if freeze_statistics else {})}
@@ -169,11 +169,11 @@ class OrtDialect:
         return ""
 
 
-def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
+def _differentiate(view: TrainingGraph, loss: Loss, options: Any) -> bytes:
     """The gradient graph: what is trained and the statistics are inputs, the loss and the gradients are outputs."""
     from onnxruntime.capi import _pybind_state as engine
 
-    graph_model = with_loss(view, loss, make_dialect(freeze_statistics=False))
+    graph_model = with_loss(view, loss, make_support(freeze_statistics=False))
     graph = graph_model.graph
     for name in (*view.trainable, *view.statistics):
         value = graph.initializers.pop(name)
@@ -191,7 +191,7 @@ def _differentiate(view: TrainingView, loss: Loss, options: Any) -> bytes:
     return bytes(builder.get_model())
 
 
-def _refuse_open_windows(view: TrainingView) -> None:
+def _refuse_open_windows(view: TrainingGraph) -> None:
     """The kernel of this gradient goes by the sizes in the graph, and writes past its memory where there are none.
 
     Raises:

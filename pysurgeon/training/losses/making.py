@@ -79,7 +79,7 @@ def make_loss(model: Model, data: Dataset, *, class_weights: ClassWeights = "non
 
 
 def plain_loss(name: str, made: Targets) -> Loss:
-    """A loss of the registry on the first output that a training view has, for whoever has no data set.
+    """A loss of the registry on the first output that a training graph has, for whoever has no data set.
 
     Args:
         name: In the registry.

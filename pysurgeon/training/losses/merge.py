@@ -1,4 +1,4 @@
-"""A loss joined to a training view: one graph, from the inputs and the targets to one number, which an engine differentiates as a whole."""
+"""A loss joined to a training graph: one graph, from the inputs and the targets to one number, which an engine differentiates as a whole."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pysurgeon.training.losses.graphs import BATCH
 from pysurgeon.training.losses.loss import LOSS, WEIGHT, Loss, Term, fed_name
 
 if TYPE_CHECKING:
-    from pysurgeon.training.derived_graph.derive import TrainingView
+    from pysurgeon.training.derived_graph.derive import TrainingGraph
 
 
-def joined(view: TrainingView, loss: Loss) -> tuple[ir.Model, list[ir.Node]]:
+def joined(view: TrainingGraph, loss: Loss) -> tuple[ir.Model, list[ir.Node]]:
     """The view with a loss behind it, and the nodes that were added.
 
     The graph's only output is `LOSS`. Its inputs are those of the view and the arrays of `Loss.arrays`.
@@ -28,7 +28,7 @@ def joined(view: TrainingView, loss: Loss) -> tuple[ir.Model, list[ir.Node]]:
         loss: Made for the same model.
 
     Raises:
-        TrainingError: The loss is in an operator set that cannot be translated to that of the view.
+        TrainingError: The loss is in an opset that cannot be translated to that of the view.
     """
     model = view.ir.clone()
     graph = model.graph
@@ -114,7 +114,7 @@ class _Join:
 
 
 def _in_opset(model: Model, opset: int) -> Model:
-    """The same graph in another operator set."""
+    """The same graph in another opset."""
     if model.opset == opset:
         return model
     import onnx
@@ -122,13 +122,11 @@ def _in_opset(model: Model, opset: int) -> Model:
     try:
         proto = model.to_proto()
         if model.opset > opset:
-            return from_proto(lowered(proto, opset), origin="the loss, in an older operator set,")
-        return from_proto(
-            onnx.version_converter.convert_version(proto, opset), origin="the loss, in a newer operator set,"
-        )
+            return from_proto(lowered(proto, opset), origin="the loss, in an older opset,")
+        return from_proto(onnx.version_converter.convert_version(proto, opset), origin="the loss, in a newer opset,")
     except (ModelError, RuntimeError, onnx.version_converter.ConvertError) as error:
         message = (
-            f"the loss is in operator set {model.opset} and the model in {opset}, and the loss cannot be translated "
-            f"({str(error).strip().splitlines()[0][:160]}); write it in operator set {opset}"
+            f"the loss is in opset {model.opset} and the model in {opset}, and the loss cannot be translated "
+            f"({str(error).strip().splitlines()[0][:160]}); write it in opset {opset}"
         )
         raise TrainingError(message) from error

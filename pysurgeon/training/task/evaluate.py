@@ -13,7 +13,7 @@ from pysurgeon.data import Dataset, Targets
 from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
-from pysurgeon.model.dynamic_batch import fixed_batch, free_batch
+from pysurgeon.model.dynamic_batch import fixed_batch, make_batch_dynamic
 from pysurgeon.model.session import Session
 from pysurgeon.training.losses.loss import per_sample
 from pysurgeon.training.losses.making import make_loss, make_metric, teacher_of
@@ -48,7 +48,7 @@ class Evaluation:
 def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch_size: int = 256) -> Evaluation:
     """Run a model over a part of the data.
 
-    A model that was exported for one batch size, and cannot be freed from it, is run in batches of that size.
+    A model that was exported for one batch size, and cannot be made dynamic, is run in batches of that size.
 
     Raises:
         DataError: The data does not fit the model.
@@ -59,7 +59,7 @@ def evaluate(model: Model, data: Dataset, part: Part, *, threads: int = 1, batch
     fixed = fixed_batch(model)
     if fixed is not None:
         with contextlib.suppress(TrainingError):
-            model, fixed = free_batch(model), None
+            model, fixed = make_batch_dynamic(model), None
     outputs = {port.name for port in model.outputs}
     wanted = dict.fromkeys((*loss.values, *(metric.values if metric is not None else ())))
     theirs = tuple(dict.fromkeys((*loss.taught, *(metric.taught if metric is not None else ()))))
@@ -97,7 +97,7 @@ def answers(
     fixed = fixed_batch(model)
     if fixed is not None:
         with contextlib.suppress(TrainingError):
-            model, fixed = free_batch(model), None
+            model, fixed = make_batch_dynamic(model), None
     end = head(model, data.task)
     session = Session(model, () if end.logits == end.output else (end.logits,), threads=threads)
     for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):

@@ -11,7 +11,7 @@ from pysurgeon.data import Batches, Dataset, Inputs, Part
 from pysurgeon.errors import DataError, TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
-from pysurgeon.model.dynamic_batch import free_batch
+from pysurgeon.model.dynamic_batch import make_batch_dynamic
 from pysurgeon.model.session import Session
 from pysurgeon.training.task.binding import fit_input
 
@@ -35,13 +35,13 @@ class Teacher:
         name: See the argument.
 
     Raises:
-        DataError: It was exported for one batch size and cannot be freed from it.
+        DataError: It was exported for one batch size and cannot be made dynamic.
     """
 
     def __init__(self, model: Model, name: str) -> None:
         self.name = name
         try:
-            self.model = free_batch(model)
+            self.model = make_batch_dynamic(model)
         except TrainingError as error:
             message = f"the teacher {name} cannot be used: {error}"
             raise DataError(message) from error

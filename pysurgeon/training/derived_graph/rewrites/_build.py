@@ -16,7 +16,7 @@ class Builder(graph.Builder):
 
     Args:
         node: The node to replace; it lies in a graph.
-        opset: Version of the standard operator set of the model.
+        opset: Version of the standard opset of the model.
         names: Those that are free in the graph.
         trainable: Names of the initializers that get a gradient.
     """

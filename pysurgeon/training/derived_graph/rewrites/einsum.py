@@ -8,13 +8,13 @@ import numpy as np
 import onnx_ir as ir
 
 from pysurgeon.graph import CannotWriteError
-from pysurgeon.graph.einsum import letters
+from pysurgeon.graph.einsum import subscripts
 from pysurgeon.training.derived_graph.rewrites._build import Builder, Rewrite
 
 
 def replace(build: Builder) -> ir.Value:
     """Operands are contracted from left to right; an axis goes as soon as nothing behind needs it."""
-    known = letters(build.node)
+    known = subscripts(build.node)
     if known is None:
         equation = build.node.attributes.get_string("equation", "")
         message = f"the equation {equation!r} has a diagonal, or more axes than it has letters for"

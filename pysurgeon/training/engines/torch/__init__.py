@@ -1,4 +1,4 @@
-"""The engine on torch: the operators of a training view as differentiable functions, one registry, one small file a family.
+"""The engine on torch: the operators of a training graph as differentiable functions, one registry, one small file a family.
 
 Nothing else in pysurgeon imports torch, and this package does so only when it is asked for an engine.
 """
@@ -13,14 +13,14 @@ from pysurgeon.runtime import can_differentiate
 from pysurgeon.settings import Device
 
 if TYPE_CHECKING:
-    from pysurgeon.training.derived_graph.derive import TrainingView
-    from pysurgeon.training.engines.engine import Dialect, Engine
+    from pysurgeon.training.derived_graph.derive import TrainingGraph
+    from pysurgeon.training.engines.engine import Engine, EngineSupport
     from pysurgeon.training.losses.loss import Loss
 
-__all__ = ["ensure_device", "make_dialect", "make_engine"]
+__all__ = ["ensure_device", "make_engine", "make_support"]
 
 
-def make_engine(view: TrainingView, loss: Loss, *, threads: int, device: Device) -> Engine:
+def make_engine(view: TrainingGraph, loss: Loss, *, threads: int, device: Device) -> Engine:
     """See `pysurgeon.training.engines.engine.make_engine`."""
     ensure_device(device)
     from pysurgeon.training.engines.torch.engine import TorchEngine
@@ -28,12 +28,12 @@ def make_engine(view: TrainingView, loss: Loss, *, threads: int, device: Device)
     return TorchEngine(view, loss, threads=threads, device=device)
 
 
-def make_dialect(*, freeze_statistics: bool) -> Dialect:
-    """See `pysurgeon.training.engines.engine.make_dialect`."""
+def make_support(*, freeze_statistics: bool) -> EngineSupport:
+    """See `pysurgeon.training.engines.engine.make_support`."""
     ensure_device("cpu")
-    from pysurgeon.training.engines.torch.dialect import TorchDialect
+    from pysurgeon.training.engines.torch.support import TorchSupport
 
-    return TorchDialect(freeze_statistics=freeze_statistics)
+    return TorchSupport(freeze_statistics=freeze_statistics)
 
 
 def ensure_device(device: Device) -> None:
@@ -49,7 +49,7 @@ def ensure_device(device: Device) -> None:
 
     if not torch.cuda.is_available():
         message = (
-            f"the device cuda needs a build of torch for CUDA and a graphics card that it can use; torch {torch.__version__} "
-            "sees none: install the build that fits the card's driver, or take the device cpu"
+            f"the device cuda needs a build of torch for CUDA and a GPU that it can use; torch {torch.__version__} "
+            "sees none: install the build that fits the GPU's driver, or take the device cpu"
         )
         raise TrainingError(message)

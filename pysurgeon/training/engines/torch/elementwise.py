@@ -17,7 +17,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 def _divide(a: Tensor, b: Tensor) -> Tensor:
-    # Whole numbers are divided as in C.
+    # integers are divided as in C.
     return torch.div(a, b) if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 

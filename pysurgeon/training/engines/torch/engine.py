@@ -1,4 +1,4 @@
-"""Loss and gradients of a training view by torch's automatic differentiation."""
+"""Loss and gradients of a training graph by torch's automatic differentiation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
 from pysurgeon.settings import Device
-from pysurgeon.training.derived_graph.derive import TrainingView, with_loss
-from pysurgeon.training.engines.torch.dialect import TorchDialect
+from pysurgeon.training.derived_graph.derive import TrainingGraph, with_loss
 from pysurgeon.training.engines.torch.node import CannotRunError, Node
 from pysurgeon.training.engines.torch.optimizer import TorchOptimizer
 from pysurgeon.training.engines.torch.program import Program, reason
+from pysurgeon.training.engines.torch.support import TorchSupport
 from pysurgeon.training.engines.torch.types import tensor
 from pysurgeon.training.losses.loss import LOSS, Loss
 from pysurgeon.training.protocol import State, TrainSettings
@@ -24,22 +24,22 @@ from pysurgeon.training.protocol import State, TrainSettings
 class TorchEngine:
     """See `pysurgeon.training.engines.engine.Engine`.
 
-    The number of threads and the precision of convolutions on a card are settings of torch, for the whole process.
+    The number of threads and the precision of convolutions on a GPU are settings of torch, for the whole process.
 
     Raises:
         TrainingError: torch cannot compute the graph.
     """
 
-    def __init__(self, view: TrainingView, loss: Loss, *, threads: int, device: Device) -> None:
+    def __init__(self, view: TrainingGraph, loss: Loss, *, threads: int, device: Device) -> None:
         torch.set_num_threads(threads)
         self._device = torch.device(device)
         if device != "cpu":
-            # A card is to compute what the processor computes. By default torch rounds what convolutions take to TF32.
+            # A GPU is to compute what the processor computes. By default torch rounds what convolutions take to TF32.
             torch.backends.cudnn.allow_tf32 = False
         tensors = {name: view.tensor(name) for name in (*view.trainable, *view.statistics)}
         self._leaves = {name: tensor(tensors[name].copy()).to(self._device).requires_grad_() for name in view.trainable}
         self._statistics = {n: tensor(tensors[n].copy()).to(self._device) for n in view.statistics}
-        model = with_loss(view, loss, TorchDialect(freeze_statistics=False))
+        model = with_loss(view, loss, TorchSupport(freeze_statistics=False))
         opset = model.graph.opset_imports.get("", 0)
         try:
             nodes = [Node.of(node, opset) for node in model.graph]

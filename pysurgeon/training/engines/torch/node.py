@@ -22,7 +22,7 @@ class Node:
         inputs: Names, empty for what is left out.
         outputs: Names, empty for what is left out.
         attributes: Numbers, tuples of them, texts and NumPy arrays by name.
-        opset: Version of the standard operator set.
+        opset: Version of the standard opset.
     """
 
     op_type: str

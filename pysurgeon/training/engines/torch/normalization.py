@@ -57,7 +57,7 @@ def _group_normalization(node: Node) -> Function:
     epsilon, groups = node.number("epsilon", 1e-5), node.integer("num_groups", 1)
 
     def function(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        if len(scale) != x.shape[1]:  # one number a group, up to operator set 20
+        if len(scale) != x.shape[1]:  # one number a group, up to opset 20
             each = x.shape[1] // len(scale)
             scale, bias = scale.repeat_interleave(each), bias.repeat_interleave(each)
         return torch.group_norm(x, groups, scale, bias, epsilon)

@@ -1,4 +1,4 @@
-"""The step of torch's own optimizers over parameters where they are, which may be a graphics card."""
+"""The step of torch's own optimizers over parameters where they are, which may be a GPU."""
 
 from __future__ import annotations
 

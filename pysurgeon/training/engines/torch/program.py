@@ -12,7 +12,7 @@ from torch import Tensor
 from pysurgeon.training.engines.torch.node import CannotRunError, Function, Node
 from pysurgeon.training.engines.torch.registry import OPERATORS
 
-_SMALL = 64  # elements of whole numbers that may be sizes of something, and stay on the CPU
+_SMALL = 64  # elements of integers that may be sizes of something, and stay on the CPU
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Program:
         nodes: In topological order.
         constants: Tensors that never change, on the CPU, by name.
         output: Name of the value that is wanted.
-        device: Where floats are computed. Small whole numbers stay on the CPU until they meet a tensor that does not.
+        device: Where floats are computed. Small integers stay on the CPU until they meet a tensor that does not.
 
     Raises:
         CannotRunError: A node has no function, or a constant one fails.

@@ -12,7 +12,7 @@ _BOUNDS = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768,
 
 
 def _quantize(node: Node) -> Function:
-    """Steps as whole numbers in floating point, which carry a gradient."""
+    """Steps as integers in floating point, which carry a gradient."""
     _plain(node)
     axis = node.integer("axis", 1)
 

@@ -27,7 +27,7 @@ def _parameters(w: Tensor, r: Tensor, b: Tensor, order: Sequence[int]) -> list[T
     found = [_ordered(tensor, order) for tensor in (w, r, *b.chunk(2))]
     if w.device.type == "cpu":
         return found
-    # On a card they are wanted one behind the other in one piece of memory.
+    # On a GPU they are wanted one behind the other in one piece of memory.
     pieces = torch.split(torch.cat([tensor.flatten() for tensor in found]), [tensor.numel() for tensor in found])
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, found, strict=True)]
 

@@ -10,8 +10,8 @@ from pysurgeon.training.derived_graph.rewrites import FREEZING, REWRITES, Rewrit
 from pysurgeon.training.engines.torch.registry import refusal
 
 
-class TorchDialect:
-    """See `pysurgeon.training.engines.engine.Dialect`."""
+class TorchSupport:
+    """See `pysurgeon.training.engines.engine.EngineSupport`."""
 
     def __init__(self, *, freeze_statistics: bool) -> None:
         self._freezing = FREEZING if freeze_statistics else {}
