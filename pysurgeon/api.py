@@ -66,7 +66,7 @@ from pysurgeon.widths.structure import Structure
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from pysurgeon.data import Reading
+    from pysurgeon.data import Reading, Task
 
 __all__ = [
     "ApplyResult",
@@ -175,7 +175,8 @@ def doctor(
     """
     model = loaded(model)
     dataset = None if data is None else data_for(data, model, **reading)
-    facts = training_report(model, "classification" if dataset is None else dataset.task, trainer=trainer)
+    task: Task = "classification" if dataset is None else dataset.task
+    facts = training_report(model, task, "" if dataset is None else dataset.output, trainer=trainer)
     found = None
     blocked = [f for f in facts if f.status == "no gradient"]
     why = model.why_not_finite()

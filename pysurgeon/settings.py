@@ -88,7 +88,7 @@ class DataSettings:
         kw_only=False,
         metadata={
             "setting": Setting(
-                "Data set: digits, mnist, fashion-mnist, cifar10, cifar100, svhn, folder:DIR, FILE.npz, module:function.",
+                "Data set: digits, mnist, fashion-mnist, cifar10, cifar100, svhn, folder:DIR, FILE.npz, FILE.csv, module:function.",
                 DATA,
                 metavar="SET",
             )
@@ -129,6 +129,12 @@ class DataSettings:
         DATA,
         None,
         metavar="FILE|A,B,...|match",
+    )
+    output_name: str | None = setting(
+        "The output of the model that the labels are of (the first one that they fit).", DATA, None, metavar="NAME"
+    )
+    label: str | None = setting(
+        "Of a FILE.csv: the column that is to be predicted (the last one).", DATA, None, metavar="COLUMN"
     )
 
 

@@ -11,7 +11,7 @@ import typer
 
 from pysurgeon.cli._app import INTERRUPTED, app, err, guarded, opened, out, print_json, print_table
 from pysurgeon.cli._options import OUTPUT, Fix, Force, Json, ModelPath, RunPath, Winner
-from pysurgeon.cli._reading import tell
+from pysurgeon.cli._reading import patience, tell
 from pysurgeon.cli._settings import EVOLVE, TRAIN, takes
 from pysurgeon.errors import DataError
 from pysurgeon.settings import EvolveSettings
@@ -51,7 +51,8 @@ def train(
     loaded = opened(model, fix)
     ensure_free([output], force=force)
     settings = settings_of(None, None, {**given, "workers": 1})
-    dataset = load_data(settings, loaded)
+    with patience(f"reading {settings.data}"):
+        dataset = load_data(settings, loaded)
     plan = Plan.of(settings, dataset)
     tell(dataset)
     err.print(plan.summary(), markup=False, soft_wrap=True)
@@ -102,7 +103,8 @@ def evolve(
     loaded = opened(model, fix)
     ensure_free([output] if output else [], force=force)
     settings = settings_of(None, None, given)
-    dataset = load_data(settings, loaded)
+    with patience(f"reading {settings.data}"):
+        dataset = load_data(settings, loaded)
     # Before the folder is made: what cannot be trained leaves nothing behind.
     check(loaded, settings, dataset)
     folder = run or free_folder(model.stem, settings.data)
@@ -125,10 +127,11 @@ def resume(
     ensure_free([output] if output else [], force=force)
     settings = EvolveSettings.from_json(journal.settings)
     try:
-        dataset = load_data(settings, load(journal.start))
+        with patience(f"reading {settings.data}"):
+            dataset = load_data(settings, load(journal.start))
     except DataError as error:
         place = Path(settings.data.removeprefix("folder:"))
-        is_path = settings.data.startswith("folder:") or place.suffix == ".npz"
+        is_path = settings.data.startswith("folder:") or place.suffix in (".npz", ".csv")
         if not is_path or place.is_absolute() or place.exists():
             raise
         message = f"{error}; the run was begun with --data {settings.data}, so go on in the folder where that is found"

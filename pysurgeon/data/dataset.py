@@ -41,6 +41,7 @@ class Dataset:
         several: What the labels of each output are, by its name, where labels are of several outputs.
         order: Whose order the classes are in: that of the `data`, one that was `given`, or, still to be found, the one of which the
             answers of the model show that it is its own (`match`).
+        output: Name of the output of a model that the labels are of; empty for the first one that they fit.
         settled: Whether the model that is going to be fed has been looked at.
         cautions: What makes it doubtful that the model is fed as it was when it was trained, one clause each.
 
@@ -62,6 +63,7 @@ class Dataset:
     undecided: bool = False
     several: Mapping[str, LabelKind] = field(default_factory=dict)
     order: Order = "data"
+    output: str = ""
     settled: bool = False
     cautions: tuple[str, ...] = ()
 

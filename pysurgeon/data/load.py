@@ -14,6 +14,7 @@ from pysurgeon.data.dataset import Dataset
 from pysurgeon.data.formats.arrays import from_arrays, read_function, read_npz
 from pysurgeon.data.formats.digits import read_digits
 from pysurgeon.data.formats.folder import read_folder
+from pysurgeon.data.formats.table import from_frame, is_frame, read_csv
 from pysurgeon.data.locate import locate
 from pysurgeon.data.names import MATCH, read_names
 from pysurgeon.data.normalization import Normalization, fit_numbers
@@ -41,6 +42,8 @@ def load(
     mean: Numbers | None = None,
     std: Numbers | None = None,
     classes: Names | None = None,
+    output_name: str | None = None,
+    label: str | None = None,
     size: ImageSize | WantedSize | None = None,
 ) -> Dataset:
     """Load a data set.
@@ -51,7 +54,8 @@ def load(
 
     Args:
         source: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``svhn``, ``folder:DIR``,
-            ``FILE.npz`` or ``module:function``, or the arrays themselves. See `read_folder` and `from_arrays`.
+            ``FILE.npz``, ``FILE.csv`` or ``module:function``; or the arrays themselves by their names, as a pair ``(x, y)``, or a
+            data frame. See `read_folder`, `from_arrays` and `read_csv`.
         data_dir: Folder with the files of published sets; else ``$PYSURGEON_DATA``, else the user's cache folder.
         seed: Decides the validation part and what ``limit`` keeps; at least 0.
         validation: Share of the training part that becomes the validation part, between 0 and 1, where the data has no
@@ -64,6 +68,8 @@ def load(
         std: What they are divided by then, likewise.
         classes: Names of the classes in the order of the model's outputs, themselves or a file with one a line; there may be more than the
             data has. `match` for the order that the answers of a trained model show.
+        output_name: The output of the model that the labels are of; the first one that they fit if absent.
+        label: For ``FILE.csv`` and data frames: the column that is to be predicted, by its name; the last one if absent.
         size: For ``folder:DIR``: height and width to resize every image to that is not of that size (bilinear, with
             antialiasing; the aspect ratio is not kept), or what tells them from the channels and sizes that there are.
 
@@ -86,11 +92,10 @@ def load(
         raise UsageError(message)
     names = None if classes is None or classes == MATCH else read_names(classes)
     own = _own_numbers(normalize, mean, std)
-    raw = (
-        from_arrays(source, name)
-        if isinstance(source, Mapping)
-        else _read(name, None if data_dir is None else Path(data_dir), size)
-    )
+    setting = "label"
+    if label is not None and not (is_frame(source) or name.endswith(".csv")):
+        raise SettingError(setting, f"is for tables (FILE.csv or a data frame); {name} says itself what its labels are")
+    raw = _given(source, name, label) or _read(name, None if data_dir is None else Path(data_dir), size, label)
     # Before anything is cut, so that places in messages are places in the files.
     parts: dict[Part, Split | None] = {"train": raw.train, "validation": raw.validation, "test": raw.test}
     for part, split in parts.items():
@@ -119,6 +124,7 @@ def load(
         task=raw.task,
         several=raw.several,
     )
+    data = replace(data, output=output_name or "")
     if names is not None:
         return data.with_classes(names, "classes in the order that was given")
     return data if classes is None else replace(data, order="match")
@@ -148,15 +154,28 @@ def name_of(source: object) -> str:
     Raises:
         UsageError: It is nothing that data could come from.
     """
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping) or is_frame(source) or _is_pair(source):
         return "data given in Python"
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
-    message = f"the data is of type {type(source).__name__}; give a name, a file, or arrays as {{'x_train': ..., 'y_train': ...}}"
+    message = f"the data is of type {type(source).__name__}; give a name, a file, arrays as (x, y) or {{'x_train': ..., 'y_train': ...}}, or a data frame"
     raise UsageError(message)
 
 
-def _read(name: str, data_dir: Path | None, size: ImageSize | WantedSize | None) -> RawData:
+def _is_pair(source: object) -> bool:
+    return isinstance(source, tuple) and len(source) == 2 and not any(isinstance(part, str) for part in source)
+
+
+def _given(source: Source, name: str, label: str | None) -> RawData | None:
+    """Data that is there already; `None` where it is to be read."""
+    if isinstance(source, tuple):
+        return from_arrays({"x_train": source[0], "y_train": source[1]}, name)
+    if is_frame(source):
+        return from_frame(source, label, name)
+    return from_arrays(source, name) if isinstance(source, Mapping) else None
+
+
+def _read(name: str, data_dir: Path | None, size: ImageSize | WantedSize | None, label: str | None) -> RawData:
     if name == "digits":
         return read_digits()
     if name in PUBLISHED:
@@ -166,14 +185,17 @@ def _read(name: str, data_dir: Path | None, size: ImageSize | WantedSize | None)
         return read_folder(Path(name.removeprefix("folder:")).expanduser(), size)
     if name.endswith(".npz"):
         return read_npz(Path(name).expanduser())
+    if name.endswith(".csv"):
+        return read_csv(Path(name).expanduser(), label)
     if ":" in name:
         return read_function(name)
     known = ", ".join(("digits", *PUBLISHED))
-    message = f"there is no data set {name!r}; there are {known}, folder:DIR, FILE.npz and module:function"
+    message = f"there is no data set {name!r}; there are {known}, folder:DIR, FILE.npz, FILE.csv and module:function"
     if Path(name).expanduser().is_dir():
         message += f". For the images in that folder, write folder:{name}"
-    elif Path(f"{name}.npz").expanduser().is_file():
-        message += f". For the arrays in that file, write {name}.npz"
+    for end, what in ((".npz", "arrays"), (".csv", "table")):
+        if Path(f"{name}{end}").expanduser().is_file():
+            message += f". For the {what} in that file, write {name}{end}"
     raise DataError(message)
 
 

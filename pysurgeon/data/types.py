@@ -6,15 +6,25 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from pysurgeon.settings import Normalize
 
-Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
-"""Where data comes from: its name, a file, or arrays named as in an ``.npz`` file."""
+
+class Frame(Protocol):
+    """A data frame, of pandas or of another library."""
+
+    columns: Any
+
+    def to_numpy(self) -> Any:
+        """As an array."""
+
+
+Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | tuple[Any, Any] | Frame
+"""Where data comes from: its name, a file, arrays named as in an ``.npz`` file, samples and labels, or a data frame."""
 
 Part: TypeAlias = Literal["train", "validation", "test"]
 """The three parts of a data set. ``test`` is for one final report; whatever chooses looks at ``validation``."""
@@ -37,6 +47,8 @@ class Reading(TypedDict, total=False):
         mean: Instead, what is taken from values.
         std: And what they are divided by then.
         classes: Names of the classes in the order of the model's outputs; `match` for the order that its answers show.
+        output_name: The output of the model that the labels are of; `None` for the first one that they fit.
+        label: Of a table, the column that is to be predicted; `None` for the last one.
     """
 
     data_dir: str | os.PathLike[str] | None
@@ -46,6 +58,8 @@ class Reading(TypedDict, total=False):
     mean: Numbers | None
     std: Numbers | None
     classes: Names | None
+    output_name: str | None
+    label: str | None
 
 
 Order: TypeAlias = Literal["data", "given", "match"]

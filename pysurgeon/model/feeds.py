@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from types import MappingProxyType
 
@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from pysurgeon.errors import ModelError
 from pysurgeon.graph.tensors import Array, dimension_name, input_dimension
-from pysurgeon.model.model import Model
+from pysurgeon.model.model import Model, Port
 
 # Elements of an input that is made up.
 _LARGEST_INPUT = 1 << 28
@@ -67,6 +67,15 @@ def random_feeds(
         else:
             feeds[port.name] = rng.integers(0, 2, shape).astype(port.dtype)
     return feeds
+
+
+def fitted(ports: Sequence[Port], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The same numbers in the float types that inputs take: a file may take halves or doubles where the model made of it takes float32."""
+    types = {port.name: port.dtype for port in ports}
+    return {
+        name: array.astype(types[name], copy=False) if array.dtype.kind == types[name].kind == "f" else array
+        for name, array in feeds.items()
+    }
 
 
 def open_dimensions(model: Model) -> list[tuple[ir.Value, int]]:

@@ -15,9 +15,10 @@ import numpy as np
 
 from pysurgeon.errors import ModelError, VerificationError
 from pysurgeon.graph.tensors import Array, input_dimension
-from pysurgeon.model.feeds import choices, open_dimensions, random_feeds
+from pysurgeon.model.feeds import choices, fitted, open_dimensions, random_feeds
 from pysurgeon.model.model import Model
 from pysurgeon.model.passes.pipeline import in_other_numbers
+from pysurgeon.model.passes.precision import doubles_in_single_precision, has_double_weights
 from pysurgeon.model.session import Session, output_error
 
 # Relative differences of outputs: what two ways to write one function may differ by, and what a file may make of the rounding of its input.
@@ -80,7 +81,13 @@ _verified: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
 def reference(model: Model) -> Reference:
     """What the file of a model computes or, where something was done to it since, the model itself. Tried once."""
     if model not in _references:
-        _references[model] = _tried(_as_written(model))
+        written = _as_written(model)
+        found = _tried(written)
+        if not found.trials and has_double_weights(written.ir):  # kernels for float64 are few
+            graph = written.ir.clone()
+            doubles_in_single_precision(graph)
+            found = _tried(Model(graph))
+        _references[model] = found
     return _references[model]
 
 
@@ -135,7 +142,7 @@ def _compare(model: Model, found: Reference, what: str, advice: str, *, exact: b
         session = Session(model, optimized=False) if found.trials else None
         for trial in found.trials:
             assert session is not None
-            outputs = session.run(trial.feeds)
+            outputs = session.run(fitted(session.inputs, trial.feeds))
             apart = output_error(trial.outputs, outputs)
             granted = np.inf if not exact else SAME if apart <= SAME else _granted(session, trial, outputs)
             if not (np.isfinite(apart) and apart <= granted):
@@ -158,17 +165,18 @@ def _difference(trial: Trial, outputs: Mapping[str, Array], apart: float) -> str
 def _granted(session: Session, trial: Trial, outputs: dict[str, Array]) -> float:
     """What may come of rounding: some times what comes of moving every float that is fed by half a unit in its last place."""
     rng = np.random.default_rng(0)
+    feeds = fitted(session.inputs, trial.feeds)
     moved = {
         name: (a * (1 + np.copysign(0.5 * np.finfo(a.dtype).eps, rng.standard_normal(a.shape)))).astype(a.dtype)
         if np.issubdtype(a.dtype, np.floating)
         else a
-        for name, a in trial.feeds.items()
+        for name, a in feeds.items()
     }
     return max(SAME, min(LARGEST_ROUNDING, 10 * output_error(_numbers(outputs), session.run(moved))))
 
 
 def _as_written(model: Model) -> Model:
-    """The file, but for what loading changes in it on purpose and says so: precision, and training modes."""
+    """The file, but for what loading changes in it on purpose and says so: half precision, and training modes."""
     if model.source is None:
         return model
     graph = model.source.ir.clone()
@@ -187,7 +195,7 @@ def _tried(model: Model) -> Reference:
         if len(trials) == WANTED or (trials and time.monotonic() - began > SECONDS):
             break
         for samples in dict.fromkeys((batch, 1)):
-            feeds = random_feeds(model, batch=samples, seed=seed, dimensions=dimensions)
+            feeds = _as_single(random_feeds(model, batch=samples, seed=seed, dimensions=dimensions))
             try:
                 outputs = _numbers(session.run(feeds))
             except ModelError as error:
@@ -199,6 +207,11 @@ def _tried(model: Model) -> Reference:
                 why = why or "its outputs are infinite or not a number on random input"
             break
     return Reference(tuple(trials), why if trials else f"the file takes no input that was tried: {why}")
+
+
+def _as_single(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """With doubles that are float32 as well, so that both sides are fed the same."""
+    return {n: a.astype(np.float32).astype(a.dtype) if a.dtype == np.float64 else a for n, a in feeds.items()}
 
 
 def _numbers(outputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from pysurgeon.errors import DataError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
 from pysurgeon.model.costs import costs
-from pysurgeon.model.feeds import random_feeds
+from pysurgeon.model.feeds import fitted, random_feeds
 from pysurgeon.model.session import Session, output_error, taken
 from pysurgeon.model.timing import Ratio, Timing, timed
 from pysurgeon.report.json_output import document
@@ -84,8 +84,9 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
     data_a = None if data is None else as_expected(model_a, data)
     data_b = None if data is None else as_expected(model_b, data)
     feeds_a, feeds_b = _feeds(model_a, model_b, data_a, data_b)
-    outputs_a = Session(model_a.source or model_a, threads=threads, optimized=False).run(feeds_a)
-    outputs_b = Session(model_b.source or model_b, threads=threads, optimized=False).run(feeds_b)
+    outputs_a, outputs_b = (
+        _run(model.source or model, feeds, threads) for model, feeds in ((model_a, feeds_a), (model_b, feeds_b))
+    )
     on_a, on_b = (
         None if d is None else evaluate(m, d, "test", threads=threads)
         for m, d in ((model_a, data_a), (model_b, data_b))
@@ -100,6 +101,10 @@ def compare(model_a: Model, model_b: Model, data: Dataset | None = None, threads
         metric="accuracy" if data is None else metric(data),
         difference=None if on_a is None or on_b is None else paired(on_a, on_b),
     )
+
+
+def _run(model: Model, feeds: dict[str, Array], threads: int) -> dict[str, Array]:
+    return Session(model, threads=threads, optimized=False).run(fitted(model.inputs, feeds))
 
 
 def _compared(model: Model, on_test: Evaluation | None, timing: Timing) -> Compared:

@@ -38,6 +38,7 @@ def test_an_unknown_data_set_lists_the_known_ones(command: Command, start: Path,
         "svhn",
         "folder:DIR",
         "FILE.npz",
+        "FILE.csv",
         "module:function",
     )
     complains(command("recommend", start, "--data", name), 1, *known)
@@ -50,7 +51,15 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "negative": ({"x_train": IMAGES, "y_train": LABELS - 1}, ("label -1",)),
     "far": ({"x_train": IMAGES, "y_train": LABELS * 10**6}, ("number the classes from 0",)),
     "fractions": ({"x_train": IMAGES, "y_train": LABELS + 0.5}, ("numbers to predict", "(batch)")),
-    "words": ({"x_train": IMAGES, "y_train": LABELS.astype(str)}, ("class numbers", "numpy.unique")),
+    "words": (
+        {
+            "x_train": IMAGES,
+            "y_train": np.array(list("abcdefghij"))[LABELS],
+            "x_val": IMAGES[:2],
+            "y_val": np.array(["a", "k"]),
+        },
+        ("y_val", "'k'"),
+    ),
     "one-hot": ({"x_train": IMAGES, "y_train": np.eye(10)[LABELS]}, ("argmax",)),
     "holes": ({"x_train": HOLED, "y_train": LABELS}, ("nan", "index 3")),
     "infinite": ({"x_train": np.full_like(IMAGES, np.inf), "y_train": LABELS}, ("inf",)),
@@ -101,8 +110,8 @@ def test_data_that_is_not_there_is_told(
 
 
 def test_arrays_of_other_names_are_to_be_renamed(command: Command, start: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "data.npz", X=IMAGES, Y=LABELS)
-    complains(command("recommend", start, "--data", tmp_path / "data.npz"), 1, "has X, Y", "the samples x_train")
+    np.savez(tmp_path / "data.npz", P=IMAGES, Q=LABELS)
+    complains(command("recommend", start, "--data", tmp_path / "data.npz"), 1, "has P, Q", "the samples x_train")
 
 
 def test_photos_of_many_sizes(command: Command, tmp_path: Path) -> None:

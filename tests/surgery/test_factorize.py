@@ -34,7 +34,7 @@ def test_every_layer_of_every_model(name):
         array = model.tensor(layer.weight)
         done = attempt(model, Factorize(layer.name, 1), calibration)
         if isinstance(done, Refused):
-            reasons = ("too small", "float64", "used elsewhere", "not one number for each")
+            reasons = ("too small", "used elsewhere", "not one number for each")
             assert any(r in str(done) for r in reasons), done
             continue
         assert_valid(done.model, like=model)

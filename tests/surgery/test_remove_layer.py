@@ -225,7 +225,6 @@ def test_the_share_that_is_explained_ranks_the_sites():
         ("dense_net.legacy", "stem", "a width that 'norm.weight' writes, too"),
         ("grouped.legacy", "2", "is not one width"),
         ("softmax.legacy", "3", "Softmax"),
-        ("float64.legacy", "1", "float64"),
     ],
 )
 def test_refusals(name, layer, reason):

@@ -119,8 +119,11 @@ def test_an_operator_set_that_cannot_be_translated_is_refused_with_the_reason() 
 
 
 def test_parameters_that_are_not_float32_are_refused() -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> g (double[N, 3] x) => (double[N, 3] y) { y = PRelu (x, w) }'
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(3), "w"))
     with pytest.raises(TrainingError, match=r"'w' is float64.*float32"):
-        training_graph(dense("Relu", dtype=TensorProto.DOUBLE))
+        training_graph(from_proto(proto))
 
 
 def test_what_does_not_lead_to_the_loss_is_frozen_with_the_reason() -> None:

@@ -37,7 +37,7 @@ RESIZABLE: dict[str, dict[str, tuple[int, int]]] = {
     "conv1d": {"0": (6, 1), "2": (4, 1)},
     "one_unit": {"0": (1, 1), "3": (1, 1)},
     "one_layer": {},
-    "float64": {},
+    "float64": {"1": (9, 1), "3": (7, 1)},
 }
 
 
@@ -101,7 +101,6 @@ def test_a_depthwise_convolution_writes_the_width_it_reads():
     [
         ("mlp_relu.legacy", "5", "graph output 'logits'"),
         ("softmax.legacy", "3", "Softmax '/4/Softmax' runs along it"),
-        ("float64.legacy", "1", "float64, not float32"),
         ("shuffle.legacy", "b.inner", "do not line up at Conv '/c/Conv'"),
         ("unknown_operator", "second", "Normalizer that gives 'u': this operator of 'ai.onnx.ml' is not known"),
         ("custom_domain", "second", "Mystery that gives 'u': this operator of 'some.domain' is not known"),

@@ -94,10 +94,12 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
             numbers of tokens. For a model of several inputs, there is one array for each in the place of x, called by
             the name of the input and of the part, such as ``input_ids_train``; a single number is the same for all samples.
 
-            Labels are integers ``(n,)`` or ``(n, 1)``, the classes, or ``(n, places...)``, those of tokens or pixels; or zeros
+            ``X`` and ``Y`` mean the same as ``x`` and ``y``, and without a part they are those of the training.
+
+            Labels are integers or words ``(n,)`` or ``(n, 1)``, the classes, or ``(n, places...)``, those of tokens or pixels; or zeros
             and ones ``(n, k)``, several labels; or floats ``(n, ...)``, numbers to predict. ``task``, where there, says
             which it is: ``classification``, ``multi-label`` or ``regression``. ``classes``, where there, holds the names of the
-            classes, labels or numbers; without it they are counted from 0. A place whose label is below 0, or is
+            classes, labels or numbers; without it words are sorted, and numbers counted from 0. A place whose label is below 0, or is
             the number ``ignore``, does not count. Samples may come without labels: then there is no ``y_train``. Labels of several
             outputs are called by their names, ``y_boxes_train`` and ``y_kinds_train``, and so are ``task_boxes``, ``classes_kinds`` and
             ``ignore_kinds``.
@@ -109,6 +111,7 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
     Raises:
         DataError: Something required is missing, or of another shape or type.
     """
+    arrays, more = _in_numbers(_usual_names(arrays), origin)
     outputs = [name[len("y_") : -len("_train")] for name in arrays if name.startswith("y_") and name.endswith("_train")]
     if outputs := [name for name in outputs if name]:
         return _of_outputs(arrays, outputs, origin)
@@ -125,7 +128,7 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
         raise DataError(message)
     plain = names == ["x"]
     splits: dict[str, Split] = {}
-    notes: tuple[str, ...] = ()
+    notes = more
     last = plain and _has_channels_last(np.asarray(arrays["x_train"]))
     task = _task(arrays, origin)
     for part, title in _PARTS.items():
@@ -149,7 +152,7 @@ def from_arrays(arrays: Mapping[str, Any], origin: str) -> RawData:
                 raise DataError(message + "; there must be some, and as many of the one as of the other")
         splits[part] = Split(next(iter(named.values())), labels, {} if plain else named)
     if last:
-        notes = ("channels came last and were moved to the front",)
+        notes = (*notes, "channels came last and were moved to the front")
     classes = _classes(arrays, splits["train"].y, task, origin)
     return RawData(splits["train"], splits.get("test"), splits.get("val"), classes, notes, task)
 
@@ -183,6 +186,53 @@ def _of_outputs(arrays: Mapping[str, Any], outputs: list[str], origin: str) -> R
     assert train is not None
     kinds = {output: LabelKind(raw.task, raw.classes) for output, raw in read.items()}
     return RawData(train, test, validation, (), first.notes, "several", kinds)
+
+
+def _usual_names(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With names as others write them in the way that they are written here."""
+    names = {name: f"{name[0].lower()}{name[1:]}" if name[:2] in ("X_", "Y_") else name for name in arrays}
+    if {name.lower() for name in arrays} in ({"x", "y"}, {"x"}):
+        names = {name: f"{name.lower()}_train" for name in arrays}
+    if len(set(names.values())) < len(names):
+        return arrays
+    return {names[name]: array for name, array in arrays.items()}
+
+
+def _in_numbers(arrays: Mapping[str, Any], origin: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """With class numbers in the place of words, and what is to be noted of labels that are taken for classes.
+
+    Raises:
+        DataError: A part has a word that the training part does not have, or the names of the classes do not have it.
+    """
+    labels = {f"y_{part}": np.asarray(arrays[f"y_{part}"]) for part in _PARTS if f"y_{part}" in arrays}
+    words = {name: y.astype(str) for name, y in labels.items() if _is_words(y)}
+    if "y_train" not in words:
+        y = labels.get("y_train")
+        whole = (
+            y is not None
+            and y.dtype.kind == "f"
+            and _task(arrays, origin) == "classification"
+            and bool((y == np.floor(y)).all())
+        )
+        return arrays, ("labels are floats without fractions, so they are taken for classes",) if whole else ()
+    if all(word.lstrip("-").isdecimal() for y in words.values() for word in np.unique(y)):
+        return {**arrays, **{name: y.astype(np.int64) for name, y in words.items()}}, ()
+    given = [str(name) for name in np.asarray(arrays["classes"]).reshape(-1)] if "classes" in arrays else []
+    classes = given or [str(word) for word in np.unique(words["y_train"])]
+    numbers = {word: k for k, word in enumerate(classes)}
+    counted: dict[str, Any] = {}
+    for name, y in words.items():
+        found, places = np.unique(y, return_inverse=True)
+        if lacking := [str(word) for word in found if word not in numbers]:
+            where = "classes" if given else "y_train"
+            message = f"{name} of {origin} has the label {lacking[0]!r}, which {where} does not have: {', '.join(classes[:10])}"
+            raise DataError(message)
+        counted[name] = np.array([numbers[word] for word in found], np.int64)[places].reshape(y.shape)
+    return {**arrays, **counted, "classes": np.array(classes)}, ()
+
+
+def _is_words(y: Samples) -> bool:
+    return y.dtype.kind == "U" or (y.dtype.kind == "O" and y.size > 0 and all(isinstance(word, str) for word in y.flat))
 
 
 def _task(arrays: Mapping[str, Any], origin: str) -> Task:
@@ -296,8 +346,6 @@ def _labels(y: Samples, origin: str) -> Labels:
         y = y.astype(np.int64)
     if y.dtype.kind not in "bui":
         message = f"{origin} is of type {y.dtype}; expected class numbers, integers from 0 on"
-        if y.dtype.kind in "US":
-            message += "; of names, classes, y_train = numpy.unique(y_train, return_inverse=True) makes them"
         raise DataError(message)
     return y.astype(np.int64)
 

@@ -36,7 +36,7 @@ from pysurgeon.graph.tensors import Array, constant, initializer, input_dimensio
 from pysurgeon.model.definitions import define
 from pysurgeon.model.passes.constants import fold_constants
 from pysurgeon.model.passes.control_flow import straighten
-from pysurgeon.model.passes.precision import in_single_precision
+from pysurgeon.model.passes.precision import doubles_in_single_precision, halves_in_single_precision
 from pysurgeon.model.passes.quantization import in_full
 from pysurgeon.model.passes.shape_inference import contradiction, infer_shapes
 from pysurgeon.model.passes.symbolic_shapes import Shapes, symbolic_shapes
@@ -58,8 +58,10 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     _inline(model, notes)
     notes += only_inputs(model)
     common.TopologicalSortPass()(model)
-    if in_single_precision(model):
+    if halves_in_single_precision(model):
         notes.append("it is in half precision; it is read, trained and saved in float32, its inputs and outputs, too")
+    if doubles_in_single_precision(model):
+        notes.append("its weights are float64; it is read, trained and saved in float32, its inputs and outputs, too")
     notes += define(model)
     if quantized := in_full(graph):
         notes.append(f"weights stored in few bits are read, trained and saved in float32: {quantized} of them")
@@ -103,8 +105,8 @@ def normalize(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
 
 
 def in_other_numbers(model: ir.Model) -> None:
-    """Of all that normalization does, what changes numbers on purpose, in place: precision, and training modes."""
-    in_single_precision(model)
+    """Of all that normalization does, what changes numbers by more than rounding, in place: halves, weights of few bits, and training modes."""
+    halves_in_single_precision(model)
     in_full(model.graph)
     _inference_mode(model, [])
 

@@ -23,7 +23,7 @@ from pysurgeon.training.derived_graph.rewrites import Builder
 from pysurgeon.training.engines.engine import EngineSupport, make_support
 from pysurgeon.training.losses.loss import Loss
 from pysurgeon.training.losses.merge import joined
-from pysurgeon.training.task.head import Head, head
+from pysurgeon.training.task.head import Head, head, node_name
 
 if TYPE_CHECKING:
     import onnx
@@ -122,13 +122,14 @@ def training_graph(
 
 
 def training_report(
-    model: Model, task: Task = "classification", *, trainer: TrainerName = DEFAULT_TRAINER
+    model: Model, task: Task = "classification", output: str = "", *, trainer: TrainerName = DEFAULT_TRAINER
 ) -> tuple[NodeFact, ...]:
     """Say for every node whether it trains as it stands, is rewritten, stays frozen or is in the way.
 
     Args:
         model: Not modified.
         task: Says which end of the model makes probabilities.
+        output: That is trained; the first one where empty.
         trainer: The engine that it would be trained by.
 
     Raises:
@@ -136,7 +137,7 @@ def training_report(
             opset cannot be translated, its batch size is fixed and cannot be made dynamic, or nothing in it is trained.
     """
     _check_types(model)
-    ends = _ends(model, task)
+    ends = (head(model, task, output),)
     view = _derive(make_batch_dynamic(model), ends, make_support(trainer), freeze_statistics=False)
     if not view.trainable and not any(fact.status == "no gradient" for fact in view.facts):
         raise TrainingError(_nothing_to_train(model, ends))
@@ -244,7 +245,7 @@ def _name_nodes(graph: ir.Graph) -> None:
     """Give every node a name of its own, so that facts can be told apart: operator and output where the file has none."""
     seen: set[str] = set()
     for node in graph:
-        base = node.name or f"{node.op_type}({node.outputs[0].name})"
+        base = node_name(node)
         name, k = base, 1
         while name in seen:
             name, k = f"{base}#{k}", k + 1

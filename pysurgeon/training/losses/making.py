@@ -116,8 +116,8 @@ def make_metric(model: Model, data: Dataset) -> Metric | None:
 
 def _labelled_metric(maker: _Maker, answers: Answers) -> Metric:
     """What labels of an output are scored by."""
-    end = head(maker.model, answers.task, answers.output)
-    shape = maker.shape(end.output)
+    end = head(maker.model, answers.task, answers.output or maker.data.output)
+    shape = maker.shape(end.logits)
     if answers.task == "classification":
         return Accuracy(end.logits, class_axis(answers, end, shape))
     if answers.task == "multi-label":
@@ -131,8 +131,9 @@ def _fidelity(maker: _Maker, model: Model, name: str) -> Metric:
     assert maker.teacher is not None
     theirs = float_outputs(maker.teacher.model)
     shared = [o for o in float_outputs(model) if o in theirs] or float_outputs(model)[:1]
-    ends = {o: maker.taught_end(o, "regression", maker.shape(o)).logits for o in shared}
-    units = {o: maker.taught_numbers(value, maker.shape(o)) for o, value in ends.items()}
+    values = {o: head(model, "regression", o).logits for o in shared}
+    ends = {v: maker.taught_end(o, "regression", maker.shape(v)).logits for o, v in values.items()}
+    units = {v: maker.taught_numbers(theirs, maker.shape(v)) for v, theirs in ends.items()}
     return Determination(units, ends, name)
 
 
@@ -159,8 +160,8 @@ def _no_labels(data: Dataset) -> str:
 def _of_labels(maker: _Maker, answers: Answers) -> str:
     """What labels are usually learnt by."""
     if answers.task == "classification":
-        end = head(maker.model, answers.task, answers.output)
-        return "binary" if class_axis(answers, end, maker.shape(end.output)) is None else "cross-entropy"
+        end = head(maker.model, answers.task, answers.output or maker.data.output)
+        return "binary" if class_axis(answers, end, maker.shape(end.logits)) is None else "cross-entropy"
     return "binary" if answers.task == "multi-label" else "squares"
 
 
@@ -170,7 +171,7 @@ def _of_output(model: Model, data: Dataset, output: str, teacher: Teacher) -> st
         head(m, "classification", o).operator
         for m, o in ((model, output), (teacher.model, teacher_output(teacher, output)))
     ]
-    if output == float_outputs(model)[0] and not any(ends):  # the labels say what the logits are
+    if output == (data.output or float_outputs(model)[0]) and not any(ends):  # the labels say what the logits are
         ends = {"classification": ["Softmax"], "multi-label": ["Sigmoid"]}.get(data.task, ends)
     if "Sigmoid" in ends:
         return "binary"
@@ -214,7 +215,7 @@ class _Maker:
         self.teacher = teacher_of(self.data)
 
     def shape(self, output: str) -> tuple[int, ...]:
-        """Of an output, for a sample."""
+        """Of an output or of a value inside, for a sample."""
         if output not in self._shapes:
             self._shapes[output] = output_shape(self.model, output, self._fit.inputs)
         return self._shapes[output]
@@ -236,7 +237,7 @@ class _Maker:
         """
         assert self.teacher is not None
         end = head(self.teacher.model, task, teacher_output(self.teacher, output))
-        theirs = output_shape(self.teacher.model, end.output, fit_input(self.teacher.model, self.data).inputs)
+        theirs = output_shape(self.teacher.model, end.logits, fit_input(self.teacher.model, self.data).inputs)
         if theirs != shape:
             message = (
                 f"output {output!r} of the model is {written((None, *shape))}, and that of the teacher {self.teacher.name} is "
@@ -256,10 +257,10 @@ class _Maker:
     def _shipped(self, wanted: Wanted) -> Term:
         loss = LOSSES[wanted.name]
         task = ENDS[loss.takes]
-        end = head(self.model, task, wanted.output)
+        end = head(self.model, task, wanted.output or self.data.output)
         if loss.takes == "nothing":
             return self._itself(wanted, end)
-        shape = self.shape(end.output)
+        shape = self.shape(end.logits)
         if self.teacher is not None:
             theirs = self.taught_end(end.output, task, shape)
             made, axis = self._taught(wanted.name, shape, theirs.axis if end.axis is None else end.axis, theirs.logits)
@@ -340,8 +341,8 @@ def own_inputs(
         UsageError: It takes labels or a teacher where there are none, or nobody knows what an input takes.
     """
     floats = float_outputs(model)
-    if wanted.output:
-        floats = [head(model, "regression", wanted.output).output, *(o for o in floats if o != wanted.output)]
+    if first := wanted.output or data.output:
+        floats = [head(model, "regression", first).output, *(o for o in floats if o != first)]
     takes = roles(names, floats, taught=teacher_of(data) is not None, several=data.several)
     samples: dict[str, Sample] = {}
     for name, role in takes.items():
@@ -362,5 +363,5 @@ def own_inputs(
         if kind == "teacher" and teacher_of(data) is None:
             message = f"the loss {wanted.name} takes what a teacher gives ({name}); give one: --teacher start or a file"
             raise UsageError(message)
-        samples[name] = _FLOAT, shape(output)
+        samples[name] = _FLOAT, shape(head(model, "regression", output).logits)
     return samples, takes

@@ -280,6 +280,8 @@ def _arranged(wanted: tuple[int | None, ...], sample: tuple[int, ...]) -> tuple[
             return "channels last", last
     if len(wanted) == 1 and wanted[0] in (None, prod(sample)):
         return "flat", (prod(sample),)
+    if sample[0] == 1 and _matches(wanted, sample[1:]):
+        return "reshaped", sample[1:]  # sequences, read as grey images, whose length the model leaves open
     known = tuple(d for d in wanted if d is not None)
     # Values that were laid flat, or grey images without a channel axis; anything else would be a guess.
     if len(known) == len(wanted) and prod(known) == prod(sample) and (len(sample) == 1 or sample[0] == 1):
@@ -292,12 +294,13 @@ def _matches(wanted: tuple[int | None, ...], sample: tuple[int, ...]) -> bool:
 
 
 def output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tuple[int, ...]:
-    """The shape of the output for one sample; the model is run where the file does not say, nor that it counts samples.
+    """The shape of an output, or of a value inside, for one sample; the model is run where the file does not say, nor that it counts samples.
 
     Raises:
         DataError: The first dimension of the output is something else.
     """
-    values = {v.name: v.shape for v in (*model.ir.graph.inputs, *model.ir.graph.outputs)}
+    values = {v.name: v.shape for node in model.nodes for v in node.outputs}
+    values |= {v.name: v.shape for v in (*model.ir.graph.inputs, *model.ir.graph.outputs)}
     shape = values[output]
     batched = next((k for k, fit in enumerate(inputs) if fit.axis is not None), 0)
     axis, fed = inputs[batched].axis, values[inputs[batched].name]
@@ -309,7 +312,8 @@ def output_shape(model: Model, output: str, inputs: tuple[InputFit, ...]) -> tup
     fixed = [p.shape[fit.axis] for p, fit in zip(model.inputs, inputs, strict=True) if fit.axis is not None]
     size = next((s for s in fixed if s is not None), 2)
     feeds = {fit.name: np.zeros(fit.of_batch(size), fit.dtype) for fit in inputs}
-    found = Session(model).run(feeds)[output].shape
+    inside = [] if output in (port.name for port in model.outputs) else [output]
+    found = Session(model, inside).run(feeds)[output].shape
     if found[:1] != (size,):
         message = (
             f"output {output!r} is {found} for {size} samples: its first dimension does not count the samples, so nobody "

@@ -98,7 +98,7 @@ def answers(
     if fixed is not None:
         with contextlib.suppress(TrainingError):
             model, fixed = make_batch_dynamic(model), None
-    end = head(model, data.task)
+    end = head(model, data.task, data.output)
     session = Session(model, () if end.logits == end.output else (end.logits,), threads=threads)
     for x, y in data.evaluation_batches(part, fixed or batch_size, raw=fit.raw):
         feeds = fit.feeds(x)

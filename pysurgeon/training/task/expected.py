@@ -26,6 +26,7 @@ from pysurgeon.training.task.binding import fit_input
 from pysurgeon.training.task.evaluate import answers, evaluate
 from pysurgeon.training.task.input_normalization import TITLES, said_names, said_normalization, same, usual_ways
 from pysurgeon.training.task.order import Order, best_positions, found_order
+from pysurgeon.training.task.outputs import with_classes_that_there_are, with_output
 from pysurgeon.training.task.teacher import Teacher
 from pysurgeon.training.task.trained import looks_trained
 
@@ -81,7 +82,7 @@ def as_expected(model: Model, data: Dataset, teacher: Teacher | None = None) -> 
     if data.settled:
         return data
     match = data.order == "match"
-    data = _in_said_order(model, data)
+    data = with_output(model, _in_said_order(model, with_classes_that_there_are(model, data)))
     ways, note = _ways(model, data, teacher)
     if data.task == "unlabelled":  # by which nothing more can be told
         return _decided(data, ways, next(iter(ways)), note)
