@@ -28,7 +28,7 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def sources(*folders: str, suffixes: tuple[str, ...] = (".py", ".cpp", ".hpp")) -> list[Path]:
+def sources(*folders: str, suffixes: tuple[str, ...] = (".py", ".cpp", ".hpp", ".inl")) -> list[Path]:
     return sorted(p for f in folders for p in (ROOT / f).rglob("*") if p.suffix in suffixes)
 
 
@@ -238,3 +238,9 @@ def test_every_setting_is_an_option() -> None:
     train = get_command(app).commands["train"]  # type: ignore[attr-defined]
     known = {option for parameter in (*evolve.params, *train.params) for option in parameter.opts}
     assert {option(name) for name in settings_in(EvolveSettings)} <= known
+
+
+def test_users_get_types() -> None:
+    """A type checker reads the annotations of an installed package only where it finds this file."""
+    assert (ROOT / "pysurgeon/py.typed").is_file()
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import onnx_ir as ir
-from typing_extensions import Self
 
 from pysurgeon.graph.names import Names
 from pysurgeon.graph.nodes import STUMBLED

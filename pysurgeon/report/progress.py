@@ -22,7 +22,7 @@ from pysurgeon.report import _format as fmt
 from pysurgeon.training import score_text
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 _OPERATIONS = 34  # columns for the operations of a branch
 _LOOKING = "looking for operations"
