@@ -14,7 +14,7 @@ TEST_FLAGS ?= -n auto --maxprocesses 8 --dist worksteal
 PYSURGEON := $(VENV)/bin/pysurgeon
 DEMO ?= runs/demo
 
-.PHONY: demo test test-cpp lint install corpus-install
+.PHONY: demo test test-cpp lint docs install corpus-install
 
 $(VENV)/bin/python:
 	@command -v "$(PYTHON)" >/dev/null || { echo "$(or $(PYTHON),Python) was not found; say make PYTHON=/path/to/python3.11"; exit 1; }
@@ -61,3 +61,9 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/clang-format --dry-run --Werror $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/*/*.inl)
+
+# The site, in site/. Its tools read the sources and import nothing of them.
+docs: $(VENV)/bin/python
+	$(PIP) --upgrade "pip>=25.1"
+	$(PIP) --group docs
+	$(VENV)/bin/mkdocs build --strict

@@ -241,7 +241,7 @@ def measure(job: Job, data_dir: str | None) -> dict[str, Any]:
         data_dir=data_dir,
         seed=job.seed,
         optimizer=job.optimizer,  # type: ignore[arg-type]
-        rate=RATES[job.optimizer],
+        lr=RATES[job.optimizer],
         **DATA[job.data],
     )
     scale = {"alone": 1, "widened": 1, "cut": 2 * job.factor}.get(job.what, job.factor)

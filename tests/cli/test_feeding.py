@@ -42,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         ["f = Flatten (x)", "y = Gemm (f, w, b)"],
         {"w": np.zeros((192, 10)), "b": np.zeros(10)},
     )
-    done = ps.train(from_proto(start), dict(coloured()), normalize="imagenet", steps=400, rate=1e-2, batch_size=64)
+    done = ps.train(from_proto(start), dict(coloured()), normalize="imagenet", steps=400, lr=1e-2, batch_size=64)
     proto = done.model.to_proto()
     del proto.metadata_props[:]  # as others write it
     return folder / "photos.npz", put(folder / "model.onnx", proto)
