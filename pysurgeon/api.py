@@ -47,6 +47,7 @@ from pysurgeon.report import compare as compare_models
 from pysurgeon.report import inspect as inspect_model
 from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, TrainOutcome
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
+from pysurgeon.shrinking import shrink
 from pysurgeon.surgery import Calibration, Operation, operate
 from pysurgeon.training import (
     Outcome,
@@ -80,6 +81,7 @@ __all__ = [
     "inspect",
     "recommend",
     "resume",
+    "shrink",
     "train",
 ]
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pysurgeon.diagnosis import Recommendation
 from pysurgeon.model import Model, written
 from pysurgeon.model.costs import Costs
 from pysurgeon.model.fidelity import Beside
-from pysurgeon.report import Printable, recommendations_table, records_table, training_table
+from pysurgeon.report import (
+    Compared,
+    Comparison,
+    Printable,
+    WidthCut,
+    document,
+    recommendations_table,
+    records_table,
+    shrink_table,
+    training_table,
+)
 from pysurgeon.surgery import Record
 from pysurgeon.training import NodeFact, Point, score_text
 
@@ -126,3 +136,65 @@ class TrainOutcome(Printable):
             f"validation {self.metric} {score_text(self.metric, self.validation_accuracy)}, "
             f"test {self.metric} {score_text(self.metric, self.test_accuracy)}{where}"
         )
+
+
+@dataclass(frozen=True)
+class ShrinkResult(Printable):
+    """What `shrink` gave.
+
+    Attributes:
+        model: The smaller network.
+        comparison: The original and the smaller one side by side: costs, accuracy on the test part, time in turns.
+        predicted_loss: The fall of accuracy that the predicted error should mean; of what has no classes, the share of the outputs' variance.
+        predicted_error: Relative root mean square error of the outputs that was expected of the cut.
+        measured_error: What it turned out to be, on samples that nothing was fitted to, before any training.
+        operations: A record of each operation.
+        cuts: What became of every width that was cut.
+        trained: Whether training afterwards made it better.
+        missed: By how much the goal was missed, as a sentence; empty where it is reached.
+        output: The file, `None` where none was asked for.
+    """
+
+    model: Model
+    comparison: Comparison
+    predicted_loss: float
+    predicted_error: float
+    measured_error: float
+    operations: tuple[Record, ...]
+    cuts: tuple[WidthCut, ...]
+    trained: bool
+    missed: str
+    output: Path | None
+
+    @property
+    def before(self) -> Compared:
+        """The original."""
+        return self.comparison.a
+
+    @property
+    def after(self) -> Compared:
+        """The smaller network."""
+        return self.comparison.b
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `pysurgeon shrink --json`."""
+        keys = ("operation", "site", "exact", "predicted_error", "site_error", "measured_error", "reason")
+        names = ("before", "after", "predicted_loss", "predicted_error", "measured_error", "cuts", "trained", "missed")
+        found: dict[str, Any] = {name: getattr(self, name) for name in (*names, "output")}
+        compared = self.comparison
+        found |= {"metric": compared.metric, "speed": compared.speed, "difference": compared.difference}
+        return document(
+            {**found, "operations": [{key: getattr(record, key) for key in keys} for record in self.operations]}
+        )
+
+    def shown(self) -> RenderableType:
+        """As `pysurgeon shrink` shows it."""
+        from rich.console import Group
+
+        where = [] if self.output is None else [f"Written to {written(self.output)}"]
+        expected = (
+            f"Error of the outputs, relative root mean square: predicted {self.predicted_error:.3f}, measured {self.measured_error:.3f}"
+            f"{' before training' if self.trained else ''}; predicted loss {self.predicted_loss:.1%}"
+        )
+        missed = [f"The goal {self.missed}."] if self.missed else []
+        return Group(shrink_table(self.comparison, self.cuts), expected, *missed, *where)

@@ -48,6 +48,8 @@ DATA, LENGTH, SEARCH, LIMITS, TRAINING, MACHINE = GROUPS
 
 # Passes over the training part where neither epochs nor steps are given.
 DEFAULT_EPOCHS = 20.0
+# The peak learning rate of `shrink`: of what is trained already.
+RATE_OF_TRAINED = 5e-4
 
 
 def seconds(text: str | float) -> float:

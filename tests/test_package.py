@@ -88,7 +88,7 @@ def test_every_public_name_is_there_and_explained() -> None:
     for name in pysurgeon.__all__:
         assert (inspect.getdoc(getattr(pysurgeon, name)) or "").strip(), name
         assert name in dir(pysurgeon)
-    promised = "load save inspect doctor apply Widen recommend train evolve compare resume"
+    promised = "load save inspect doctor apply Widen recommend shrink train evolve compare resume"
     assert set(promised.split()) <= set(pysurgeon.__all__)
 
 

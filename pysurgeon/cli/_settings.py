@@ -24,15 +24,21 @@ EVOLVE = tuple(name for name in settings_in(EvolveSettings) if name not in ("fre
 _GIVEN = "given"
 
 
-def takes(names: Iterable[str], *, required: bool = True) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def takes(
+    names: Iterable[str], *, required: bool = True, **defaults: Any
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Give a command the options of some settings in the place of its argument `given`, a mapping of their values.
 
     Args:
         names: Of the settings.
         required: Whether there must be data.
+        **defaults: By setting, where the command has another one.
     """
     said = settings_in(EvolveSettings)
-    chosen = [_parameter(name, required=required) for name in sorted(names, key=lambda n: GROUPS.index(said[n].group))]
+    chosen = [
+        _parameter(name, required, defaults.get(name, _default(name)))
+        for name in sorted(names, key=lambda n: GROUPS.index(said[n].group))
+    ]
 
     def decorated(command: Callable[..., R]) -> Callable[..., R]:
         signature = inspect.signature(command, eval_str=True)
@@ -57,10 +63,10 @@ def _hints() -> dict[str, Any]:
     return get_type_hints(EvolveSettings)
 
 
-def _parameter(name: str, *, required: bool) -> inspect.Parameter:
+def _parameter(name: str, required: bool, default: Any) -> inspect.Parameter:
     """The parameter of a command that takes a setting."""
     said = settings_in(EvolveSettings)[name]
-    kind, default = _hints()[name], _default(name)
+    kind = _hints()[name]
     kinds = get_args(kind) or (kind,)
     if get_origin(kind) is tuple:
         kind, default = list[str] | None, None

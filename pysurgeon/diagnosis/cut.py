@@ -22,10 +22,11 @@ import numpy as np
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
-from pysurgeon.model.costs import Costs, costs
+from pysurgeon.model.costs import Costs
 from pysurgeon.surgery import Calibration, Narrow, apply_edit
 from pysurgeon.surgery.edits.edit import Edit
 from pysurgeon.surgery.operations.narrow import cost_curve, selection
+from pysurgeon.surgery.size_costs import SizeCosts
 from pysurgeon.widths.structure import Structure, Width
 
 Measure = Callable[[Costs], float]
@@ -140,7 +141,15 @@ def outlined(structure: Structure, sizes: Mapping[str, int]) -> Model:
     return apply_edit(Edit(structure, tuple(maps))) if maps else structure.model
 
 
-def cut(structure: Structure, found: Sequence[Curve], measure: Measure, most: float, *, trust: float = TRUST) -> Cut:
+def cut(
+    structure: Structure,
+    found: Sequence[Curve],
+    measure: Measure,
+    most: float,
+    *,
+    trust: float = TRUST,
+    multiple: int = 1,
+) -> Cut:
     """The sizes at which a measure of the model's costs is at most so much, at the least error of the outputs.
 
     Args:
@@ -149,78 +158,149 @@ def cut(structure: Structure, found: Sequence[Curve], measure: Measure, most: fl
         measure: What is to be saved, not falling in parameters and operations.
         most: What it may be afterwards.
         trust: By how much a width may fall below what a uniform cut leaves of it.
+        multiple: Widths that become narrower have a multiple of so many elements.
 
     Raises:
         Refused: No sizes are small enough.
     """
+    plan = _Planning(structure, found, measure, multiple)
     now = {c.width.name: c.width.size for c in found}
-    least = costs(outlined(structure, dict.fromkeys(now, 1)))
-    if measure(least) > most:
-        message = (
-            f"with one unit in every width that can be narrowed, the model still has {least.parameters:,} parameters and "
-            f"{least.macs:,} multiply-accumulate operations: more than is allowed"
-        )
-        raise Refused(message)
-    share = _share(structure, found, measure, most) / trust
+    ensure_reachable(structure, found, measure, most, multiple=multiple)
+    share = plan.share(most) / trust
     floor = {name: min(size, max(1, math.ceil(size * share))) for name, size in now.items()}
+    if measure(plan.costs(plan.at(plan.savings(now), _HIGHEST, floor))) > most:
+        floor = dict.fromkeys(now, 1)  # steps between the sizes that are allowed are too long for it
     sizes = at = now
     for _ in range(_ROUNDS):
-        saved = _savings(structure, found, at, measure)
+        saved = plan.savings(at)
         low, high = _LOWEST, _HIGHEST
         for _ in range(_STEPS):
             price = float(np.sqrt(low * high))
-            enough = measure(costs(outlined(structure, _at(found, saved, price, floor)))) <= most
+            enough = measure(plan.costs(plan.at(saved, price, floor))) <= most
             low, high = (low, price) if enough else (price, high)
-        sizes = _at(found, saved, high, floor)
+        sizes = plan.at(saved, high, floor)
         at = {name: max(1, round(float(np.sqrt(sizes[name] * now[name])))) for name in now}
-    errors = {c.width.name: float(np.sqrt(c.error[sizes[c.width.name] - 1])) for c in found}
-    smaller = {name: size for name, size in sizes.items() if size < now[name]}
-    return Cut(
-        smaller,
-        float(np.sqrt(sum(errors[name] ** 2 for name in smaller))),
-        {name: errors[name] for name in smaller},
-        costs(outlined(structure, smaller)),
-    )
+    return plan.cut(plan.filled(sizes, most))
 
 
-def uniform(structure: Structure, found: Sequence[Curve], measure: Measure, most: float) -> Cut:
+def uniform(structure: Structure, found: Sequence[Curve], measure: Measure, most: float, *, multiple: int = 1) -> Cut:
     """Every width to the same share of its size: what one would do without any curve."""
-    shared = _shared(found, _share(structure, found, measure, most))
-    sizes = {c.width.name: s for c in found if (s := shared[c.width.name]) < c.width.size}
-    errors = {c.width.name: float(np.sqrt(c.error[sizes[c.width.name] - 1])) for c in found if c.width.name in sizes}
-    return Cut(sizes, float(np.sqrt(sum(e**2 for e in errors.values()))), errors, costs(outlined(structure, sizes)))
+    plan = _Planning(structure, found, measure, multiple)
+    return plan.cut(plan.shared(plan.share(most)))
 
 
-def _share(structure: Structure, found: Sequence[Curve], measure: Measure, most: float) -> float:
-    """The largest share of all widths at which the measure is small enough."""
-    low, high = 0.0, 1.0
-    for _ in range(20):
-        share = (low + high) / 2
-        enough = measure(costs(outlined(structure, _shared(found, share)))) <= most
-        low, high = (share, high) if enough else (low, share)
-    return low
+def ensure_reachable(
+    structure: Structure, found: Sequence[Curve], measure: Measure, most: float, *, multiple: int = 1
+) -> None:
+    """See that some sizes are small enough; see `cut`.
+
+    Raises:
+        Refused: None are.
+    """
+    least = smallest(structure, found, multiple=multiple).costs
+    if measure(least) > most:
+        one = "one unit" if multiple == 1 else f"the smallest multiple of {multiple}"
+        message = (
+            f"with {one} in every width that can be narrowed, the model still has {least.parameters:,} parameters and "
+            f"{least.macs:,} multiply-accumulate operations: more than is allowed"
+        )
+        raise Refused(message)
 
 
-def _shared(found: Sequence[Curve], share: float) -> dict[str, int]:
-    return {c.width.name: max(1, round(c.width.size * share)) for c in found}
+def smallest(structure: Structure, found: Sequence[Curve], *, multiple: int = 1) -> Cut:
+    """Every width at the smallest size that it may have."""
+    plan = _Planning(structure, found, lambda size: float(size.parameters), multiple)
+    return plan.cut({name: int(sizes[0]) for name, sizes in plan.allowed.items()})
 
 
-def _savings(structure: Structure, found: Sequence[Curve], at: Mapping[str, int], measure: Measure) -> Array:
-    """How much the measure falls a unit, about these sizes: float64, by width."""
-    saved = np.zeros(len(found))
-    for k, curve in enumerate(found):
-        name = curve.width.name
-        low, high = max(1, at[name] // 2), max(2, at[name])
-        larger, smaller = (measure(costs(outlined(structure, {**at, name: size}))) for size in (high, low))
-        saved[k] = (larger - smaller) / (high - low)
-    return saved
+class _Planning:
+    """What sizes save and cost, without any model being built.
+
+    Args:
+        structure: Of the model.
+        found: Its curves.
+        measure: What is to be saved.
+        multiple: See `cut`.
+    """
+
+    def __init__(self, structure: Structure, found: Sequence[Curve], measure: Measure, multiple: int) -> None:
+        self.found, self.measure = found, measure
+        self.costs = SizeCosts(structure)
+        self.allowed = {c.width.name: _allowed(c.width, multiple) for c in found}
+
+    def cut(self, sizes: Mapping[str, int]) -> Cut:
+        """What these sizes are as a plan."""
+        smaller = {c.width.name: s for c in self.found if (s := sizes[c.width.name]) < c.width.size}
+        errors = {
+            c.width.name: float(np.sqrt(c.error[smaller[c.width.name] - 1]))
+            for c in self.found
+            if c.width.name in smaller
+        }
+        total = float(np.sqrt(sum(e**2 for e in errors.values())))
+        return Cut(smaller, total, errors, self.costs(smaller))
+
+    def share(self, most: float) -> float:
+        """The largest share of all widths at which the measure is small enough."""
+        low, high = 0.0, 1.0
+        for _ in range(20):
+            share = (low + high) / 2
+            enough = self.measure(self.costs(self.shared(share))) <= most
+            low, high = (share, high) if enough else (low, share)
+        return low
+
+    def shared(self, share: float) -> dict[str, int]:
+        """Every width at about this share of its size."""
+        found = {}
+        for curve in self.found:
+            allowed, wanted = self.allowed[curve.width.name], max(1, round(curve.width.size * share))
+            found[curve.width.name] = int(allowed[max(0, int(np.searchsorted(allowed, wanted, side="right")) - 1)])
+        return found
+
+    def savings(self, at: Mapping[str, int]) -> Array:
+        """How much the measure falls a unit, about these sizes: float64, by width."""
+        saved = np.zeros(len(self.found))
+        for k, curve in enumerate(self.found):
+            name = curve.width.name
+            low, high = max(1, at[name] // 2), max(2, at[name])
+            larger, smaller = (self.measure(self.costs({**at, name: size})) for size in (high, low))
+            saved[k] = (larger - smaller) / (high - low)
+        return saved
+
+    def at(self, saved: Array, price: float, floor: Mapping[str, int]) -> dict[str, int]:
+        """What every width takes at a price; of sizes that are worth the same, the largest."""
+        sizes = {}
+        for curve, unit in zip(self.found, saved, strict=True):
+            allowed = self.allowed[curve.width.name]
+            allowed = allowed[allowed >= floor[curve.width.name]]
+            worth = np.nan_to_num(curve.error[allowed - 1], posinf=1e30) + price * unit * allowed
+            sizes[curve.width.name] = int(allowed[len(allowed) - 1 - int(np.argmin(worth[::-1]))])
+        return sizes
+
+    def filled(self, sizes: Mapping[str, int], most: float) -> dict[str, int]:
+        """With units given back as long as there is room: a price takes whole stretches of a curve that is not convex.
+
+        Args:
+            sizes: By width.
+            most: What the measure may be.
+        """
+        filled = dict(sizes)
+        while True:
+            now, best, size = self.measure(self.costs(filled)), 0.0, {}
+            for curve in self.found:
+                name, error = curve.width.name, np.nan_to_num(curve.error, posinf=1e30)
+                larger = self.allowed[name][self.allowed[name] > filled[name]][:1]
+                if not len(larger):
+                    continue
+                needed = self.measure(self.costs({**filled, name: int(larger[0])}))
+                gained = float(error[filled[name] - 1] - error[larger[0] - 1]) / max(needed - now, 1e-12)
+                if needed <= most and gained > best:
+                    best, size = gained, {name: int(larger[0])}
+            if not size:
+                return filled
+            filled |= size
 
 
-def _at(found: Sequence[Curve], saved: Array, price: float, floor: Mapping[str, int]) -> dict[str, int]:
-    """What every width takes at a price; of sizes that are worth the same, the largest."""
-    sizes = {}
-    for curve, unit in zip(found, saved, strict=True):
-        worth = np.nan_to_num(curve.error, posinf=1e30) + price * unit * np.arange(1, curve.width.size + 1)
-        least = floor[curve.width.name]
-        sizes[curve.width.name] = curve.width.size - int(np.argmin(worth[least - 1 :][::-1]))
-    return sizes
+def _allowed(width: Width, multiple: int) -> Array:
+    """The sizes that a width may have, int64, ascending: those of a multiple of so many elements, and what it has."""
+    sizes = np.arange(1, width.size + 1)
+    return np.asarray(sizes[(sizes * width.multiple % multiple == 0) | (sizes == width.size)])

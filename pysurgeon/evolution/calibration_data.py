@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import prod
 
 import numpy as np
 
@@ -10,15 +11,20 @@ from pysurgeon.data import Batches, Dataset
 from pysurgeon.errors import ModelError, TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
+from pysurgeon.model.costs import counted
 from pysurgeon.surgery import Calibration
 from pysurgeon.training import Trainer, TrainSettings, fit_input, metric
 from pysurgeon.training.losses.metrics import NEGATIVE
 
 CALIBRATION_SAMPLES, UNSEEN_SAMPLES = 512, 128
+# What layers take and give on all of them is kept, so there are fewer samples where it would take more memory than this; but so many there are.
+_BYTES, _FEWEST = 3 << 30, 32
 
 
 def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
     """Training samples, without augmentation, as the model's input: most to fit to, the rest to verify on.
+
+    There are `CALIBRATION_SAMPLES` and `UNSEEN_SAMPLES` of them, and fewer of large inputs, whose values would not fit into memory.
 
     Raises:
         DataError: The data does not fit the model.
@@ -28,7 +34,7 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
     position, axis = next(((k, i.axis) for k, i in enumerate(fit.inputs) if i.axis is not None), (0, 0))
     fixed = model.inputs[position].shape[axis]
     # Where the batch is fixed and not the first axis, several of them cannot be put one behind the other.
-    wanted = CALIBRATION_SAMPLES + UNSEEN_SAMPLES if axis == 0 or fixed is None else fixed
+    wanted = affordable(model) if axis == 0 or fixed is None else fixed
     x, _ = Batches(data, wanted, seed=seed, raw=fit.raw).batch(0)
     count = len(next(iter(x.values())) if isinstance(x, dict) else x)
     spared = min(UNSEEN_SAMPLES, count // 5) // (fixed or 1) * (fixed or 1)
@@ -39,6 +45,18 @@ def calibrated(model: Model, data: Dataset, *, seed: int = 0) -> Calibration:
 
     unseen = part(seen, seen + spared) if spared else part(0, seen)
     return Calibration(model, part(0, seen), holdout=unseen, seed=seed, axis=axis)
+
+
+def affordable(model: Model) -> int:
+    """How many samples a model can be looked at with."""
+    values = {
+        v.name: prod(d for d in v.shape[1:] if isinstance(d, int))
+        for _, node, _ in counted(model)
+        for v in (*node.inputs, *node.outputs)
+        if v is not None and v.shape is not None and not v.is_initializer()
+    }
+    fitting = _BYTES // max(1, 4 * sum(values.values()))
+    return min(CALIBRATION_SAMPLES + UNSEEN_SAMPLES, max(_FEWEST, fitting))
 
 
 def chance(data: Dataset) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ import onnx_ir as ir
 from pysurgeon.graph.tensors import input_dimension
 from pysurgeon.model.model import Model
 from pysurgeon.operators import lookup
+from pysurgeon.operators.operator import Operator
 
 # What open dimensions are taken to be: pixels along an edge of an image, and steps of a sequence.
 _PIXELS, _STEPS = 224, 128
@@ -44,15 +46,20 @@ def costs(model: Model) -> Costs:
 
 def macs(model: Model) -> dict[ir.Node, int]:
     """Multiply-accumulate operations for one sample of every node that does any, at the sizes that are `assumed`."""
+    return {node: operator.count(sized) for node, sized, operator in counted(model)}
+
+
+def counted(model: Model) -> Iterator[tuple[ir.Node, ir.Node, Operator]]:
+    """Every node that does multiply-accumulate operations, with the same one of a copy that has the sizes that are `assumed`, and its operator.
+
+    The copy is the model itself where no dimension is open.
+    """
     at = tuple(assumed(model).items())
     graph = model.ir.graph
-    counted = _at(model.ir.clone(), at).graph if at else graph
-    found = {}
-    for node, sized in zip(graph, counted, strict=True):
+    for node, sized in zip(graph, _at(model.ir.clone(), at).graph if at else graph, strict=True):
         operator = lookup(node)
         if operator is not None and operator.macs is not None:
-            found[node] = operator.count(sized)
-    return found
+            yield node, sized, operator
 
 
 def _at(model: ir.Model, at: tuple[tuple[str, int], ...]) -> ir.Model:

@@ -88,9 +88,13 @@ class Model:
         """The values of all initializers by name, read-only."""
         return {name: self.tensor(name) for name in self.ir.graph.initializers}
 
-    def trainable(self) -> tuple[str, ...]:
-        """Names of the initializers that training adjusts: float, and in a place where an operator keeps parameters."""
-        return tuple(self._placed(lambda operator: operator.parameters))
+    def trainable(self, *, elementwise: bool = True) -> tuple[str, ...]:
+        """Names of the initializers that training adjusts: float, and in a place where an operator keeps parameters.
+
+        Args:
+            elementwise: Whether to name also those that elementwise operators alone keep, which are constants where they have one element.
+        """
+        return tuple(self._placed(lambda o: o.parameters if elementwise or not o.elementwise else ()))
 
     def statistics(self) -> tuple[str, ...]:
         """Names of the initializers that training updates without a gradient (running means and variances)."""

@@ -19,6 +19,7 @@ from pysurgeon.report.page import render, write_report
 from pysurgeon.report.printable import Printable
 from pysurgeon.report.progress import LiveObserver, RunPlan, TrainProgress
 from pysurgeon.report.run_summary import RunRecord, from_journal
+from pysurgeon.report.shrunk import WidthCut, shrink_table
 from pysurgeon.report.tables import (
     beside_file,
     comparison_table,
@@ -43,6 +44,7 @@ __all__ = [
     "RunPlan",
     "RunRecord",
     "TrainProgress",
+    "WidthCut",
     "WidthDocument",
     "apply_json",
     "beside_file",
@@ -61,6 +63,7 @@ __all__ = [
     "records_table",
     "render",
     "result_table",
+    "shrink_table",
     "training_table",
     "verdict",
     "widths_table",

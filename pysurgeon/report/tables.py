@@ -308,7 +308,7 @@ def result_table(result: EvolveResult) -> RenderableType:
 def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")) -> RenderableType:
     """Two models beside one another."""
     a, b = comparison.a, comparison.b
-    table = _table("", *((fmt.shortened(fmt.plain(name), 20), "right") for name in names), ("Change", "right"))
+    table = plain_table("", *((fmt.shortened(fmt.plain(name), 20), "right") for name in names), ("Change", "right"))
     if a.accuracy is not None and b.accuracy is not None:
         difference = f"{fmt.points(b.accuracy - a.accuracy)} points"
         table.add_row(f"Test {comparison.metric}", fmt.percent(a.accuracy), fmt.percent(b.accuracy), difference)
@@ -355,7 +355,13 @@ def _inspected(source: Structure | InspectResult) -> InspectResult:
     return source if isinstance(source, InspectResult) else inspect(source.model)
 
 
-def _table(first: str, *columns: tuple[str, str]) -> Table:
+def plain_table(first: str, *columns: tuple[str, str]) -> Table:
+    """An empty table.
+
+    Args:
+        first: Title of the first column, which gives way where there is little room.
+        *columns: Titles of the others, and how they are justified.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
     table.add_column(first, no_wrap=True, overflow="ellipsis")
     for title, justify in columns:

@@ -48,6 +48,7 @@ WRONG_FILES: dict[str, Callable[[Path], object]] = {
         ("doctor", "M", "--json"),
         ("recommend", "M", "--data", "digits", "--json"),
         ("apply", "M", "widen:fc1=8", "--json"),
+        ("shrink", "M", "--data", "digits", "--to", "macs=0.5x", "-o", "out.onnx", "--json"),
         ("train", "M", "--data", "digits", "-o", "out.onnx", "--json"),
         ("evolve", "M", "--data", "digits", "--run", "run", "--json"),
         ("compare", "M", "M", "--json"),

@@ -13,7 +13,7 @@ from pysurgeon.model import Model
 from pysurgeon.model.costs import Costs, costs
 from pysurgeon.surgery import Calibration, operate
 from pysurgeon.widths.structure import Structure
-from tests.starts import cnn, digits, mlp, model
+from tests.starts import cnn, digits, mlp, model, text_model
 
 SHAPES = {"mlp": mlp((24, 16)), "cnn": cnn(8)}
 
@@ -72,6 +72,45 @@ def test_idle_units_go_first_and_for_nothing() -> None:
         output_loss(idle, carried_out(cut(structure, found, parameters, most + 1), structure, calibration), calibration)
         < 0.3
     )
+
+
+def faint_branch(share: float) -> Model:
+    """Two branches of the same kind, the outputs of which are added; the second one is hardly heard."""
+    rng = np.random.default_rng(3)
+    lines, tensors = ["h = Flatten <axis = 1> (x)"], {}
+    for name, factor in (("loud", 1.0), ("faint", share)):
+        lines += [f"{name}_a = Gemm <transB = 1> (h, {name}.weight, {name}.bias)", f"{name}_b = Relu ({name}_a)"]
+        lines += [f"{name}_y = Gemm <transB = 1> ({name}_b, {name}_out.weight, {name}_out.bias)"]
+        tensors |= {f"{name}.weight": rng.standard_normal((16, 64)) / 6, f"{name}.bias": rng.standard_normal(16)}
+        tensors |= {f"{name}_out.weight": factor * rng.standard_normal((10, 16)), f"{name}_out.bias": np.zeros(10)}
+    lines.append("y = Add (loud_y, faint_y)")
+    return model(text_model("branches (float[N, 1, 8, 8] x) => (float[N, 10] y)", lines, tensors))
+
+
+def test_a_width_whose_error_does_not_arrive_at_the_outputs_goes_first() -> None:
+    _, calibration = looked_at("mlp")
+    network = faint_branch(1e-3)
+    structure = Structure(network)
+    calibration = Calibration(network, calibration.feeds, holdout=calibration.holdout_feeds)
+    found = curves(structure, calibration)
+    assert {c.width.name for c in found} == {"loud", "faint"}
+    half = 0.5 * costs(network).parameters
+    planned = cut(structure, found, parameters, half, trust=1e9)
+    # What reads either branch loses about as much: only what arrives tells them apart.
+    assert set(planned.sizes) == {"faint"} or planned.sizes["faint"] == 1
+    measured = output_loss(network, carried_out(planned, structure, calibration), calibration)
+    assert measured < 0.1, "nearly nothing of what was cut was heard"
+
+
+@pytest.mark.parametrize("multiple", [4, 8])
+def test_widths_that_are_cut_have_whole_multiples(multiple: int) -> None:
+    structure, calibration = looked_at("mlp")
+    found = curves(structure, calibration)
+    most = 0.5 * costs(structure.model).parameters
+    for plan in (f(structure, found, parameters, most, multiple=multiple) for f in (cut, uniform)):
+        assert plan.sizes
+        assert all(size % multiple == 0 for size in plan.sizes.values())
+        assert plan.costs.parameters <= most
 
 
 def with_tensor(network: Model, name: str, array: np.ndarray) -> Model:
