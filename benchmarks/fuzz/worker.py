@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import select
 import signal
@@ -16,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-SECONDS = 20.0
+SECONDS = 20.0  # of the processor
+LONGEST = 30 * SECONDS  # on the clock: other work beside it takes time from it, and one that waits for ever spends none
 ADDRESS_SPACE = 4 << 30
 LARGEST_GROWTH = 1 << 30  # bytes of one case
 
@@ -85,7 +87,7 @@ class Worker:
         assert process.stdout is not None
         process.stdin.write(f"{number}\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], SECONDS)
+        ready = self._answers(process)
         line = process.stdout.readline() if ready else ""
         if line:
             end, _, detail = line.rstrip("\n").partition(" ")
@@ -97,6 +99,15 @@ class Worker:
         self._end()
         name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return Outcome(number, "signal", name)
+
+    @staticmethod
+    def _answers(process: subprocess.Popen[str]) -> bool:
+        """Wait for an answer, or for the end of the process."""
+        began, spent = time.monotonic(), _spent(process.pid)
+        while time.monotonic() - began < LONGEST and _spent(process.pid) - spent < SECONDS:
+            if select.select([process.stdout], [], [], 1.0)[0]:
+                return True
+        return False
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -158,6 +169,12 @@ def _place() -> str:
     ours = [f for f in frames if "pysurgeon/" in f.filename]
     shown = [f for f in (ours[-1] if ours else None, frames[-1]) if f is not None]
     return " < ".join(dict.fromkeys(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in shown))
+
+
+def _spent(pid: int) -> float:
+    """Seconds that a process and those it started have had of the processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak() -> int:

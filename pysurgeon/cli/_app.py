@@ -53,6 +53,19 @@ def opened(path: Path, fix: list[str] | None = None) -> Model:
     return model
 
 
+def opened_beside(a: Path, b: Path, fix: list[str] | None = None) -> tuple[Model, Model]:
+    """Load two models to be compared. An input is fixed in the one that has it: the other may have been made with it fixed."""
+    from pysurgeon.model import load
+
+    if not fix:
+        return opened(a), opened(b)
+    named = {text: _fixed(text)[0] for text in fix}
+    inputs = [{port.name for port in load(path).inputs} for path in (a, b)]
+    # What neither has is left for the first to refuse.
+    first = [text for text, name in named.items() if name in inputs[0] or name not in inputs[1]]
+    return opened(a, first), opened(b, [text for text, name in named.items() if name in inputs[1]])
+
+
 def _fixed(text: str) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
     try:

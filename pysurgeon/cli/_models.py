@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pysurgeon.cli._app import app, err, guarded, opened, out, print_json, print_table
+from pysurgeon.cli._app import app, err, guarded, opened, opened_beside, out, print_json, print_table
 from pysurgeon.cli._options import OUTPUT, Fix, Force, Json, ModelPath
 from pysurgeon.cli._reading import read_for
 from pysurgeon.cli._settings import READING, takes
@@ -151,12 +151,13 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", show_default=False)],
     given: Any = None,
+    fix: Fix = None,
     as_json: Json = False,
 ) -> None:
     """Difference of outputs, test accuracy, parameters, MACs and latency of two models."""
     from pysurgeon import api, report
 
-    models = opened(a), opened(b)
+    models = opened_beside(a, b, fix)
     dataset = None if given["data"] is None else read_for(given, *models)
     with err.status("comparing"):
         found = api.compare(*models, dataset, threads=given["threads"])

@@ -5,6 +5,7 @@ An element is an int, a string (the name of a dynamic dimension) or `None` (not 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -76,6 +77,8 @@ def _sources(node: ir.Node, position: int, depth: int) -> list[Number] | None:
     if producer.op_type in _HANDING_ON:
         return _sources(producer, 0, depth + 1)
     if producer.op_type == "Concat":
+        if any(True for _ in escapes(value, [], 1)):
+            return None  # somebody sees the numbers themselves, so they stay
         parts = [_sources(producer, k, depth + 1) for k in range(len(producer.inputs))]
         return None if any(p is None for p in parts) else [n for p in parts for n in p or ()]
     if producer.op_type == "Shape":
@@ -94,6 +97,41 @@ def _sources(node: ir.Node, position: int, depth: int) -> list[Number] | None:
         return None if picked is None else [source[k] for k in picked if isinstance(k, int)]
     length = element_list(value)
     return None if length is None else [Number(None)] * len(length)
+
+
+# Where numbers that came from a shape are followed, or stated to be followed no further.
+_FOLLOWED = frozenset(
+    "Add Cast Concat ConstantOfShape Div Expand Gather Identity Mul Reshape Resize Slice Squeeze Sub Tile Unsqueeze".split()
+)
+
+_INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
+
+
+def escapes(value: ir.Value, axes: list[int], depth: int = 0) -> Iterator[tuple[ir.Node | None, list[int]]]:
+    """Where sizes leave the shape arithmetic that is followed.
+
+    Args:
+        value: A vector of sizes.
+        axes: Whose sizes these are.
+        depth: Zero where the elements of the vector are those of `axes`, one by one.
+
+    Yields:
+        Who uses them otherwise, `None` for whoever sees the graph's outputs, and which of the axes that concerns.
+    """
+    if value.is_graph_output():
+        yield None, axes
+    for user, position in value.uses():
+        is_shape = user.op_type in ("Reshape", "Expand", "Tile", "Resize") and position > 0
+        if is_shape or user.op_type == "ConstantOfShape":
+            continue
+        casts = user.op_type == "Cast" and user.attributes.get_int("to", 0) not in _INTEGERS
+        index = user.op_type == "Gather" and position == 1
+        if user.domain != "" or user.op_type not in _FOLLOWED or casts or index or depth > 16:
+            yield user, axes
+        else:
+            array = constant(user.inputs[1]) if user.op_type == "Gather" and depth == 0 else None
+            picked = axes if array is None else [axes[int(k)] for k in array.reshape(-1)]
+            yield from escapes(user.outputs[0], picked, depth + 1)
 
 
 def element_list(value: ir.Value | None, known: dict[ir.Value, Elements | None] | None = None) -> Elements | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import onnx_ir as ir
 
@@ -60,6 +61,15 @@ def counted(model: Model) -> Iterator[tuple[ir.Node, ir.Node, Operator]]:
         operator = lookup(node)
         if operator is not None and operator.macs is not None:
             yield node, sized, operator
+
+
+def largest_value(model: Model, at: Mapping[str, int]) -> int:
+    """Elements of the largest value at these sizes of open dimensions, as far as its shape follows from them."""
+    sizes = tuple(at.items())
+    shapes = (o.shape for node in model.ir.graph for o in node.outputs if o.shape is not None)
+    return max(
+        (prod((d if isinstance(d, int) else _evaluated(d.value, sizes)) or 1 for d in s) for s in shapes), default=0
+    )
 
 
 def _at(model: ir.Model, at: tuple[tuple[str, int], ...]) -> ir.Model:

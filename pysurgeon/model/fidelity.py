@@ -15,6 +15,7 @@ import numpy as np
 
 from pysurgeon.errors import ModelError, VerificationError
 from pysurgeon.graph.tensors import Array, input_dimension
+from pysurgeon.model.costs import largest_value
 from pysurgeon.model.feeds import choices, fitted, open_dimensions, random_feeds
 from pysurgeon.model.model import Model
 from pysurgeon.model.passes.pipeline import in_other_numbers
@@ -26,6 +27,8 @@ SAME, LARGEST_ROUNDING = 1e-4, 1e-2
 
 # How many sizes are tried, if the file takes them, and how long at most before no further one is.
 WANTED, SECONDS = 3, 60.0
+# Elements of the largest value inside: attention over all places of an image grows with their square.
+LARGEST_VALUE = 1 << 27
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +85,11 @@ def reference(model: Model) -> Reference:
     """What the file of a model computes or, where something was done to it since, the model itself. Tried once."""
     if model not in _references:
         written = _as_written(model)
-        found = _tried(written)
+        found = _tried(written, model)
         if not found.trials and has_double_weights(written.ir):  # kernels for float64 are few
             graph = written.ir.clone()
             doubles_in_single_precision(graph)
-            found = _tried(Model(graph))
+            found = _tried(Model(graph), model)
         _references[model] = found
     return _references[model]
 
@@ -184,7 +187,9 @@ def _as_written(model: Model) -> Model:
     return Model(graph)
 
 
-def _tried(model: Model) -> Reference:
+def _tried(model: Model, loaded: Model) -> Reference:
+    """Run a file at some sizes; as it was loaded, it says how large what is inside becomes."""
+    batches = {input_dimension(value, axis) for value, axis in open_dimensions(model) if not axis}
     try:
         session = Session(model, optimized=False)
     except ModelError as error:
@@ -195,6 +200,9 @@ def _tried(model: Model) -> Reference:
         if len(trials) == WANTED or (trials and time.monotonic() - began > SECONDS):
             break
         for samples in dict.fromkeys((batch, 1)):
+            if largest_value(loaded, dimensions | dict.fromkeys(batches, samples)) > LARGEST_VALUE:
+                why = why or f"larger ones give values of more than {LARGEST_VALUE:,} numbers"
+                continue
             feeds = _as_single(random_feeds(model, batch=samples, seed=seed, dimensions=dimensions))
             try:
                 outputs = _numbers(session.run(feeds))

@@ -98,7 +98,7 @@ def save(model: Model, path: str | os.PathLike[str], *, force: bool = False) -> 
         else:
             content = model.to_bytes()
         partial = _partial(path, pending)
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             _sync(file)
         partial.replace(path)
@@ -169,7 +169,7 @@ def _write_data(model: Model, path: Path, pending: list[Path]) -> tuple[Path, by
     """
     partial = _partial(_data_name(path), pending)
     offsets: dict[int, int] = {}
-    with partial.open("wb") as file:
+    with partial.open("xb") as file:
 
         def write(_: str, tensor: ir.TensorProtocol) -> None:
             if id(tensor) not in offsets:  # tied weights are written once
@@ -206,6 +206,7 @@ def _data_name(path: Path) -> Path:
 
 def _partial(path: Path, pending: list[Path]) -> Path:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)  # of a process that was killed, or a link: nothing is written through it
     pending.append(partial)
     return partial
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import onnx_ir as ir
 
 from pysurgeon.errors import Refused
 from pysurgeon.graph import Array
@@ -202,10 +203,13 @@ def _run(model: Model, names: list[str], feeds: Mapping[str, Array], *, compared
     parts = [session.run({k: a[i * fixed : (i + 1) * fixed] for k, a in feeds.items()}) for i in range(count)]
     if compared:
         return {name: np.concatenate([np.atleast_1d(p[name]) for p in parts]) for name in parts[0]}
-    axes = _batch_axes(model, names)
+    axes, fed = _batch_axes(model, names), _fed(model)
     found = {}
     for name in names:
         array, axis = parts[0][name], axes[name]
+        if name not in fed:  # computed from weights alone, and the same for every batch
+            found[name] = array
+            continue
         if axis is None:
             message = (
                 f"the model was exported for a batch of {fixed}, and where {name!r}, of the shape {array.shape}, counts the "
@@ -213,6 +217,18 @@ def _run(model: Model, names: list[str], feeds: Mapping[str, Array], *, compared
             )
             raise Refused(message)
         found[name] = np.concatenate([p[name] for p in parts], axis=axis)
+    return found
+
+
+def _fed(model: Model) -> set[str]:
+    """The values that depend on what is fed."""
+    found = {str(v.name) for v in model.ir.graph.inputs}
+    for node in model.nodes:
+        inner = [
+            n for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH for n in a.as_graph().all_nodes()
+        ]
+        if any(v is not None and v.name in found for n in (node, *inner) for v in n.inputs):
+            found.update(str(o.name) for o in node.outputs)
     return found
 
 

@@ -112,7 +112,7 @@ def map_axis(
 
     outer = int(np.prod(array.shape[:axis]))
     inner = int(np.prod(array.shape[axis + 1 :]))
-    blocks = array.reshape(outer, -1, inner)
+    blocks = array.reshape(outer, array.shape[axis], inner)  # no -1: there may be nothing on another axis
     if isinstance(unit_map, Select):
         # What happens to every element of the axis is worked out first: so the tensor is gone through once, whatever the term.
         index, scale = _picked(blocks.shape[1], term, dim, unit_map, resized)
@@ -124,7 +124,7 @@ def map_axis(
     else:
         matrix = np.ascontiguousarray(unit_map.matrix, dtype=np.float32)
         mapped = _map_blocks(blocks, term, dim, lambda x: kernels.map_blocks(np.ascontiguousarray(x), matrix), resized)
-    return mapped.reshape(*array.shape[:axis], -1, *array.shape[axis + 1 :])
+    return mapped.reshape(*array.shape[:axis], mapped.shape[1], *array.shape[axis + 1 :])
 
 
 def _picked(count: int, term: Term, dim: Dim, unit_map: Select, resized: Mapping[Dim, int]) -> tuple[Array, Array]:
@@ -173,7 +173,7 @@ def _map_blocks(
             view = blocks.reshape(outer * prod(current[:k]), current[k], prod(current[k + 1 :]) * inner)
             view = _map_blocks(view, factor, dim, leaf, resized)
             current[k] = view.shape[1]
-            blocks = view.reshape(outer, -1, inner)
+            blocks = view.reshape(outer, prod(current), inner)
     return blocks
 
 
@@ -192,8 +192,8 @@ def units(array: Array, axis: int, term: Term, dim: Dim, resized: Mapping[Dim, i
     """
     outer = int(np.prod(array.shape[:axis]))
     inner = int(np.prod(array.shape[axis + 1 :]))
-    pieces = _unit_blocks(array.reshape(outer, -1, inner), term, dim, resized or {})
-    return np.concatenate([p.transpose(0, 2, 1).reshape(-1, p.shape[1]) for p in pieces], axis=0)
+    pieces = _unit_blocks(array.reshape(outer, array.shape[axis], inner), term, dim, resized or {})
+    return np.concatenate([p.transpose(0, 2, 1).reshape(p.shape[0] * p.shape[2], p.shape[1]) for p in pieces], axis=0)
 
 
 def _unit_blocks(blocks: Array, term: Term, dim: Dim, resized: Mapping[Dim, int]) -> list[Array]:
@@ -210,7 +210,7 @@ def _unit_blocks(blocks: Array, term: Term, dim: Dim, resized: Mapping[Dim, int]
         ]
     found: list[Array] = []
     for k, factor in enumerate(term.factors):
-        before = int(np.prod([term_size(f, resized) for f in term.factors[:k]]))
-        after = int(np.prod([term_size(f, resized) for f in term.factors[k + 1 :]]))
-        found += _unit_blocks(blocks.reshape(outer * before, -1, after * inner), factor, dim, resized)
+        current = [term_size(f, resized) for f in term.factors]
+        view = blocks.reshape(outer * prod(current[:k]), current[k], prod(current[k + 1 :]) * inner)
+        found += _unit_blocks(view, factor, dim, resized)
     return found

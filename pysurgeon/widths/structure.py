@@ -197,6 +197,8 @@ class Structure:
         pins = [m.reason for m in marks if m.effect == "pinned"]
         if dim.size is None:
             pins.append("its size is not known")
+        elif not dim.size:
+            pins.append("it has no units that there could be more or fewer of")
         pins += self._tensor_reasons([t for t, _ in (*writers, *readers)], {t for t, _ in writers})
         if not reads and not products and not pins:
             pins.append("nothing with a weight reads it")

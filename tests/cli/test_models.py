@@ -136,3 +136,15 @@ def test_weights_that_are_not_finite_are_named(command: Command, tmp_path: Path)
     complains(command("train", path, *QUICK, "-o", "out.onnx"), 1, *said)
     complains(command("evolve", path, *QUICK, "--run", "run"), 1, *said)
     assert not (tmp_path / "run").exists()
+
+
+def test_models_are_compared_with_an_input_fixed_that_one_of_them_has(command: Command, tmp_path: Path) -> None:
+    """What was made of a file with an input fixed has no such input any more, and is compared with the file all the same."""
+    source = tmp_path / "branches.onnx"
+    onnx.save(models.build("subgraph"), source)
+    fixed = tmp_path / "fixed.onnx"
+    assert command("apply", source, "widen:h=7", "--fix", "flag=1", "-o", fixed).status == 0
+    for pair in ((source, fixed), (source, source), (fixed, source)):
+        found = command("compare", *pair, "--fix", "flag=1", "--json")
+        assert found.document["max_error"] < 1e-5
+    complains(command("compare", fixed, fixed, "--fix", "flag=1"), 2, "no input 'flag'")

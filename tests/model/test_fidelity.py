@@ -17,7 +17,7 @@ import pysurgeon as ps
 from pysurgeon.errors import ModelError, VerificationError
 from pysurgeon.graph import initializer
 from pysurgeon.model import Model, from_proto
-from pysurgeon.model.fidelity import reference, verify_loaded, verify_result
+from pysurgeon.model.fidelity import LARGEST_VALUE, reference, verify_loaded, verify_result
 from pysurgeon.report import compare
 from pysurgeon.surgery import Narrow, operate
 
@@ -173,3 +173,19 @@ def test_costs_are_for_a_size_that_is_said():
     assert found.model.macs_at == {"H": 224, "W": 224}
     assert found.model.macs == 112 * 112 * 6 * 27 + 56 * 56 * (6 * 54 + 2 * 6)
     assert ps.inspect(loaded("cnn.legacy")).model.macs_at == {}
+
+
+def test_sizes_that_would_fill_the_memory_are_not_tried():
+    """Attention over all places of an image grows with the square of their number: 5 GB a value at 224 x 256."""
+    m = from_proto(
+        models.parsed(
+            """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4, H, W] x) => (float[N, P, 4] y) <int64[3] line = {0, 4, -1}> {
+                c = Conv (x, k) f = Reshape (c, line) t = Transpose <perm = [0, 2, 1]> (f) s = MatMul (t, f) a = Softmax (s) y = MatMul (a, t) }""",
+            k=(4, 4, 1, 1),
+        )
+    )
+    found = reference(m)
+    places = [t.sizes["H"] * t.sizes["W"] for t in found.trials]
+    assert len(found.trials) == 3
+    assert max(places) ** 2 <= LARGEST_VALUE
+    assert "134,217,728" in found.why

@@ -317,3 +317,14 @@ def test_with_tensors_leaves_a_scalar_a_scalar():
     assert model.tensor("s").shape == ()
     feeds = random_feeds(model)
     assert output_error({"y": feeds["x"] * 3}, Session(model).run(feeds)) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_model_is_written_through_nothing_that_lies_where_it_is_prepared(tmp_path, kind):
+    precious, partial = tmp_path / "precious", tmp_path / f".m.onnx.{os.getpid()}.partial"
+    precious.write_text("mine")
+    partial.symlink_to(precious) if kind == "link" else partial.write_text("of a process that was killed")
+    save(loaded("mlp_relu"), tmp_path / "m.onnx")
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "m.onnx").is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "precious"]

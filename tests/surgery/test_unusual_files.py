@@ -169,3 +169,51 @@ def test_a_of_size_zero() -> None:
     for width in Structure(m).widths:
         if width.resizable and width.size:
             assert ps.apply(m, f"widen:{width.name}={width.size + 1}").operations[0].measured_error <= 1e-6
+
+
+def test_a_width_that_is_read_by_a_tensor_of_size_zero() -> None:
+    """Every operation beside a layer without units, on maps of arrays that hold nothing."""
+    m = model(
+        """(float[N, 4] x) => (float[N, 3] y) {
+            g = MatMul (x, w1) h = Relu (g) z = MatMul (h, w0) a = MatMul (h, w3) c = Concat <axis = 1> (h, z, a) y = MatMul (c, w2) }""",
+        w1=(4, 8),
+        w0=(8, 0),
+        w3=(8, 8),
+        w2=(16, 3),
+    )
+    found = ps.inspect(m)
+    reasons = next(x.reason for x in found.layers if x.name == "z")
+    assert all(said in reasons for said in ("insert: layer 'z' gives nothing", "factorize: the weight of layer 'z'"))
+    assert "no units" in next(w.reason for w in found.widths if not w.size)
+    feeds = random_feeds(m)
+    expected = Session(m).run(feeds)
+    for width in found.widths:
+        if width.resizable:
+            wide = ps.apply(m, f"widen:{width.name}={width.size + 1}").model
+            assert output_error(expected, Session(wide).run(feeds)) <= 1e-6
+            ps.apply(m, f"narrow:{width.name}={width.size - 1}")
+    for layer in found.layers:
+        if layer.insertable:
+            assert output_error(expected, Session(ps.apply(m, f"insert:{layer.name}").model).run(feeds)) <= 1e-6
+        if layer.removable:
+            ps.apply(m, f"remove:{layer.name}")
+        if layer.factorizable:
+            ps.apply(m, f"factorize:{layer.name}=1")
+
+
+@pytest.mark.parametrize("batch", ["N", "2"])
+def test_a_weight_that_is_computed_counts_no_samples(batch: str) -> None:
+    """Weight normalization: what the columns are divided by is the same for every batch, of whatever size that was exported."""
+    m = model(
+        f"""(float[{batch}, 4] x) => (float[{batch}, 3] y) <int64[1] zero = {{0}}> {{
+            h = MatMul (x, w1) r = Relu (h) s = Mul (v, v) t = ReduceSum <keepdims = 1> (s, zero) l = Sqrt (t) d = Div (v, l)
+            w = Mul (d, g) m = MatMul (r, w) u = Relu (m) y = MatMul (u, w2) }}""",
+        w1=(4, 8),
+        v=(8, 5),
+        g=(1, 5),
+        w2=(5, 3),
+    )
+    for width in ps.inspect(m).widths:
+        if width.resizable:
+            done = ps.apply(m, f"narrow:{width.name}={width.size - 1}").operations[0]
+            assert done.site_error is None or done.site_error < 4 * done.predicted_error + 0.05

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pysurgeon.errors import ModelError, Refused
 from pysurgeon.graph.terms import leaves, size
 from pysurgeon.model import from_proto
+from pysurgeon.model.session import Session
 from pysurgeon.surgery import Calibration, Narrow, Widen, apply_edit, operate
 from pysurgeon.widths.structure import Structure
 
@@ -480,3 +481,39 @@ def test_a_shape_that_is_not_known_has_a_cause():
     reasons = {w.name: w.reason for w in s.widths}
     assert "this operator of 'some.domain' is not known" in reasons["h"]
     assert "is not known, since the Mystery that gives 'u' of 'some.domain' is not" in reasons["t"]
+
+
+@pytest.mark.parametrize("seen", ["z = Shape (h)", "s = Shape (r) z = Slice (s, one, two)", "z = Identity (both)"])
+def test_a_size_that_somebody_sees_stays(seen):
+    """Sizes that are outputs of the graph, measured or put together from what is written down, are part of what it computes."""
+    model = from_proto(
+        models.parsed(
+            f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N, T, 3] x) => (float[N, T, 2] y, int64[K] z)
+                <int64 zero = {{0}}, int64[1] one = {{2}}, int64[1] two = {{3}}, int64[2] eight = {{4, 8}}> {{
+                h = MatMul (x, w1)
+                n = Shape <start = 0, end = 1> (h)
+                t = Shape <start = 1, end = 2> (h)
+                both = Concat <axis = 0> (t, n, eight)
+                a = Reshape (h, both)
+                r = Tanh (a)
+                back = Shape <start = 0, end = 2> (x)
+                all = Concat <axis = 0> (back, last)
+                f = Reshape (r, all)
+                y = MatMul (f, w2)
+                {seen}
+            }}""".replace("int64 zero = {0}", "int64[1] last = {32}"),
+            w1=(3, 32),
+            w2=(32, 2),
+        )
+    )
+    assert {w.reason for w in Structure(model).widths if w.resizable} <= {""}
+    feeds = {"x": np.ones((2, 5, 3), np.float32)}
+    expected = Session(model).run(feeds)["z"]
+    for width in Structure(model).widths:
+        if width.resizable:
+            assert np.array_equal(
+                Session(operate(model, Widen(width.name, width.size + 2)).model).run(feeds)["z"], expected
+            )
+    assert any(
+        "graph output" in w.reason or "somebody" in w.reason or "computed" in w.reason for w in Structure(model).widths
+    )

@@ -123,10 +123,13 @@ def refuse_end(site: Site) -> None:
     """Refuse the last layer: behind it there is only the model's output.
 
     Raises:
-        Refused: The site's value is an output of the model, or nobody knows its shape.
+        Refused: The site's value is an output of the model, is empty, or nobody knows its shape.
     """
     if sizes(site.value) is None:
         message = f"the shape of what layer {site.layer.name!r} gives, {site.value.name!r}, is not known"
+        raise Refused(message)
+    if 0 in (sizes(site.value) or ()):
+        message = f"layer {site.layer.name!r} gives nothing: its shape is {shape_text(dims(site.value))}"
         raise Refused(message)
     if site.value.is_graph_output():
         message = f"layer {site.layer.name!r} gives the model's output {site.value.name!r}, which must stay what it is"

@@ -166,11 +166,14 @@ def form_of(structure: Structure, layer: Layer) -> Form:
     """How a layer multiplies.
 
     Raises:
-        Refused: Its weight is not float32, not its own, or no matrix.
+        Refused: Its weight is not float32, not its own, empty, or no matrix.
     """
     weight = structure.model.tensor(layer.weight)
     operand = layer.node.inputs[layer.weight_position]
     assert operand is not None
+    if not weight.size:
+        message = f"the weight of layer {layer.name!r}, of the shape {weight.shape}, holds nothing"
+        raise Refused(message)
     if weight.dtype != np.float32 or operand.dtype != ir.DataType.FLOAT:
         message = f"the weight of layer {layer.name!r} is {weight.dtype}, used as {operand.dtype}, not float32"
         raise Refused(message)
