@@ -17,22 +17,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pysurgeon.api import apply, compare, doctor, evolve, inspect, recommend, resume, shrink, train
+    from pysurgeon.api import apply, compare, doctor, evolve, inspect, read, recommend, resume, shrink, train
     from pysurgeon.errors import SurgeonError
     from pysurgeon.evolution import EvolveResult, Observer
     from pysurgeon.model import Model, load, save
-    from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, ShrinkResult, TrainOutcome
+    from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, Run, ShrinkResult, TrainOutcome
     from pysurgeon.settings import EvolveSettings
     from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "pysurgeon.api": "apply compare doctor evolve inspect recommend resume shrink train",
+    "pysurgeon.api": "apply compare doctor evolve inspect read recommend resume shrink train",
     "pysurgeon.errors": "SurgeonError",
     "pysurgeon.evolution": "EvolveResult Observer",
     "pysurgeon.model": "Model load save",
-    "pysurgeon.results": "ApplyResult DoctorResult RecommendResult ShrinkResult TrainOutcome",
+    "pysurgeon.results": "ApplyResult DoctorResult RecommendResult Run ShrinkResult TrainOutcome",
     "pysurgeon.settings": "EvolveSettings",
     "pysurgeon.surgery": "AddBypass Factorize InsertLayer Narrow RemoveLayer Widen parse",
 }
@@ -51,6 +51,7 @@ __all__ = [
     "Observer",
     "RecommendResult",
     "RemoveLayer",
+    "Run",
     "ShrinkResult",
     "SurgeonError",
     "TrainOutcome",
@@ -62,6 +63,7 @@ __all__ = [
     "inspect",
     "load",
     "parse",
+    "read",
     "recommend",
     "resume",
     "save",

@@ -12,6 +12,7 @@ from pysurgeon.arguments import (
     DataSource,
     ModelSource,
     data_for,
+    doubted,
     ensure_observer,
     loaded,
     operation_of,
@@ -34,10 +35,12 @@ from pysurgeon.evolution import (
     check,
     free_folder,
     go_on,
+    history_of,
     load_data,
     open_run,
     slope,
 )
+from pysurgeon.evolution import read as result_of
 from pysurgeon.model import Model, ensure_free, load, save
 from pysurgeon.model.costs import costs
 from pysurgeon.model.dynamic_batch import make_batch_dynamic
@@ -45,7 +48,7 @@ from pysurgeon.model.fidelity import verify_loaded, verify_result
 from pysurgeon.report import Comparison, InspectResult, write_report
 from pysurgeon.report import compare as compare_models
 from pysurgeon.report import inspect as inspect_model
-from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, TrainOutcome
+from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, Run, TrainOutcome
 from pysurgeon.runtime import DEFAULT_TRAINER, TrainerName
 from pysurgeon.shrinking import shrink
 from pysurgeon.surgery import Calibration, Operation, operate
@@ -73,12 +76,14 @@ __all__ = [
     "ApplyResult",
     "DoctorResult",
     "RecommendResult",
+    "Run",
     "TrainOutcome",
     "apply",
     "compare",
     "doctor",
     "evolve",
     "inspect",
+    "read",
     "recommend",
     "resume",
     "shrink",
@@ -302,7 +307,7 @@ def train(
     model.ensure_finite()
     verify_loaded(model)
     checkpoint = None if output is None else Checkpoint.beside(output, model, settings)
-    dataset = load_data(settings, model, data)
+    dataset = doubted(load_data(settings, model, data), data)
     plan = Plan.of(settings, dataset)
     steps = plan.strategy.total
     began = time.monotonic()
@@ -382,7 +387,7 @@ def evolve(
     folder = None if run is None else path_of(run, "run")
     name = "model" if isinstance(model, Model) else Path(model).stem
     model = loaded(model)
-    dataset = load_data(settings, model, data)
+    dataset = doubted(load_data(settings, model, data), data)
     check(model, settings, dataset)
     folder = free_folder(name, settings.data) if folder is None else folder
     return _finish(begin(model, settings, folder, force=force), dataset, observer)
@@ -407,9 +412,23 @@ def resume(
     return _finish(open_run(path_of(run, "run")), data, observer)
 
 
+def read(run: str | os.PathLike[str]) -> Run:
+    """Look at a run without its data: one that has ended, that is under way, or that was interrupted.
+
+    Args:
+        run: Its folder.
+
+    Raises:
+        RunError: The folder is that of no run, or is damaged.
+    """
+    journal = open_run(path_of(run, "run"))
+    settings = EvolveSettings.from_json(journal.settings)
+    return Run(journal.folder, settings, result_of(journal), history_of(journal), tuple(journal.events))
+
+
 def _finish(journal: Journal, data: DataSource | None, observer: Observer | None) -> EvolveResult:
     start = load(journal.start)
-    dataset = load_data(EvolveSettings.from_json(journal.settings), start, data)
+    dataset = doubted(load_data(EvolveSettings.from_json(journal.settings), start, data), data)
     result = go_on(journal, dataset, observer)
     write_report(journal, journal.folder / "report.html", force=True)
     return result

@@ -41,10 +41,14 @@ def loaded(model: object) -> Model:
 
 def data_for(data: DataSource, *models: Model, seed: int = 0, **reading: Unpack[Reading]) -> Dataset:
     """The data that a caller means, as the models expect it; what is doubtful about that is a warning."""
-    found = load_for(data, *models, seed=seed, **reading)
+    return doubted(load_for(data, *models, seed=seed, **reading), data, stacklevel=4)
+
+
+def doubted(found: Dataset, given: object, stacklevel: int = 4) -> Dataset:
+    """Data as a model expects it, with a warning of what is doubtful about that, if whoever gave it has not been warned."""
     for caution in found.cautions:
-        if not isinstance(data, Dataset) or caution not in data.cautions:
-            warnings.warn(caution, DataWarning, stacklevel=3)
+        if not isinstance(given, Dataset) or caution not in given.cautions:
+            warnings.warn(caution, DataWarning, stacklevel=stacklevel)
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pysurgeon.diagnosis import Recommendation
+from pysurgeon.evolution import EvolveResult, Measured
 from pysurgeon.model import Model, written
 from pysurgeon.model.costs import Costs
 from pysurgeon.model.fidelity import Beside
@@ -18,9 +19,11 @@ from pysurgeon.report import (
     document,
     recommendations_table,
     records_table,
+    result_table,
     shrink_table,
     training_table,
 )
+from pysurgeon.settings import EvolveSettings
 from pysurgeon.surgery import Record
 from pysurgeon.training import NodeFact, Point, score_text
 
@@ -198,3 +201,38 @@ class ShrinkResult(Printable):
         )
         missed = [f"The goal {self.missed}."] if self.missed else []
         return Group(shrink_table(self.comparison, self.cuts), expected, *missed, *where)
+
+
+@dataclass(frozen=True)
+class Run(Printable):
+    """A run as its folder has it.
+
+    Attributes:
+        folder: The folder.
+        settings: That it was begun with.
+        result: What it found, `None` where it has not come to its end.
+        history: Figures after every epoch along the line from the start to where the trunk stands.
+        lineage: All events, oldest first: plain data, as `pandas.DataFrame(run.lineage)` takes it.
+    """
+
+    folder: Path
+    settings: EvolveSettings
+    result: EvolveResult | None
+    history: tuple[Measured, ...] = field(default=(), repr=False)
+    lineage: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    def shown(self) -> RenderableType:
+        """As `pysurgeon evolve` shows it at its end; before, how far it has come."""
+        from rich.text import Text
+
+        if self.result is not None:
+            return result_table(self.result)
+        generations = sum(e["event"] == "selected" for e in self.lineage)
+        last = self.history[-1] if self.history else None
+        metric = next((str(e["metric"]) for e in self.lineage if e["event"] == "trained"), "accuracy")
+        stands = (
+            "nothing is trained yet"
+            if last is None
+            else f"step {last.step:,} of the trunk, validation {metric} {score_text(metric, last.validation_accuracy)}"
+        )
+        return Text(f"{self.folder}: {generations} of {self.settings.generations} generations are over; {stands}")

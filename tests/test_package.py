@@ -222,7 +222,18 @@ def test_the_commands_of_the_readme_exist() -> None:
     commands = get_command(app)
     known = set(commands.list_commands(None))  # type: ignore[attr-defined, arg-type]
     assert set(re.findall(r"^\s*(?:\$ )?pysurgeon ([a-z]+)", text, re.MULTILINE)) <= known
-    assert {"inspect", "doctor", "recommend", "apply", "shrink", "train", "evolve", "resume", "report", "compare"} == known
+    assert {
+        "inspect",
+        "doctor",
+        "recommend",
+        "apply",
+        "shrink",
+        "train",
+        "evolve",
+        "resume",
+        "report",
+        "compare",
+    } == known
 
 
 def test_every_setting_is_an_option() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,25 @@ class Figures:
     macs: int
     test_accuracy: float
     latency_ms: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A branch of a run at a step.
+
+    Attributes:
+        step: Of the trunk.
+        branch: That was measured.
+        train_loss: Mean since the last time, `None` where it was infinite or no number.
+        validation_loss: Likewise, at this step.
+        validation_accuracy: Or what else is the metric of the task.
+    """
+
+    step: int
+    branch: str
+    train_loss: float | None
+    validation_loss: float | None
+    validation_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -132,6 +152,33 @@ class EvolveResult:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  (IPython calls it)
         printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        """What is printed and, where there is one, the report in a frame of its own."""
+        page = self.run / "report.html"
+        text = f"<pre>{html.escape(str(self))}</pre>"
+        if not page.is_file():
+            return text
+        frame = html.escape(page.read_text(encoding="utf-8"), quote=True)
+        return f'{text}<iframe srcdoc="{frame}" style="width: 100%; height: 40em; border: 0" sandbox></iframe>'
+
+    @property
+    def lineage(self) -> list[dict[str, Any]]:
+        """The events of the run, oldest first: plain data, as `pandas.DataFrame(result.lineage)` takes it.
+
+        Raises:
+            RunError: The folder of the run is not there any more, or damaged.
+        """
+        return open_run(self.run).events
+
+    @property
+    def history(self) -> tuple[Measured, ...]:
+        """Figures after every epoch along the line from the start to the result.
+
+        Raises:
+            RunError: The folder of the run is not there any more, or damaged.
+        """
+        return history_of(open_run(self.run))
 
 
 def load_data(settings: EvolveSettings, model: Model, source: Source | Dataset | None = None) -> Dataset:
@@ -273,6 +320,16 @@ def read(journal: Journal) -> EvolveResult | None:
             for m in tested.get("front", ())
         ),
     )
+
+
+def history_of(journal: Journal) -> tuple[Measured, ...]:
+    """Figures along the line from the start to where the trunk stands."""
+    trained = [e for e in journal.events if e["event"] == "trained" and e["outcome"] == "DONE"]
+    tested = journal.known("tested")
+    selected = [str(e["winner"]) for e in journal.events if e["event"] == "selected"]
+    branch = str(tested["branch"]) if tested else selected[-1] if selected else "start"
+    line = sorted(line_of(trained, branch), key=lambda e: int(e["from"]))
+    return tuple(Measured(p[0], e["branch"], *p[1:]) for e in line for p in e["history"])
 
 
 def _compute(journal: Journal, branch: str) -> Compute:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 _WIDEST = 120
+_PIECE = '<pre style="line-height: normal; font-family: monospace; white-space: pre; overflow-x: auto">{code}</pre>'
 
 
 class Printable:
@@ -23,6 +24,18 @@ class Printable:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  (IPython calls it)
         printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(self.shown())
+
+
+def as_html(shown: RenderableType) -> str:
+    """What a console shows, as a piece of a page in the colours of whatever page that is."""
+    console = Console(
+        file=io.StringIO(), width=_WIDEST, record=True, force_jupyter=False, highlight=False, markup=False
+    )
+    console.print(shown, crop=False, overflow="ignore")
+    return console.export_html(inline_styles=True, code_format=_PIECE)
 
 
 def as_text(shown: RenderableType) -> str:
