@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pysurgeon.api import apply, compare, doctor, evolve, inspect, read, recommend, resume, shrink, train
+    from pysurgeon.api.results import ApplyResult, DoctorResult, RecommendResult, Run, ShrinkResult, TrainOutcome
     from pysurgeon.errors import SurgeonError
     from pysurgeon.evolution import EvolveResult, Observer
     from pysurgeon.model import Model, load, save
-    from pysurgeon.results import ApplyResult, DoctorResult, RecommendResult, Run, ShrinkResult, TrainOutcome
     from pysurgeon.settings import EvolveSettings
     from pysurgeon.surgery import AddBypass, Factorize, InsertLayer, Narrow, RemoveLayer, Widen, parse
 
@@ -32,7 +32,7 @@ _HOMES = {
     "pysurgeon.errors": "SurgeonError",
     "pysurgeon.evolution": "EvolveResult Observer",
     "pysurgeon.model": "Model load save",
-    "pysurgeon.results": "ApplyResult DoctorResult RecommendResult Run ShrinkResult TrainOutcome",
+    "pysurgeon.api.results": "ApplyResult DoctorResult RecommendResult Run ShrinkResult TrainOutcome",
     "pysurgeon.settings": "EvolveSettings",
     "pysurgeon.surgery": "AddBypass Factorize InsertLayer Narrow RemoveLayer Widen parse",
 }

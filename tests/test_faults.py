@@ -54,7 +54,7 @@ def same(a: Model, b: Model) -> None:
 def test_training_that_is_stopped_and_continued_equals_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "CHECKPOINT_SECONDS", 0.4)
+    monkeypatch.setattr(api.training, "CHECKPOINT_SECONDS", 0.4)
     start, settings = model(cnn(8)), replace(SETTINGS, steps=700, augment="flip-crop")
     out, checkpoint = tmp_path / "out.onnx", tmp_path / ".out.onnx.training.npz"
     for step in (100, 300):
@@ -71,7 +71,7 @@ def test_training_that_is_stopped_and_continued_equals_the_uninterrupted_one(
     assert 0 < reached <= min(watching.seen)
     assert continued.steps == 700
     assert not checkpoint.exists()
-    monkeypatch.setattr(api, "CHECKPOINT_SECONDS", 1e6)
+    monkeypatch.setattr(api.training, "CHECKPOINT_SECONDS", 1e6)
     whole = ps.train(start, settings=settings, output=tmp_path / "whole.onnx")
     same(whole.model, continued.model)
     assert whole.test_accuracy == continued.test_accuracy

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pysurgeon as ps
-from pysurgeon import shrinking
+from pysurgeon.api import shrinking
 from pysurgeon.data import Dataset
 from pysurgeon.diagnosis.cut import output_loss, uniform
 from pysurgeon.errors import OutputExistsError, Refused, UsageError

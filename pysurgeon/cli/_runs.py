@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Train a model as it stands."""
     from pysurgeon import api, report
-    from pysurgeon.arguments import settings_of
+    from pysurgeon.api.arguments import settings_of
     from pysurgeon.evolution import Plan, load_data
     from pysurgeon.model import ensure_free
 
@@ -96,7 +96,7 @@ def evolve(
     as_json: Json = False,
 ) -> None:
     """Let the Surgeon train a model and operate on it meanwhile."""
-    from pysurgeon.arguments import settings_of
+    from pysurgeon.api.arguments import settings_of
     from pysurgeon.evolution import begin, check, free_folder, load_data
     from pysurgeon.model import ensure_free
 

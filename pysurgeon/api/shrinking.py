@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pysurgeon.arguments import DataSource, ModelSource, loaded, path_of, settings_of
+from pysurgeon.api.arguments import DataSource, ModelSource, loaded, path_of, settings_of
+from pysurgeon.api.results import ShrinkResult
 from pysurgeon.data import Dataset
 from pysurgeon.diagnosis.cut import curves, output_loss
 from pysurgeon.errors import Refused, UsageError
@@ -19,7 +20,6 @@ from pysurgeon.model.costs import Costs, costs
 from pysurgeon.model.fidelity import verify_loaded, verify_result
 from pysurgeon.model.session import output_error
 from pysurgeon.report import Compared, Comparison, WidthCut
-from pysurgeon.results import ShrinkResult
 from pysurgeon.settings import RATE_OF_TRAINED, EvolveSettings
 from pysurgeon.surgery import Calibration
 from pysurgeon.training import evaluate, metric, paired, with_input_metadata
