@@ -214,7 +214,7 @@ def test_what_is_no_model_no_operation_no_data_and_no_setting_is_said(start: ps.
         (lambda: ps.inspect(proto), "ModelProto cannot be loaded.*from_proto"),  # type: ignore[arg-type]
         (lambda: ps.apply(start, [ps.Widen("fc1", 8)]), "is no operation; give such as"),  # type: ignore[arg-type]
         (lambda: ps.Widen("fc1", 8.0), "the size of Widen is 8.0; it must be an integer"),  # type: ignore[arg-type]
-        (lambda: ps.recommend(start, (1, 2)), "the data is of type tuple; give a name"),  # type: ignore[arg-type]
+        (lambda: ps.recommend(start, {1, 2}), "the data is of type set; give a name"),  # type: ignore[arg-type]
         (lambda: ps.recommend(start, None), "the data is of type NoneType; give a name"),  # type: ignore[arg-type]
         (lambda: ps.evolve(start, "digits", step=3, run=tmp_path / "run"), "no setting 'step'; there is steps"),
     ):

@@ -88,7 +88,7 @@ def killing(times: int, seed: int) -> Iterator[list[int]]:
         while len(killed) < times and not over.wait(float(rng.uniform(0.1, 1.5))):
             children = Path(f"/proc/{os.getpid()}/task")
             pids = [int(p) for t in children.iterdir() for p in (t / "children").read_text().split()]
-            workers = [p for p in pids if b"_child import serve" in Path(f"/proc/{p}/cmdline").read_bytes()]
+            workers = [p for p in pids if b"workers.main import serve" in Path(f"/proc/{p}/cmdline").read_bytes()]
             if workers:
                 os.kill(workers[int(rng.integers(len(workers)))], signal.SIGKILL)
                 killed.append(workers[0])

@@ -170,8 +170,9 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
     count = prod(shape)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return
-    there = max(len(field) for field in (getattr(tensor, name) for name in _FIELDS))
-    if dtype != ir.DataType.STRING and (tensor.raw_data or not there):
+    there = len(getattr(tensor, _FIELDS.get(dtype, "int32_data")))
+    # Whoever reads it looks at the bytes wherever the field is there, be it empty.
+    if dtype != ir.DataType.STRING and (tensor.HasField("raw_data") or not there):
         wanted, there, what = (count * dtype.bitwidth + 7) // 8, len(tensor.raw_data), "bytes"
     else:
         wanted, what = _typed(dtype, count), "numbers"
@@ -181,7 +182,17 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
         )
 
 
-_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+# Where the numbers of a type are that is not written as bytes; all others share a field.
+_FIELDS = {
+    ir.DataType.FLOAT: "float_data",
+    ir.DataType.COMPLEX64: "float_data",
+    ir.DataType.DOUBLE: "double_data",
+    ir.DataType.COMPLEX128: "double_data",
+    ir.DataType.INT64: "int64_data",
+    ir.DataType.UINT32: "uint64_data",
+    ir.DataType.UINT64: "uint64_data",
+    ir.DataType.STRING: "string_data",
+}
 
 
 def _typed(dtype: ir.DataType, count: int) -> int:

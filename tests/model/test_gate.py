@@ -40,6 +40,12 @@ def changed(change: Callable[[onnx.ModelProto], object]) -> Callable[[], onnx.Mo
     return make
 
 
+def _typed(proto: onnx.ModelProto) -> None:
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.int32_data.extend([0] * 32)
+
+
 def _again(proto: onnx.ModelProto) -> None:
     proto.graph.node[1].attribute.append(helper.make_attribute("alpha", 1.0))
     proto.graph.node[1].attribute.append(helper.make_attribute("alpha", 2.0))
@@ -82,9 +88,9 @@ def _cycle(proto: onnx.ModelProto) -> None:
 def _set(tensor: int, **fields: object) -> Callable[[onnx.ModelProto], None]:
     def change(proto: onnx.ModelProto) -> None:
         for name, value in fields.items():
-            if name == "dims":
-                del proto.graph.initializer[tensor].dims[:]
-                proto.graph.initializer[tensor].dims.extend(value)  # type: ignore[arg-type]
+            if isinstance(value, list):
+                proto.graph.initializer[tensor].ClearField(name)  # type: ignore[arg-type]
+                getattr(proto.graph.initializer[tensor], name).extend(value)
             else:
                 setattr(proto.graph.initializer[tensor], name, value)
 
@@ -101,6 +107,8 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a tensor of a negative size": (changed(_set(0, dims=[-4, 8])), r"tensor 'w1' has the shape \(-4, 8\), which no tensor"),
     "a tensor of a gigantic size": (changed(_set(0, dims=[2**62, 4])), "tensor 'w1' has the shape"),
     "a tensor of size zero that says much": (changed(_set(0, dims=[0, 2**62], raw_data=b"")), "tensor 'w1' has the shape"),
+    "a tensor of empty bytes beside its numbers": (changed(_set(0, raw_data=b"", float_data=[0.0] * 32)), "takes 128 bytes, and 0 are there"),
+    "a tensor whose numbers are in the field of another type": (changed(_typed), "takes 128 bytes, and 0 are there"),
     "a tensor of no type": (changed(_set(0, data_type=99)), "tensor 'w1' has elements of type 99"),
     "tensors of one name": (changed(_set(0, name="w2")), "there are 2 of the tensor 'w2'"),
     "a tensor elsewhere": (changed(_external), "w1"),
