@@ -233,6 +233,8 @@ def test_the_commands_of_the_readme_exist() -> None:
         "resume",
         "report",
         "compare",
+        "runs",
+        "clean",
     } == known
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pysurgeon.diagnosis import Recommendation
-from pysurgeon.evolution import EvolveResult, Measured
+from pysurgeon.errors import RunError
+from pysurgeon.evolution import EvolveResult, Journal, Measured, history_of, open_run, read
+from pysurgeon.evolution.journal import LINEAGE
 from pysurgeon.model import Model, written
 from pysurgeon.model.costs import Costs
 from pysurgeon.model.fidelity import Beside
@@ -20,6 +22,7 @@ from pysurgeon.report import (
     recommendations_table,
     records_table,
     result_table,
+    runs_table,
     shrink_table,
     training_table,
 )
@@ -221,6 +224,12 @@ class Run(Printable):
     history: tuple[Measured, ...] = field(default=(), repr=False)
     lineage: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
+    @staticmethod
+    def of(journal: Journal) -> Run:
+        """What a run's folder has."""
+        settings = EvolveSettings.from_json(journal.settings)
+        return Run(journal.folder, settings, read(journal), history_of(journal), tuple(journal.events))
+
     def shown(self) -> RenderableType:
         """As `pysurgeon evolve` shows it at its end; before, how far it has come."""
         from rich.text import Text
@@ -236,3 +245,60 @@ class Run(Printable):
             else f"step {last.step:,} of the trunk, validation {metric} {score_text(metric, last.validation_accuracy)}"
         )
         return Text(f"{self.folder}: {generations} of {self.settings.generations} generations are over; {stands}")
+
+
+@dataclass(frozen=True)
+class Runs(Printable):
+    """Runs beside one another.
+
+    Attributes:
+        runs: Those that could be read, in the order of their folders.
+        unread: Why others could not be, by folder.
+    """
+
+    runs: tuple[Run, ...]
+    unread: dict[str, str]
+
+    @staticmethod
+    def below(folder: Path) -> Runs:
+        """The runs of a folder: itself, or the folders in it."""
+        found, unread = [], {}
+        for path in (folder, *sorted(folder.iterdir())):
+            if not (path / LINEAGE).is_file():
+                continue
+            try:
+                found.append(Run.of(open_run(path)))
+            except RunError as error:
+                unread[str(path)] = str(error)
+        return Runs(tuple(found), unread)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of every run what it was for and what it found, `None` for what is not known yet."""
+        return [_row(run) for run in self.runs]
+
+    def shown(self) -> RenderableType:
+        """As `pysurgeon runs` shows it."""
+        from rich.console import Group
+
+        return Group(runs_table(self.rows()), *(f"{folder}: {why}" for folder, why in self.unread.items()))
+
+
+def _row(run: Run) -> dict[str, Any]:
+    found = run.result
+    result = None if found is None else found.result
+    return {
+        "run": str(run.folder),
+        "data": run.settings.data,
+        "objective": run.settings.objective,
+        "seed": run.settings.seed,
+        "ended": found is not None,
+        "metric": None if found is None else found.metric,
+        "start_accuracy": None if found is None else found.start.test_accuracy,
+        "alone_accuracy": None if found is None or found.alone is None else found.alone.test_accuracy,
+        "test_accuracy": None if result is None else result.test_accuracy,
+        "parameters": None if result is None else result.parameters,
+        "macs": None if result is None else result.macs,
+        "latency_ms": None if result is None else result.latency_ms,
+        "validation_accuracy": run.history[-1].validation_accuracy if run.history else None,
+        "steps": run.history[-1].step if run.history else 0,
+    }

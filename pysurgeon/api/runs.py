@@ -26,11 +26,9 @@ from pysurgeon.evolution import (
     check,
     free_folder,
     go_on,
-    history_of,
     load_data,
     open_run,
 )
-from pysurgeon.evolution import read as result_of
 from pysurgeon.model import Model, load
 from pysurgeon.report import write_report
 
@@ -74,7 +72,7 @@ def evolve(
     dataset = doubted(load_data(settings, model, data), data)
     check(model, settings, dataset)
     folder = free_folder(name, settings.data) if folder is None else folder
-    return _finish(begin(model, settings, folder, force=force), dataset, observer)
+    return _finish(begin(model, settings, folder, dataset, force=force), dataset, observer)
 
 
 def resume(
@@ -105,9 +103,7 @@ def read(run: str | os.PathLike[str]) -> Run:
     Raises:
         RunError: The folder is that of no run, or is damaged.
     """
-    journal = open_run(path_of(run, "run"))
-    settings = EvolveSettings.from_json(journal.settings)
-    return Run(journal.folder, settings, result_of(journal), history_of(journal), tuple(journal.events))
+    return Run.of(open_run(path_of(run, "run")))
 
 
 def _finish(journal: Journal, data: DataSource | None, observer: Observer | None) -> EvolveResult:

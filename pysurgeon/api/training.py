@@ -25,6 +25,7 @@ from pysurgeon.evolution import (
     Plan,
     load_data,
 )
+from pysurgeon.evolution.provenance import as_file, made_from
 from pysurgeon.model import ensure_free, save
 from pysurgeon.model.fidelity import verify_loaded, verify_result
 from pysurgeon.training import (
@@ -37,7 +38,6 @@ from pysurgeon.training import (
     ensure_device,
     evaluate,
     metric,
-    with_input_metadata,
 )
 
 # Between two checkpoints of a training; it costs a new start of the engine and an evaluation.
@@ -113,7 +113,10 @@ def train(
             reached, state = result.model, result.state
             checkpoint.save(reached, state)
     _check(result)
-    verify_result(trained := with_input_metadata(result.model, dataset), model, exact=False)
+    verify_result(trained := result.model, model, exact=False)
+    accuracy = evaluate(trained, dataset, "test", threads=settings.threads).accuracy
+    figures = {"parameters": trained.parameter_count(), "test_accuracy": accuracy}
+    trained = as_file(trained, dataset, "train", result.state.step, made_from(model, dataset), figures)
     saved = None if output is None else save(trained, output, force=force)
     if checkpoint is not None:
         checkpoint.remove()
@@ -122,7 +125,7 @@ def train(
         epochs=round(steps / plan.steps_per_epoch, 3),
         steps=result.state.step,
         validation_accuracy=result.history[-1].validation_accuracy,
-        test_accuracy=evaluate(trained, dataset, "test", threads=settings.threads).accuracy,
+        test_accuracy=accuracy,
         seconds=round(time.monotonic() - began, 3),
         output=saved,
         metric=metric(dataset),

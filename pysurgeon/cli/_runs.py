@@ -108,7 +108,7 @@ def evolve(
     # Before the folder is made: what cannot be trained leaves nothing behind.
     check(loaded, settings, dataset)
     folder = run or free_folder(model.stem, settings.data)
-    _go_on(begin(loaded, settings, folder, force=force), dataset, output, as_json=as_json)
+    _go_on(begin(loaded, settings, folder, dataset, force=force), dataset, output, as_json=as_json)
 
 
 @app.command(epilog="Example: pysurgeon resume runs/model-digits-1 -o better.onnx")

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import threading
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from pysurgeon.errors import OutputExistsError, RunError
+from pysurgeon.evolution.provenance import writer
 from pysurgeon.graph import Array
 from pysurgeon.runtime import own_version
 
@@ -54,7 +54,14 @@ class Journal:
         self._keyed = {e["key"]: e for e in events if "key" in e}
 
     @staticmethod
-    def create(folder: Path, settings: Mapping[str, Any], start: bytes, *, force: bool = False) -> Journal:
+    def create(
+        folder: Path,
+        settings: Mapping[str, Any],
+        start: bytes,
+        *,
+        force: bool = False,
+        made_from: Mapping[str, str] | None = None,
+    ) -> Journal:
         """Begin a run.
 
         Args:
@@ -62,6 +69,7 @@ class Journal:
             settings: Plain data that the run can be repeated from.
             start: The start model's file.
             force: Whether an older run there may be replaced.
+            made_from: Digests of the model and the data.
 
         Raises:
             OutputExistsError: The folder holds something.
@@ -73,7 +81,14 @@ class Journal:
                 advice = "go on with `pysurgeon resume`, or choose another --run" if is_run else "choose another --run"
                 message = f"{folder} exists{' and holds a run' if is_run else ' and is not empty'}; {advice}"
                 raise OutputExistsError(message)
-        run = {"event": "run", "key": "run", "version": VERSION, "settings": dict(settings), "written_by": _writer()}
+        run = {
+            "event": "run",
+            "key": "run",
+            "version": VERSION,
+            "settings": dict(settings),
+            "written_by": writer(),
+            "made_from": dict(made_from or {}),
+        }
         line = _line(run)
         with _locked(folder) if (folder / LINEAGE).exists() else contextlib.nullcontext():
             try:
@@ -164,6 +179,48 @@ class Journal:
     def start(self) -> Path:
         """The file of the start model."""
         return self.folder / START
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """Digests of the model and the data that the run was begun with; of older runs none."""
+        found: dict[str, str] = self._keyed["run"].get("made_from", {})
+        return found
+
+    def forget_losers(self, selected: Mapping[str, Any]) -> None:
+        """Delete the files of what lost a race: nothing goes on from there. What a loser was before the race, its winner may go back to.
+
+        Args:
+            selected: The event that says who lost.
+        """
+        begin = next(
+            e["begin"] for e in self._events if e["event"] == "candidates" and e["generation"] == selected["generation"]
+        )
+        for event in self.events:
+            raced = event["event"] == "trained" and event["branch"] in selected["branches"]
+            if raced and event["branch"] not in selected["survivors"] and begin < event["until"] <= selected["until"]:
+                self._remove(event["key"])
+
+    def clean(self) -> int:
+        """Delete the files that a run which has ended goes on from. Returns how many bytes they had.
+
+        Raises:
+            RunError: It has not ended.
+        """
+        if self.known("tested") is None or not (self.folder / "result.onnx").is_file():
+            message = f"the run in {self.folder} has not ended and goes on from its files; resume it first"
+            raise RunError(message)
+        freed = 0
+        with self.exclusively():
+            for path in sorted((self.folder / "branches").glob("*")):
+                if path.suffix in (".npz", ".onnx") or path.name.endswith(".partial"):
+                    freed += path.stat().st_size
+                    path.unlink()
+        return freed
+
+    def _remove(self, key: str) -> None:
+        for kind in ("npz", "onnx"):
+            with contextlib.suppress(OSError):
+                (self.folder / f"branches/{key}.{kind}").unlink()
 
     def spent(self) -> list[dict[str, Any]]:
         """The events that took compute for the run; the start trained alone is not for it."""
@@ -305,11 +362,6 @@ def _locked(folder: Path) -> Iterator[BinaryIO]:
 
 def _unwritten(path: Path, error: OSError) -> RunError:
     return RunError(f"{path}: {error.strerror or error}; see to it, and resume the run")
-
-
-def _writer() -> dict[str, str]:
-    """What writes a run, for whoever finds it later."""
-    return {"pysurgeon": own_version(), "python": platform.python_version(), "numpy": np.__version__}
 
 
 def _wrote(first: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ class Run(Struct, tag_field="event", tag="run"):
     version: int
     settings: dict[str, Any]
     written_by: dict[str, str] = field(default_factory=dict)
+    made_from: dict[str, str] = field(default_factory=dict)
 
 
 class Drawn(Struct):

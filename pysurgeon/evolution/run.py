@@ -18,6 +18,7 @@ from pysurgeon.evolution.fitness import Fitness
 from pysurgeon.evolution.journal import LINEAGE, Journal
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.lineage import ensure_sound
+from pysurgeon.evolution.provenance import made_from
 from pysurgeon.evolution.surgeon import Observer, Setup, Silent, Surgeon
 from pysurgeon.model import Model
 from pysurgeon.model.costs import costs
@@ -244,16 +245,22 @@ def ensure_within(model: Model, settings: EvolveSettings) -> None:
         raise Refused(message)
 
 
-def begin(model: Model, settings: EvolveSettings, folder: Path, *, force: bool = False) -> Journal:
+def begin(
+    model: Model, settings: EvolveSettings, folder: Path, data: Dataset | None = None, *, force: bool = False
+) -> Journal:
     """Make the folder of a new run.
 
-    A model that was exported for one batch size is made dynamic: one sample is too little to look at a layer with.
+    A model that was exported for one batch size is made dynamic: one sample is too little to look at a layer with. Of the data, and of the model as
+    it was given, the digests are written down.
 
     Raises:
         OutputExistsError: The folder holds something.
         TrainingError: The model cannot be made dynamic.
     """
-    return Journal.create(folder, settings.to_json(), make_batch_dynamic(model).to_bytes(), force=force)
+    digests = None if data is None else made_from(model, data)
+    return Journal.create(
+        folder, settings.to_json(), make_batch_dynamic(model).to_bytes(), force=force, made_from=digests
+    )
 
 
 def free_folder(model: str, data: str) -> Path:
@@ -281,6 +288,9 @@ def go_on(journal: Journal, data: Dataset, observer: Observer | None = None) -> 
         TrainingError: The model cannot be trained, or every branch diverged.
         RunError: The folder is damaged, or another process is at work on it.
     """
+    done = read(journal)
+    if done is not None and all(path.is_file() for path in (done.output, *(m.output for m in done.front))):
+        return done
     settings = EvolveSettings.from_json(journal.settings)
     executor: Executor = ThreadExecutor(settings.workers) if settings.workers > 1 else SerialExecutor()
     # Left in this order: what comes back from workers that are closed under way must not be written down.

@@ -19,6 +19,7 @@ from pysurgeon.evolution.genome import shortened
 from pysurgeon.evolution.journal import Journal
 from pysurgeon.evolution.keep import Kept
 from pysurgeon.evolution.plan import Plan
+from pysurgeon.evolution.provenance import as_file
 from pysurgeon.evolution.race import Arena
 from pysurgeon.evolution.strategies.proposals import Context
 from pysurgeon.evolution.strategy import Strategy
@@ -37,7 +38,6 @@ from pysurgeon.training import (
     evaluate,
     metric,
     paired,
-    with_input_metadata,
 )
 from pysurgeon.training.protocol import SLOPE_SAMPLES
 
@@ -123,6 +123,7 @@ class Surgeon:
         """One round: propose, operate, race, select. Returns those that are carried on, the trunk first."""
         decided = self.journal.known(f"g{generation}/selected")
         if decided is not None:
+            self.journal.forget_losers(decided)
             return self._survivors(decided)
         now = self._strategy.rounds[generation]
         named = {p.id: p for p in parents}
@@ -153,6 +154,7 @@ class Surgeon:
             },
         )
         self._observer.happened(event)
+        self.journal.forget_losers(event)
         return self._survivors(event)
 
     def _candidates(self, parents: Sequence[Branch], generation: int) -> list[Candidate]:
@@ -401,7 +403,10 @@ class Surgeon:
         event = self.journal.once("tested", "tested", compute)
         for file, branch in (("result.onnx", trunk), *((f"front/{b.id}.onnx", b) for b in front)):
             verify_result(branch.model, self._start, exact=False)
-            self.journal.save_file(file, with_input_metadata(branch.model, self.data).to_bytes())
+            figures = next((m["figures"] for m in event["front"] if m["branch"] == branch.id), event["result"])
+            facts = branch.state.step, self.journal.made_from, figures, branch.genome
+            told = as_file(branch.model, self.data, "evolve", *facts)
+            self.journal.save_file(file, told.to_bytes())
         self._observer.happened(event)
 
     def _time_is_up(self, generation: int) -> bool:

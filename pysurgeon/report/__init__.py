@@ -28,6 +28,7 @@ from pysurgeon.report.tables import (
     recommendations_table,
     records_table,
     result_table,
+    runs_table,
     training_table,
     widths_table,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "records_table",
     "render",
     "result_table",
+    "runs_table",
     "shrink_table",
     "training_table",
     "verdict",

@@ -403,7 +403,7 @@ def _layers(folder: Path, path: list[dict[str, Any]]) -> tuple[LayerChange, ...]
         return ()
     before = layer_facts(start)
     done = [e for e in path if e["outcome"] == "DONE"]
-    after = _model(folder / f"branches/{done[-1]['key']}.onnx") if done else start
+    after = (_model(folder / f"branches/{done[-1]['key']}.onnx") or _model(folder / "result.onnx")) if done else start
     return layer_changes(before, before if after is None else layer_facts(after))
 
 

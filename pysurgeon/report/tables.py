@@ -7,10 +7,11 @@ become markup or control codes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -303,6 +304,23 @@ def result_table(result: EvolveResult) -> RenderableType:
         f"{fmt.count(result.steps.trunk)} steps of the trunk, {fmt.count(result.steps.all_branches)} of all branches, {fmt.duration(result.seconds)}"
     )
     return Group(table, _note(cost), Text(), _genome(result.genome))
+
+
+def runs_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Runs beside one another, a row each."""
+    right = ("Start", "Alone", "Result", "Parameters", "MACs", "Latency", "Steps")
+    table = plain_table("Run", ("For", "left"), *((title, "right") for title in right))
+    for row in rows:
+        known = [row[key] for key in ("start_accuracy", "alone_accuracy", "test_accuracy")]
+        scores = ["" if score is None else fmt.percent(score) for score in known]
+        costs = [
+            "" if row[key] is None else show(row[key])
+            for key, show in (("parameters", fmt.count), ("macs", fmt.short), ("latency_ms", fmt.milliseconds))
+        ]
+        name = fmt.shortened(fmt.plain(Path(row["run"]).name), 20)
+        table.add_row(name, row["objective"], *scores, *costs, fmt.count(row["steps"]))
+    under_way = [Text(f"{fmt.plain(row['run'])} has not ended", overflow="fold") for row in rows if not row["ended"]]
+    return Group(table, *under_way)
 
 
 def comparison_table(comparison: Comparison, names: tuple[str, str] = ("A", "B")) -> RenderableType:

@@ -295,7 +295,8 @@ def test_a_reader_that_leaves_early_is_no_fault(start: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["inspect", "doctor", "recommend", "apply", "train", "evolve", "resume", "report", "compare"]
+    "name",
+    ["inspect", "doctor", "recommend", "apply", "train", "evolve", "resume", "report", "runs", "clean", "compare"],
 )
 def test_help_gives_an_example_and_groups_of_options(command: Command, name: str) -> None:
     done = command(name, "--help")

@@ -37,6 +37,7 @@ def test_a_run_begins_with_its_settings_and_its_start(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "run" / START).read_bytes() == b"start"
     (first,) = lines(journal.folder)
     assert first.pop("written_by")["pysurgeon"] == __version__
+    assert first.pop("made_from") == {}
     assert first == {"event": "run", "key": "run", "version": VERSION, "settings": SETTINGS}
     assert {p.name for p in journal.folder.iterdir()} == {LINEAGE, START}
 
