@@ -186,20 +186,6 @@ class Journal:
         found: dict[str, str] = self._keyed["run"].get("made_from", {})
         return found
 
-    def forget_losers(self, selected: Mapping[str, Any]) -> None:
-        """Delete the files of what lost a race: nothing goes on from there. What a loser was before the race, its winner may go back to.
-
-        Args:
-            selected: The event that says who lost.
-        """
-        begin = next(
-            e["begin"] for e in self._events if e["event"] == "candidates" and e["generation"] == selected["generation"]
-        )
-        for event in self.events:
-            raced = event["event"] == "trained" and event["branch"] in selected["branches"]
-            if raced and event["branch"] not in selected["survivors"] and begin < event["until"] <= selected["until"]:
-                self._remove(event["key"])
-
     def clean(self) -> int:
         """Delete the files that a run which has ended goes on from. Returns how many bytes they had.
 
@@ -216,11 +202,6 @@ class Journal:
                     freed += path.stat().st_size
                     path.unlink()
         return freed
-
-    def _remove(self, key: str) -> None:
-        for kind in ("npz", "onnx"):
-            with contextlib.suppress(OSError):
-                (self.folder / f"branches/{key}.{kind}").unlink()
 
     def spent(self) -> list[dict[str, Any]]:
         """The events that took compute for the run; the start trained alone is not for it."""

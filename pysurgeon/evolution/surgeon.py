@@ -123,7 +123,6 @@ class Surgeon:
         """One round: propose, operate, race, select. Returns those that are carried on, the trunk first."""
         decided = self.journal.known(f"g{generation}/selected")
         if decided is not None:
-            self.journal.forget_losers(decided)
             return self._survivors(decided)
         now = self._strategy.rounds[generation]
         named = {p.id: p for p in parents}
@@ -154,7 +153,6 @@ class Surgeon:
             },
         )
         self._observer.happened(event)
-        self.journal.forget_losers(event)
         return self._survivors(event)
 
     def _candidates(self, parents: Sequence[Branch], generation: int) -> list[Candidate]:

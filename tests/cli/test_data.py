@@ -157,4 +157,4 @@ def test_numbers_to_predict_are_called_by_their_metric(command: Command, tmp_pat
     assert "accuracy" not in recommended.out + recommended.err
     out = tmp_path / "out.onnx"
     assert command("train", path, *data, "--steps", "2", "-o", out).status == 0
-    assert [entry.key for entry in onnx.load(out).metadata_props] == ["pysurgeon.input"]
+    assert [entry.key for entry in onnx.load(out).metadata_props] == ["pysurgeon.input", "pysurgeon.run"]

@@ -125,6 +125,7 @@ def undisturbed(start: Path, folder: Path) -> Path:
     from pysurgeon.training import LocalTrainer
 
     settings = EvolveSettings("digits", epochs=None, steps=1500, generations=3, branches=2, batch_size=32)
-    setup = Setup(settings, load_data("digits"), LocalTrainer(), SerialExecutor(), Silent())
-    Surgeon(setup, begin(load(start), settings, folder)).run()
+    data = load_data("digits")
+    setup = Setup(settings, data, LocalTrainer(), SerialExecutor(), Silent())
+    Surgeon(setup, begin(load(start), settings, folder, data)).run()
     return folder

@@ -149,6 +149,10 @@ def test_a_finished_run_that_was_moved_is_resumed_and_reported_on(run: Path, cop
 
 @pytest.mark.parametrize("content", ["array", "text", "nothing"])
 def test_a_branch_whose_files_are_something_else_is_named(copied: Path, content: str) -> None:
+    lineage = copied / "lineage.jsonl"
+    lineage.write_bytes(
+        b"".join(lineage.read_bytes().splitlines(keepends=True)[:-1])
+    )  # one that has ended needs them no more
     path = min((copied / "branches").glob("start@*.npz"), key=lambda p: int(p.stem.partition("@")[2]))
     path.unlink()
     if content == "array":

@@ -22,6 +22,8 @@ def run_file(proto: onnx.ModelProto, feeds: dict[str, Array]) -> dict[str, Array
 
     proto.ir_version = min(proto.ir_version, NEWEST_IR)
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    double = {i.name for i in session.get_inputs() if i.type == "tensor(double)"}  # which are read as float32
+    feeds = {name: a.astype(np.float64) if name in double else a for name, a in feeds.items()}
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
 
 
@@ -53,7 +55,7 @@ def test_an_export_for_training_is_put_into_inference_mode(name):
             changed.add(node.op_type)
     feeds = random_feeds(model, batch=4, seed=3)
     assert output_error(run_file(proto, feeds), Session(model).run(feeds)) <= 1e-6
-    assert len(model.notes) == len(changed)
+    assert len([n for n in model.notes if "float64" not in n]) == len(changed)
     assert_valid(model, like=model)
 
 

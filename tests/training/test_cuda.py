@@ -13,6 +13,7 @@ from pysurgeon.errors import TrainingError
 from pysurgeon.graph import Array
 from pysurgeon.model import Model
 from pysurgeon.runtime import TrainerName
+from pysurgeon.settings import Device
 from pysurgeon.training import (
     LocalTrainer,
     Outcome,
@@ -24,7 +25,6 @@ from pysurgeon.training import (
     training_graph,
 )
 from pysurgeon.training.engines.engine import make_engine
-from pysurgeon.training.protocol import Device
 
 from .test_operators import AS_IT_STANDS, CROSS_ENTROPY, LABELS, REWRITTEN, Case, inputs
 from .test_torch import ZOO, assert_equal

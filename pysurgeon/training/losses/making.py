@@ -49,7 +49,7 @@ from pysurgeon.training.losses.targets import (
 from pysurgeon.training.losses.wanted import Wanted
 from pysurgeon.training.losses.weights import Importance, importance
 from pysurgeon.training.task.binding import Fit, fit_input, output_shape, written
-from pysurgeon.training.task.head import Head, float_outputs, head
+from pysurgeon.training.task.head import Head, float_outputs, head, learnable_outputs
 from pysurgeon.training.task.teacher import Teacher
 from pysurgeon.training.task.training_data import TrainingData
 
@@ -129,8 +129,8 @@ def _labelled_metric(maker: _Maker, answers: Answers) -> Metric:
 def _fidelity(maker: _Maker, model: Model, name: str) -> Metric:
     """How much of what a teacher's outputs vary by is reproduced: over all outputs that it shares with the model."""
     assert maker.teacher is not None
-    theirs = float_outputs(maker.teacher.model)
-    shared = [o for o in float_outputs(model) if o in theirs] or float_outputs(model)[:1]
+    theirs = learnable_outputs(maker.teacher.model)
+    shared = [o for o in learnable_outputs(model) if o in theirs] or learnable_outputs(model)[:1]
     values = {o: head(model, "regression", o).logits for o in shared}
     ends = {v: maker.taught_end(o, "regression", maker.shape(v)).logits for o, v in values.items()}
     units = {v: maker.taught_numbers(theirs, maker.shape(v)) for v, theirs in ends.items()}
@@ -144,8 +144,8 @@ def default(model: Model, data: Dataset, maker: _Maker) -> tuple[Wanted, ...]:
         DataError: There are neither labels nor a teacher.
     """
     if maker.teacher is not None:
-        theirs = float_outputs(maker.teacher.model)
-        shared = [o for o in float_outputs(model) if o in theirs] or float_outputs(model)[:1]
+        theirs = learnable_outputs(maker.teacher.model)
+        shared = [o for o in learnable_outputs(model) if o in theirs] or learnable_outputs(model)[:1]
         return tuple(Wanted(_of_output(model, data, o, maker.teacher), o, 1.0 / len(shared)) for o in shared)
     if data.task == "unlabelled":
         raise DataError(_no_labels(data))

@@ -83,6 +83,16 @@ def float_outputs(model: Model) -> list[str]:
     return floats + [str(v.name) for v in outputs if v.name in picked]
 
 
+def learnable_outputs(model: Model) -> list[str]:
+    """Names of the outputs that can be learnt side by side: classes that are picked from what another output gives are no further one.
+
+    Raises:
+        ModelError: There is none.
+    """
+    ends = {head(model, "classification", name).logits: name for name in reversed(float_outputs(model))}
+    return list(reversed(ends.values()))
+
+
 def _pick(value: ir.Value) -> tuple[ir.Value, tuple[ir.Node, ...], int] | None:
     """Of classes that are picked from floats: these, the nodes from there on, and the axis; `None` of whatever else."""
     nodes: list[ir.Node] = []

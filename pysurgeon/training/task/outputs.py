@@ -11,7 +11,7 @@ from pysurgeon.errors import DataError, UsageError
 from pysurgeon.model import Model
 from pysurgeon.training.losses.answers import answers_of, check_shape, class_axis
 from pysurgeon.training.task.binding import fit_input, output_shape
-from pysurgeon.training.task.head import Head, float_outputs, head
+from pysurgeon.training.task.head import Head, head, learnable_outputs
 
 _SHOWN = 12
 
@@ -70,8 +70,7 @@ def _choices(model: Model, data: Dataset) -> list[Head]:
     """The ends that labels may be of. Classes that are picked from what another output gives are no further choice."""
     if data.output:
         return [head(model, data.task, data.output)]
-    ends = {e.logits: e for e in (head(model, data.task, name) for name in reversed(float_outputs(model)))}
-    return list(reversed(ends.values()))
+    return [head(model, data.task, name) for name in learnable_outputs(model)]
 
 
 def _fits(model: Model, data: Dataset, end: Head) -> bool:
