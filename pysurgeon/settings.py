@@ -170,12 +170,14 @@ class StepSettings:
         TRAINING,
         (),
         metavar="PATTERN",
+        commas=True,
     )
     train: tuple[str, ...] = setting(
         "Train these parameters alone, such as 'head.*'. May be given more than once; for train.",
         TRAINING,
         (),
         metavar="PATTERN",
+        commas=True,
     )
     micro_batch: int | None = setting(
         "Most samples in memory at once; gradients of the parts are added, and batch normalization sees the parts.",

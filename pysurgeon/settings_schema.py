@@ -17,6 +17,9 @@ from pysurgeon.errors import SettingError
 
 T = TypeVar("T")
 
+# What a field of type `tuple[str, ...]` is: names, or shell patterns of names.
+PATTERNS: tuple[Any, ...] = (tuple,)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -56,6 +59,7 @@ class Setting:
         read: Makes a value of what a command line gives; raises `UsageError`.
         unit: Is written behind its value on a command line.
         was: Its name in the version before.
+        commas: Whether a text stands for several patterns with commas between them.
     """
 
     text: str
@@ -65,6 +69,7 @@ class Setting:
     read: Callable[[Any], Any] | None = None
     unit: str = ""
     was: str = ""
+    commas: bool = False
 
 
 def setting(text: str, group: str, default: Any = dataclasses.MISSING, **more: Any) -> Any:
@@ -123,11 +128,11 @@ def plain(kind: type, name: str, given: Any) -> Any:
     """As runs write it down: paths as text, NumPy's numbers as Python's, lists of patterns as tuples."""
     if isinstance(given, os.PathLike):
         return os.fspath(given)
-    if name in ("mean", "std", "classes"):
+    if any(get_origin(part) is Iterable for part in _kinds(kind)[name]):
         return _as_text(given)
-    if _kinds(kind)[name] is tuple:
+    if _kinds(kind)[name] is PATTERNS:
         given = () if given is None else given  # as older versions wrote it
-        if isinstance(given, str) and name != "keep":
+        if isinstance(given, str) and settings_in(kind)[name].commas:
             return tuple(filter(None, map(str.strip, given.split(","))))
         return tuple(given) if isinstance(given, list) else given
     return given.item() if hasattr(given, "item") and hasattr(given, "dtype") else given
@@ -147,13 +152,13 @@ def _as_text(given: object) -> object:
 
 @cache
 def _kinds(kind: type) -> dict[str, Any]:
-    """What the fields are, by name: `Literal[...]`, `tuple`, or the types in a tuple."""
+    """What the fields are, by name: `PATTERNS`, or their types, of which one may be a `Literal[...]`."""
     found: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         if get_origin(hint) is Literal:
-            found[name] = hint
+            found[name] = (hint,)
         elif get_origin(hint) is tuple:
-            found[name] = tuple
+            found[name] = PATTERNS
         else:
             found[name] = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return found
@@ -168,12 +173,12 @@ def ensure_valid(settings: Any) -> None:
     whole: type = type(settings)
     for name, said in settings_in(whole).items():
         value, kind = getattr(settings, name), _kinds(whole)[name]
-        if kind is tuple:
+        if kind is PATTERNS:
             if not isinstance(value, tuple) or not all(isinstance(pattern, str) and pattern for pattern in value):
                 raise SettingError(name, f"is {value!r:.80}; it must be a list of names or shell patterns")
-        elif get_origin(kind) is Literal:
-            if value not in get_args(kind):
-                raise SettingError(name, f"is {value!r}; it must be one of {', '.join(get_args(kind))}")
+        elif get_origin(kind[0]) is Literal:
+            if value not in get_args(kind[0]):
+                raise SettingError(name, f"is {value!r}; it must be one of {', '.join(get_args(kind[0]))}")
         else:
             _ensure_number(name, value, kind, said.range)
 

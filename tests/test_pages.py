@@ -24,6 +24,15 @@ def options() -> dict[str, set[str]]:
     return found
 
 
+def test_the_list_of_benchmarks_names_those_that_there_are() -> None:
+    folder = ROOT / "benchmarks"
+    text = (folder / "README.md").read_text()
+    named = {words.split()[0] for words in re.findall(r"`([a-z_]+(?: [^`]*)?)`", text)} - {"onnx"}
+    there = {p.stem for p in folder.glob("*.py")} | {p.parent.name for p in folder.glob("*/__main__.py")}
+    assert named - {"python"} <= there
+    assert there - named == {"kernels_peers"}  # a part of `kernels`
+
+
 @pytest.mark.parametrize(("module", "shown"), options().items())
 def test_a_benchmark_has_the_options_that_a_page_shows(module: str, shown: set[str]) -> None:
     if not shown:
